@@ -1,0 +1,13 @@
+#pragma once
+#include <string>
+
+#include <caf/error.hpp>
+#include <caf/expected.hpp>
+
+namespace troupe {
+
+/// The sentence that the maker of `why` put into it, without code or category; falls back to
+/// "category error N" for an error that carries no text.
+std::string describe(const caf::error& why);
+
+} // namespace troupe

@@ -1,0 +1,59 @@
+#pragma once
+#include <bit>
+#include <cstdint>
+
+namespace troupe {
+
+/// bfloat16 bits -> float: exact.
+constexpr float bf16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+/// float -> bfloat16 bits, round to nearest even; a NaN stays a (quiet) NaN.
+constexpr uint16_t float_to_bf16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u)
+    return static_cast<uint16_t>((bits >> 16) | 0x0040u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// IEEE binary16 bits -> float: exact, subnormals included.
+constexpr float f16_to_float(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  const uint32_t exponent = (bits >> 10) & 0x1fu;
+  const uint32_t mantissa = bits & 0x3ffu;
+  if (exponent == 0x1fu)
+    return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+  // Subnormal: mantissa * 2^-24 is exact in float.
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+  return sign ? -magnitude : magnitude;
+}
+
+/// float -> IEEE binary16 bits, round to nearest even; overflow becomes infinity.
+constexpr uint16_t float_to_f16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u)
+    return sign | 0x7e00u;
+  if (magnitude >= 0x477ff000u) // 65520 and above round to infinity
+    return sign | 0x7c00u;
+  if (magnitude < 0x38800000u) { // below 2^-14: subnormal or zero
+    if (magnitude < 0x33000000u)
+      return sign;
+    const uint32_t shift = 126u - (magnitude >> 23); // 14..24
+    const uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
+    const uint32_t half = 1u << (shift - 1);
+    const uint32_t rest = mantissa & ((1u << shift) - 1);
+    uint32_t result = mantissa >> shift;
+    if (rest > half || (rest == half && (result & 1u)))
+      ++result;
+    return static_cast<uint16_t>(sign | result);
+  }
+  const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+  return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+} // namespace troupe

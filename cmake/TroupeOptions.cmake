@@ -1,0 +1,36 @@
+# Build options and the flags that every target of the project shares.
+option(TROUPE_TESTS "Build the tests" ON)
+option(TROUPE_BENCH "Build the benchmarks" ON)
+option(TROUPE_FUZZ "Build the libFuzzer targets (clang only)" OFF)
+option(TROUPE_CUDA "Build the CUDA backend" OFF)
+set(TROUPE_SANITIZE "" CACHE STRING "Comma-separated -fsanitize= list, for example address,undefined")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+find_program(TROUPE_CCACHE ccache)
+if(TROUPE_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TROUPE_CCACHE}")
+  set(CMAKE_C_COMPILER_LAUNCHER "${TROUPE_CCACHE}")
+endif()
+
+add_library(troupe_flags INTERFACE)
+add_library(troupe::flags ALIAS troupe_flags)
+# The shipped binary runs on any x86-64-v2 machine; faster paths are chosen at run time.
+target_compile_options(troupe_flags INTERFACE -march=x86-64-v2 -Wall -Wextra -Wpedantic -Werror)
+target_compile_definitions(troupe_flags INTERFACE CAF_ENABLE_TYPE_ID_CHECKS TROUPE_VERSION="${PROJECT_VERSION}")
+target_include_directories(troupe_flags INTERFACE "${CMAKE_SOURCE_DIR}" "${CMAKE_BINARY_DIR}")
+if(TROUPE_SANITIZE)
+  target_compile_options(troupe_flags INTERFACE -fsanitize=${TROUPE_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(troupe_flags INTERFACE -fsanitize=${TROUPE_SANITIZE})
+  if(TROUPE_SANITIZE MATCHES "undefined")
+    # CAF's own headers bind null references.
+    target_compile_options(troupe_flags INTERFACE -fno-sanitize=null -fno-sanitize-recover=undefined)
+  endif()
+endif()
