@@ -1,0 +1,149 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/dtype.hpp"
+#include "base/error.hpp"
+#include "base/ids.hpp"
+
+namespace troupe::gpu {
+class device;
+}
+
+/// One model on one device: token ids in, token ids out. No files, no HTTP, no text.
+namespace troupe::engine {
+
+using token_id = int32_t;
+struct model_config;
+
+/// How the next token is chosen. Ranges are checked by `validate` before a sequence is accepted.
+struct sampling_params {
+  float temperature = 1.0f; ///< 0 = greedy
+  float top_p = 1.0f;
+  int32_t top_k = 0; ///< 0 = off
+  float min_p = 0.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  float repetition_penalty = 1.0f;
+  std::vector<std::pair<token_id, float>> logit_bias;
+  uint64_t seed = 0;
+  int32_t top_logprobs = -1; ///< -1 = none; 0..20 = the chosen token's and that many alternatives'
+  uint32_t max_tokens = 16;  ///< generated tokens at most, those before a resume included
+  uint32_t min_tokens = 0;   ///< no end-of-sequence token before this many
+  bool ignore_eos = false;
+  std::vector<token_id> stop_token_ids; ///< in addition to the model's own end tokens
+};
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, sampling_params& x) {
+  return f(x.temperature, x.top_p, x.top_k, x.min_p, x.presence_penalty, x.frequency_penalty,
+           x.repetition_penalty, x.logit_bias, x.seed, x.top_logprobs, x.max_tokens, x.min_tokens,
+           x.ignore_eos, x.stop_token_ids);
+}
+
+/// A sequence to run or to resume: `tokens` holds the prompt and what was generated so far.
+struct sequence_request {
+  sequence_id id;
+  uint32_t epoch = 0; ///< of this dispatch; copied into every event
+  std::vector<token_id> tokens;
+  uint32_t prompt_size = 0; ///< the first so many of `tokens` are the prompt
+  sampling_params sampling;
+};
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, sequence_request& x) {
+  return f(x.id, x.epoch, x.tokens, x.prompt_size, x.sampling);
+}
+
+enum class finish_reason : uint8_t { none, stop, length };
+
+struct token_logprob {
+  token_id token = 0;
+  float logprob = 0;
+};
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, token_logprob& x) {
+  return f(x.token, x.logprob);
+}
+
+/// One generated token. `offset` counts generated tokens of the sequence from 0.
+/// An end-of-sequence token arrives with finish = stop and is not part of the text.
+struct token_event {
+  sequence_id id;
+  uint32_t epoch = 0;
+  uint32_t offset = 0;
+  token_id token = 0;
+  finish_reason finish = finish_reason::none;
+  float logprob = 0;              ///< of `token`, when asked for
+  std::vector<token_logprob> top; ///< most likely first, when asked for
+};
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, token_event& x) {
+  return f(x.id, x.epoch, x.offset, x.token, x.finish, x.logprob, x.top);
+}
+
+/// A weight as the checkpoint holds it; the bytes stay valid as long as the engine.
+struct weight_view {
+  dtype type = dtype::f32;
+  std::vector<int64_t> shape;
+  const void* data = nullptr;
+};
+/// Looks a tensor up by its Hugging Face name.
+using weight_lookup = std::function<std::optional<weight_view>(std::string_view name)>;
+
+struct engine_options {
+  uint64_t kv_bytes = 256ull << 20; ///< KV arena; the block count follows from it
+  uint32_t block_size = 16;         ///< tokens in a KV block
+  uint32_t sequences_max = 64;      ///< running at once
+  uint32_t step_tokens_max = 512;   ///< rows in one step; long prompts are cut into chunks of it
+  uint32_t context_max = 0;         ///< caps the model's own context length; 0 = the model's
+  std::optional<dtype> kv_type;     ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
+};
+
+struct engine_memory {
+  uint64_t weights_bytes = 0;
+  uint64_t kv_bytes = 0;
+  uint64_t workspace_bytes = 0;
+};
+
+/// Runs many sequences of one model: paged KV, continuous batching. One thread at a time.
+class engine {
+public:
+  /// Binds the weights that `config` asks for; fails (missing tensor, wrong shape or dtype, no
+  /// memory) with errc codes of this module. `keep_alive` is held as long as the engine, so that
+  /// what `lookup` pointed into (a mapped checkpoint) lives.
+  static caf::expected<std::unique_ptr<engine>>
+  create(const model_config& config, const weight_lookup& lookup, std::shared_ptr<const void> keep_alive,
+         gpu::device& device, const engine_options& options);
+
+  virtual ~engine() = default;
+
+  /// Queues a sequence. Fails at once with invalid_argument if it can never run here (empty, token
+  /// ids out of range, longer than the context or the whole KV arena).
+  virtual caf::error add(sequence_request request) = 0;
+  /// Drops a sequence and frees its KV blocks; unknown ids are ignored.
+  virtual void cancel(sequence_id id) = 0;
+  /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order. When KV blocks run
+  /// out, the youngest running sequences go back to the engine's own queue and are recomputed.
+  virtual caf::expected<std::vector<token_event>> step() = 0;
+
+  virtual bool idle() const = 0;           ///< nothing running or waiting
+  virtual uint32_t running() const = 0;    ///< sequences with KV blocks
+  virtual uint32_t waiting() const = 0;    ///< accepted, no KV yet
+  virtual uint32_t room() const = 0;       ///< sequences that could start now without queueing here
+  virtual double kv_usage() const = 0;     ///< used share of KV blocks, 0..1
+  virtual uint32_t context_length() const = 0;
+  virtual engine_memory memory() const = 0;
+};
+
+/// Bytes that an engine would take: for admission before anything is loaded.
+engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes, const engine_options& options);
+
+/// An error that names the parameter and its allowed range, or none.
+caf::error validate(const sampling_params& params, int32_t vocab_size);
+
+} // namespace troupe::engine

@@ -1,0 +1,95 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/error.hpp"
+#include "gpu/ops.hpp"
+
+namespace troupe::gpu {
+
+class device;
+
+/// Device memory that is freed with the handle. Moves, never copies. The device must outlive it.
+class buffer {
+public:
+  buffer() = default;
+  buffer(device* owner, void* data, size_t size_bytes)
+      : owner_{owner}, data_{data}, size_bytes_{size_bytes} {}
+  buffer(buffer&& other) noexcept { swap(other); }
+  buffer& operator=(buffer&& other) noexcept {
+    buffer{std::move(other)}.swap(*this);
+    return *this;
+  }
+  ~buffer();
+  void* data() const { return data_; }
+  size_t size_bytes() const { return size_bytes_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  explicit operator bool() const { return data_ != nullptr; }
+
+private:
+  void swap(buffer& other) noexcept;
+  device* owner_ = nullptr;
+  void* data_ = nullptr;
+  size_t size_bytes_ = 0;
+};
+
+/// How exactly a backend may round.
+enum class precision : uint8_t {
+  automatic, ///< the fastest path that is normal for the weight's dtype (bf16 products for bf16 weights)
+  float32,   ///< every product and sum in float
+};
+
+struct device_options {
+  /// Worker threads of the CPU backend, the calling thread included; 0 = one per core.
+  unsigned threads = 0;
+  precision mode = precision::automatic;
+  /// Forces a path below what the machine has ("reference", "avx2", "avx512", "avx512_bf16"); empty = best.
+  std::string isa;
+};
+
+/// One device. Ops are queued in call order and may run asynchronously; `synchronize` waits.
+/// Used by one thread at a time. Ops fail only through `synchronize` (a sticky device error).
+class device {
+public:
+  virtual ~device() = default;
+
+  /// For people: "cpu (avx512_bf16, 2 threads)".
+  virtual std::string name() const = 0;
+  /// Bytes that the device could give in all.
+  virtual uint64_t memory_bytes() const = 0;
+  /// True when weights in host memory (a mapped checkpoint) can be used in place.
+  virtual bool reads_host_memory() const = 0;
+
+  /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with errc::out_of_memory.
+  virtual caf::expected<buffer> allocate(size_t size_bytes) = 0;
+  virtual void copy_to_device(void* to, const void* from, size_t size_bytes) = 0;
+  virtual void copy_to_host(void* to, const void* from, size_t size_bytes) = 0;
+  virtual caf::error synchronize() = 0;
+
+  virtual void embedding(const embedding_args& args) = 0;
+  virtual void rms_norm(const rms_norm_args& args) = 0;
+  virtual void linear(const linear_args& args) = 0;
+  virtual void rope(const rope_args& args) = 0;
+  virtual void kv_write(const kv_write_args& args) = 0;
+  virtual void attention(const attention_args& args) = 0;
+  virtual void gated_activation(const gated_activation_args& args) = 0;
+  virtual void gather_rows(const gather_rows_args& args) = 0;
+
+private:
+  friend class buffer;
+  virtual void release(void* data, size_t size_bytes) noexcept = 0;
+};
+
+/// The plain reference backend: one thread, double accumulators, obviously right.
+std::unique_ptr<device> make_reference_device();
+
+/// The CPU backend. Never fails: falls back to portable code.
+std::unique_ptr<device> make_cpu_device(const device_options& options = {});
+
+} // namespace troupe::gpu
