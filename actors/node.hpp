@@ -1,0 +1,66 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/services.hpp"
+#include "engine/engine.hpp"
+#include "storage/catalog.hpp"
+
+namespace troupe::actors {
+
+enum class node_role : uint8_t {
+  all,    ///< gateway, scheduler and a local worker in one process
+  head,   ///< gateway and scheduler; workers join over the network
+  worker, ///< a worker that joins a head
+};
+
+/// What may be set per model; unset values come from the node's defaults.
+struct model_settings {
+  std::optional<std::chrono::milliseconds> keep_alive; ///< negative = for ever, 0 = unload at once
+  bool pinned = false;                                 ///< never evicted, loaded at start
+  bool preload = false;
+  std::optional<uint64_t> kv_bytes;
+  std::optional<uint32_t> context_max;
+  std::vector<std::string> aliases;
+};
+
+struct node_options {
+  node_role role = node_role::all;
+  std::vector<storage::model_source> models; ///< head and all: what is served
+  std::map<model_id, model_settings> settings;
+  std::chrono::milliseconds keep_alive{300'000};
+  uint64_t memory_limit_bytes = 0; ///< of one worker, weights + KV; 0 = 80% of the device's memory
+  unsigned threads = 0;            ///< CPU backend threads; 0 = one per core
+  bool float32 = false;            ///< exact float arithmetic instead of the fastest path
+  engine::engine_options engine;   ///< defaults for every model
+  uint32_t queue_max = 1024;       ///< waiting sequences per model; beyond it: queue_full
+  std::chrono::milliseconds load_timeout{600'000};
+  std::string cluster_listen;      ///< head: "HOST:PORT" for workers (port 0 = any); empty = none
+  std::string join;                ///< worker: the head's HOST:PORT
+  std::string node_name;           ///< default: host name
+};
+
+/// A running node: owns the actor system. One per process.
+class node {
+public:
+  /// Starts everything; does not wait for models. Fails with a clear error (port taken ...).
+  static caf::expected<std::unique_ptr<node>> start(node_options options);
+  virtual ~node() = default; ///< stops now, without draining
+
+  virtual services& edge() = 0;
+  /// The port that workers join at, 0 when none.
+  virtual uint16_t cluster_port() const = 0;
+  /// Stops accepting and calls `done` when the last running request has finished or `grace` is over.
+  virtual void drain(std::chrono::milliseconds grace, std::function<void()> done) = 0;
+  /// Worker role: blocks until the node is told to stop (drain finished).
+  virtual void wait() = 0;
+};
+
+} // namespace troupe::actors

@@ -1,0 +1,42 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "actors/services.hpp"
+#include "base/error.hpp"
+
+namespace troupe::gateway {
+
+struct server_options {
+  std::string host = "127.0.0.1";
+  uint16_t port = 11500;      ///< 0 = any free port
+  bool admin = true;          ///< serve /admin on this listener too (a separate one comes with keys)
+  unsigned threads = 1;       ///< I/O threads
+  uint64_t body_bytes_max = 16ull << 20;
+  uint32_t header_bytes_max = 64u << 10;
+  uint32_t connections_max = 4096;
+  std::chrono::seconds read_timeout{60};   ///< for one whole request to arrive
+  std::chrono::seconds write_timeout{60};  ///< for a client to take what it was sent
+  std::chrono::seconds sse_silence_max{10}; ///< a comment is sent after so much silence
+  std::chrono::milliseconds request_timeout{600'000};
+  uint32_t n_max = 128; ///< choices per request
+};
+
+/// The HTTP edge. Threads of its own; `services` must outlive it.
+class server {
+public:
+  /// Binds and listens; fails when the address is taken, naming it.
+  static caf::expected<std::unique_ptr<server>> start(server_options options,
+                                                      actors::services& services);
+  virtual ~server() = default; ///< closes every connection and joins its threads
+  virtual uint16_t port() const = 0;
+  /// No new requests (503 + Retry-After, `Connection: close`); running ones go on.
+  virtual void drain() = 0;
+  /// Requests whose response is not finished.
+  virtual size_t in_flight() const = 0;
+};
+
+} // namespace troupe::gateway
