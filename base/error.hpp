@@ -3,6 +3,7 @@
 
 #include <caf/error.hpp>
 #include <caf/expected.hpp>
+#include <caf/make_message.hpp> // CAF_ERROR_CODE_ENUM and make_error need it
 
 namespace troupe {
 

@@ -1,0 +1,29 @@
+#pragma once
+#include "gpu/device.hpp"
+
+namespace troupe::gpu::cpu {
+
+/// Bytes that this process may use: physical memory, or less where a cgroup says so.
+uint64_t host_memory_bytes();
+
+/// What every CPU backend shares: memory is ordinary host memory and ops are done when they return.
+class host_device : public device {
+public:
+  host_device();
+  uint64_t memory_bytes() const final { return memory_bytes_; }
+  bool reads_host_memory() const final { return true; }
+  caf::expected<buffer> allocate(size_t size_bytes) final;
+  void copy_to_device(void* to, const void* from, size_t size_bytes) final;
+  void copy_to_host(void* to, const void* from, size_t size_bytes) final;
+  caf::error synchronize() final { return caf::none; }
+
+private:
+  void release(void* data, size_t size_bytes) noexcept final;
+
+  uint64_t memory_bytes_ = 0;
+  /// Kept because the kernel overcommits: without a count of our own, too much memory would be
+  /// granted now and the process killed when it is touched.
+  uint64_t allocated_bytes_ = 0;
+};
+
+} // namespace troupe::gpu::cpu
