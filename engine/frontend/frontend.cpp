@@ -1,5 +1,6 @@
 #include "engine/frontend/frontend.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -26,15 +27,15 @@ caf::expected<std::string> read_text(const fs::path& file) {
   std::error_code why;
   const auto size = fs::file_size(file, why);
   if (why)
-    return caf::make_error(errc::unreadable, "cannot read " + file.string() + ": " + why.message());
+    return caf::make_error(errc::invalid_config, "cannot read " + file.string() + ": " + why.message());
   if (size > text_bytes_max)
-    return caf::make_error(errc::unreadable, file.string() + " has " + std::to_string(size) +
+    return caf::make_error(errc::invalid_config, file.string() + " has " + std::to_string(size) +
                                                  " bytes, more than such a file can have");
   std::ifstream in(file, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   if (!in)
-    return caf::make_error(errc::unreadable, "cannot read " + file.string());
+    return caf::make_error(errc::invalid_config, "cannot read " + file.string());
   return std::move(text).str();
 }
 
@@ -47,7 +48,7 @@ caf::expected<json> read_optional_json(const fs::path& file) {
     return text.error();
   auto parsed = json::parse(*text, nullptr, false);
   if (!parsed.is_object())
-    return caf::make_error(errc::bad_config, file.string() + " is not a JSON object");
+    return caf::make_error(errc::invalid_config, file.string() + " is not a JSON object");
   return parsed;
 }
 
@@ -87,27 +88,15 @@ std::optional<std::string> embedded_template(const json& tokenizer_config) {
   return first;
 }
 
-caf::error load_config(const fs::path& dir, frontend& out) {
-  const auto file = dir / "config.json";
+/// The author's defaults, empty when there is no generation_config.json.
+caf::expected<generation_defaults> load_defaults(const fs::path& dir) {
+  const auto file = dir / "generation_config.json";
+  if (!exists(file))
+    return generation_defaults{};
   auto text = read_text(file);
   if (!text)
     return text.error();
-  auto config = parse_model_config(*text, file.string());
-  if (!config)
-    return config.error();
-  out.config = std::move(*config);
-  out.context_length = out.config.context_length;
-  const auto generation = dir / "generation_config.json";
-  if (!exists(generation))
-    return {};
-  auto generation_text = read_text(generation);
-  if (!generation_text)
-    return generation_text.error();
-  auto defaults = parse_generation_config(*generation_text, generation.string());
-  if (!defaults)
-    return defaults.error();
-  out.defaults = std::move(*defaults);
-  return {};
+  return parse_generation_config(*text, file.string());
 }
 
 caf::error load_chat_template(const fs::path& dir, const json& tokenizer_config, frontend& out) {
@@ -134,9 +123,24 @@ caf::error load_chat_template(const fs::path& dir, const json& tokenizer_config,
 
 } // namespace
 
+caf::expected<model_config> load_model_config(const fs::path& dir) {
+  const auto file = dir / "config.json";
+  auto text = read_text(file);
+  if (!text)
+    return text.error();
+  auto config = parse_model_config(*text, file.string());
+  if (!config)
+    return config.error();
+  auto defaults = load_defaults(dir);
+  if (!defaults)
+    return defaults.error();
+  add_end_tokens(*config, *defaults);
+  return config;
+}
+
 caf::expected<std::string> frontend::render_chat(const json& messages, const json& extra) const {
   if (!chat)
-    return caf::make_error(errc::no_chat_template,
+    return caf::make_error(errc::unsupported,
                            "model " + name + " has no chat template; use /v1/completions, or add a "
                            "chat_template.jinja to its directory");
   json context = extra.is_object() ? extra : json::object();
@@ -160,8 +164,15 @@ caf::expected<std::shared_ptr<const frontend>> load_frontend(const fs::path& dir
                                                              const std::string& name) {
   auto out = std::make_shared<frontend>();
   out->name = name;
-  if (auto why = load_config(dir, *out))
-    return why;
+  auto config = load_model_config(dir);
+  if (!config)
+    return config.error();
+  out->config = std::move(*config);
+  out->context_length = static_cast<uint32_t>(std::min<int64_t>(out->config.context_length, UINT32_MAX));
+  auto defaults = load_defaults(dir);
+  if (!defaults)
+    return defaults.error();
+  out->defaults = std::move(*defaults);
   auto loaded = tokenizer::load(dir / "tokenizer.json");
   if (!loaded)
     return loaded.error();

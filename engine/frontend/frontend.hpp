@@ -36,6 +36,9 @@ struct frontend {
                                                    const nlohmann::ordered_json& extra) const;
 };
 
+/// config.json with the end tokens of generation_config.json: what an engine needs to know of `dir`.
+caf::expected<model_config> load_model_config(const std::filesystem::path& dir);
+
 /// Reads config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
 /// special_tokens_map.json and chat_template.jinja of a Hugging Face directory. Does file I/O.
 caf::expected<std::shared_ptr<const frontend>> load_frontend(const std::filesystem::path& dir,
