@@ -1,0 +1,44 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.hpp"
+
+namespace troupe::storage {
+
+/// A model directory that can be opened with `checkpoint::open`, as far as a look at it can tell.
+struct model_source {
+  model_id id;
+  std::filesystem::path dir;
+  uint64_t weight_bytes = 0; ///< size of the weight files
+  std::string architecture;  ///< first of config.json's `architectures`; empty if it names none
+  std::chrono::sys_seconds modified{}; ///< when the weights were last written
+};
+
+/// Something that looks like a model but cannot be served, and why.
+struct catalog_note {
+  std::filesystem::path where;
+  std::string why;
+};
+
+struct catalog {
+  std::vector<model_source> models; ///< by root, then by id; ids are unique
+  std::vector<catalog_note> skipped;
+};
+
+/// Finds models. A root may be a model directory, hold model directories up to three levels down
+/// (`name`, `org/name`, `collection/org/name`), or be a Hugging Face hub cache
+/// (`models--org--name`, the snapshot that `refs/main` names). The id is the path relative to the
+/// root, the hub's name, or the directory's own name if the root is the model. Of two models with
+/// one id the first root's wins. Only looks at file sizes and reads config.json.
+catalog find_models(const std::vector<std::filesystem::path>& roots);
+
+/// The Hugging Face cache of the environment if it exists: HF_HUB_CACHE, else HF_HOME/hub, else
+/// huggingface/hub under XDG_CACHE_HOME or ~/.cache.
+std::optional<std::filesystem::path> default_hub_cache();
+
+} // namespace troupe::storage

@@ -1,0 +1,30 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace troupe::storage {
+
+/// What a look at one directory says about it.
+struct model_dir {
+  enum class verdict : uint8_t {
+    unrelated, ///< nothing of a model in it
+    model,
+    unusable, ///< a model, or a part of one, that cannot be served; `why` says so
+  };
+  verdict kind = verdict::unrelated;
+  std::string why;
+  uint64_t weight_bytes = 0;
+  std::string architecture;
+  std::chrono::sys_seconds modified{};
+};
+
+/// Looks at the files of `dir`, not below. Never opens weights, unless they are so small that they
+/// may be a Git LFS pointer.
+model_dir inspect_model_dir(const std::filesystem::path& dir);
+
+/// A file of at most `bytes_max`, or an empty string if it is absent, larger or unreadable.
+std::string read_small_file(const std::filesystem::path& file, uint64_t bytes_max);
+
+} // namespace troupe::storage
