@@ -4,6 +4,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "gpu/ops.hpp"
@@ -49,7 +51,8 @@ struct device_options {
   /// Worker threads of the CPU backend, the calling thread included; 0 = one per core.
   unsigned threads = 0;
   precision mode = precision::automatic;
-  /// Forces a path below what the machine has ("reference", "avx2", "avx512", "avx512_bf16"); empty = best.
+  /// Forces a path below what the machine has ("reference", "portable", "avx2", "avx512",
+  /// "avx512_bf16"); empty = best. One that the machine lacks means the best it has.
   std::string isa;
 };
 
@@ -88,6 +91,9 @@ private:
 
 /// The plain reference backend: one thread, double accumulators, obviously right.
 std::unique_ptr<device> make_reference_device();
+
+/// Instruction sets that the CPU backend can use on this machine, "portable" first, best last.
+std::vector<std::string> cpu_isas();
 
 /// The CPU backend. Never fails: falls back to portable code.
 std::unique_ptr<device> make_cpu_device(const device_options& options = {});

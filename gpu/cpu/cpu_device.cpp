@@ -1,7 +1,294 @@
-#include "gpu/device.hpp"
+#include "gpu/cpu/cpu_device.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "gpu/cpu/host_limits.hpp"
+
+namespace troupe::gpu::cpu {
+namespace {
+
+/// Below this many elements, waking the pool costs more than it saves.
+constexpr int64_t serial_elements_max = 16 * 1024;
+
+size_t kind_of(dtype type) {
+  switch (type) {
+  case dtype::f32: return static_cast<size_t>(element::f32);
+  case dtype::f16: return static_cast<size_t>(element::f16);
+  case dtype::bf16: return static_cast<size_t>(element::bf16);
+  default: std::abort(); // the ops name no other
+  }
+}
+
+gate kind_of(activation act) {
+  switch (act) {
+  case activation::silu: return gate::silu;
+  case activation::gelu: return gate::gelu;
+  case activation::gelu_tanh: return gate::gelu_tanh;
+  case activation::relu: return gate::relu;
+  }
+  std::abort();
+}
+
+} // namespace
+
+cpu_device::cpu_device(const device_options& options)
+    : isa_{choose_isa(options.isa, options.mode == precision::automatic)},
+      pool_{options.threads == 0 ? host_cores() : options.threads},
+      thread_scratch_(pool_.size()) {}
+
+std::string cpu_device::name() const {
+  return "cpu (" + isa_.name + ", " + std::to_string(pool_.size())
+         + (pool_.size() == 1 ? " thread)" : " threads)");
+}
+
+/// Calls body(begin, end) for ranges that cover all rows, on several threads where it pays.
+template <class Body>
+void cpu_device::for_rows(int64_t rows, int64_t elements_per_row, const Body& body) {
+  if (rows * elements_per_row <= serial_elements_max || rows <= 1) {
+    if (rows > 0)
+      body(int64_t{0}, rows);
+    return;
+  }
+  const int64_t tasks = std::min(rows, int64_t{pool_.size()} * 4);
+  pool_.run(tasks, [&](int64_t task, unsigned) {
+    body(rows * task / tasks, rows * (task + 1) / tasks);
+  });
+}
+
+/// A gain or bias as floats; valid until the next call.
+const float* cpu_device::widened(const weight& w) {
+  const int64_t n = w.rows * w.cols;
+  auto* out = small_weight_.get<float>(static_cast<size_t>(n) * sizeof(float));
+  isa_.kernels.widen[kind_of(w.type)](w.data, 1.0f, out, n);
+  return out;
+}
+
+void cpu_device::embedding(const embedding_args& args) {
+  const auto cols = args.table.cols;
+  const auto* table = static_cast<const unsigned char*>(args.table.data);
+  const auto row_bytes = cols * static_cast<int64_t>(size_of(args.table.type));
+  const auto widen = isa_.kernels.widen[kind_of(args.table.type)];
+  for_rows(args.rows, cols, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i)
+      widen(table + args.ids[i] * row_bytes, args.scale, args.out + i * cols, cols);
+  });
+}
+
+void cpu_device::rms_norm(const rms_norm_args& args) {
+  if (args.rows == 0)
+    return;
+  auto* gain = const_cast<float*>(widened(args.gain));
+  if (args.gain_offset != 0)
+    for (int64_t c = 0; c < args.cols; ++c)
+      gain[c] += args.gain_offset;
+  for_rows(args.rows, args.groups * args.cols, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i)
+      for (int64_t g = 0; g < args.groups; ++g) {
+        const float* x = args.x + i * args.x_stride + g * args.cols;
+        const double squares = isa_.kernels.sum_of_squares(x, args.cols);
+        const double mean = squares / static_cast<double>(args.cols);
+        isa_.kernels.scale_by(x, static_cast<float>(1 / std::sqrt(mean + args.eps)), gain,
+                              args.out + i * args.out_stride + g * args.cols, args.cols);
+      }
+  });
+}
+
+void cpu_device::rope(const rope_args& args) {
+  const auto half = args.rotary_dim / 2;
+  for_rows(args.rows, args.heads * args.rotary_dim, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i)
+      for (int64_t h = 0; h < args.heads; ++h) {
+        float* x = args.x + i * args.stride + h * args.head_dim;
+        isa_.kernels.rotate(x, x + half, args.cos + i * half, args.sin + i * half, half);
+      }
+  });
+}
+
+void cpu_device::kv_write(const kv_write_args& args) {
+  const auto& cache = args.cache;
+  const auto dim = cache.head_dim;
+  const auto bytes = dim * static_cast<int64_t>(size_of(cache.type));
+  const auto store = [&](const float* from, unsigned char* to) {
+    if (cache.type == dtype::bf16)
+      isa_.kernels.to_bf16(from, to, dim);
+    else
+      std::memcpy(to, from, static_cast<size_t>(bytes));
+  };
+  for_rows(args.rows, 2 * cache.kv_heads * dim, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i) {
+      const auto block = args.slots[i] / cache.block_size;
+      const auto offset = args.slots[i] % cache.block_size;
+      for (int64_t h = 0; h < cache.kv_heads; ++h) {
+        const auto to = ((block * cache.kv_heads + h) * cache.block_size + offset) * bytes;
+        store(args.k + i * args.k_stride + h * dim, static_cast<unsigned char*>(cache.k) + to);
+        store(args.v + i * args.v_stride + h * dim, static_cast<unsigned char*>(cache.v) + to);
+      }
+    }
+  });
+}
+
+void cpu_device::gated_activation(const gated_activation_args& args) {
+  const auto act = kind_of(args.act);
+  for_rows(args.rows, args.cols, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i)
+      isa_.kernels.gated(act, args.gate + i * args.gate_stride, args.up + i * args.up_stride,
+                         args.out + i * args.out_stride, args.cols);
+  });
+}
+
+void cpu_device::gather_rows(const gather_rows_args& args) {
+  const auto bytes = static_cast<size_t>(args.cols) * sizeof(float);
+  if (bytes == 0)
+    return;
+  for_rows(args.rows, args.cols, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i)
+      std::memcpy(args.out + i * args.cols, args.x + args.index[i] * args.x_stride, bytes);
+  });
+}
+
+/// The input rows as bf16, each padded with zeros to `padded` elements.
+const unsigned char* cpu_device::rounded_rows(const linear_args& args, int64_t padded) {
+  const auto k = args.w.cols;
+  auto* out = rounded_.get<unsigned char>(static_cast<size_t>(args.rows * padded) * 2);
+  for_rows(args.rows, k, [&](int64_t begin, int64_t end) {
+    for (auto i = begin; i < end; ++i) {
+      isa_.kernels.to_bf16(args.x + i * args.x_stride, out + i * padded * 2, k);
+      std::memset(out + (i * padded + k) * 2, 0, static_cast<size_t>(padded - k) * 2);
+    }
+  });
+  return out;
+}
+
+void cpu_device::linear(const linear_args& args) {
+  if (args.rows == 0 || args.w.rows == 0)
+    return;
+  const bool dot = args.w.type == dtype::bf16 && isa_.kernels.linear_bf16_dot != nullptr;
+  linear_job job{};
+  job.x = args.x;
+  job.x_stride = args.x_stride;
+  job.w = static_cast<const unsigned char*>(args.w.data);
+  job.k = args.w.cols;
+  job.bias = args.bias ? widened(args.bias) : nullptr;
+  job.out = args.out;
+  job.out_stride = args.out_stride;
+  job.accumulate = args.accumulate;
+  if (dot) {
+    job.x_stride = (job.k + dot_padding - 1) / dot_padding * dot_padding;
+    job.x = rounded_rows(args, job.x_stride);
+  }
+  run_linear(job, args, dot);
+}
+
+void cpu_device::run_linear(const linear_job& job, const linear_args& args, bool dot) {
+  const auto kernel
+    = dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[kind_of(args.w.type)];
+  const int64_t n = args.w.rows;
+  const int64_t threads = args.rows * n * job.k <= 4 * serial_elements_max ? 1 : pool_.size();
+  // Enough tasks that threads finish together, wide enough to stream through the weights.
+  const int64_t fair = (n / (threads * 4) + 7) / 8 * 8;
+  const int64_t cols = std::clamp(fair, int64_t{8}, linear_cols_max);
+  const int64_t col_tasks = (n + cols - 1) / cols;
+  const int64_t row_tasks = (args.rows + linear_rows_max - 1) / linear_rows_max;
+  const auto body = [&](int64_t task, unsigned thread) {
+    const auto row = task % row_tasks * linear_rows_max; // rows first: the weights stay in cache
+    const auto col = task / row_tasks * cols;
+    linear_job mine = job;
+    mine.scratch = thread_scratch_[thread].get<void>(linear_scratch_bytes);
+    kernel(mine, {row, std::min(row + linear_rows_max, args.rows), col, std::min(col + cols, n)});
+  };
+  if (threads > 1)
+    return pool_.run(col_tasks * row_tasks, body);
+  for (int64_t task = 0; task < col_tasks * row_tasks; ++task)
+    body(task, 0);
+}
+
+/// Up to `attention_queries` queries of one sequence and one key/value head. Queries count rows
+/// first, then the heads of the group.
+struct cpu_device::attention_task {
+  int64_t sequence;
+  int64_t kv_head;
+  int64_t first_query;
+};
+
+void cpu_device::plan_attention(const attention_args& args) {
+  const auto group = args.heads / args.cache.kv_heads;
+  attention_tasks_.clear();
+  for (int64_t s = 0; s < args.sequences; ++s) {
+    const int64_t queries = (args.row_start[s + 1] - args.row_start[s]) * group;
+    for (int64_t h = 0; h < args.cache.kv_heads; ++h)
+      for (int64_t q = 0; q < queries; q += attention_queries)
+        attention_tasks_.push_back({s, h, q});
+  }
+}
+
+void cpu_device::attention(const attention_args& args) {
+  plan_attention(args);
+  int64_t work = 0;
+  for (int64_t s = 0; s < args.sequences; ++s)
+    work += int64_t{args.row_start[s + 1] - args.row_start[s]} * args.context[s] * args.heads
+            * args.cache.head_dim;
+  const auto scratch_bytes
+    = static_cast<size_t>(attention_scratch_floats(args.cache.head_dim)) * sizeof(float);
+  const auto body = [&](int64_t task, unsigned thread) {
+    run_attention(args, attention_tasks_[static_cast<size_t>(task)],
+                  thread_scratch_[thread].get<float>(scratch_bytes));
+  };
+  const auto tasks = static_cast<int64_t>(attention_tasks_.size());
+  if (work > 4 * serial_elements_max)
+    return pool_.run(tasks, body);
+  for (int64_t task = 0; task < tasks; ++task)
+    body(task, 0);
+}
+
+void cpu_device::run_attention(const attention_args& args, const attention_task& task,
+                               float* scratch) const {
+  const auto& cache = args.cache;
+  const auto group = args.heads / cache.kv_heads;
+  const int64_t row_end = args.row_start[task.sequence + 1];
+  const int64_t row_begin = args.row_start[task.sequence];
+  const float* q[attention_queries];
+  float* out[attention_queries];
+  int64_t begin[attention_queries];
+  int64_t end[attention_queries];
+  const auto count = std::min((row_end - row_begin) * group - task.first_query,
+                              int64_t{attention_queries});
+  for (int64_t i = 0; i < count; ++i) {
+    const auto row = row_begin + (task.first_query + i) / group;
+    const auto head = task.kv_head * group + (task.first_query + i) % group;
+    q[i] = args.q + row * args.q_stride + head * cache.head_dim;
+    out[i] = args.out + row * args.out_stride + head * cache.head_dim;
+    end[i] = args.context[task.sequence] - (row_end - row) + 1;
+    begin[i] = args.window > 0 ? std::max(end[i] - args.window, int64_t{0}) : 0;
+  }
+  isa_.kernels.attention[cache.type == dtype::bf16]({
+    static_cast<const unsigned char*>(cache.k),
+    static_cast<const unsigned char*>(cache.v),
+    args.block_table + task.sequence * args.table_stride,
+    cache.kv_heads,
+    task.kv_head,
+    cache.block_size,
+    cache.head_dim,
+    args.scale,
+    static_cast<int>(count),
+    q,
+    out,
+    begin,
+    end,
+    scratch,
+  });
+}
+
+} // namespace troupe::gpu::cpu
 
 namespace troupe::gpu {
 
-std::unique_ptr<device> make_cpu_device(const device_options&) { return make_reference_device(); }
+std::unique_ptr<device> make_cpu_device(const device_options& options) {
+  if (options.isa == "reference")
+    return make_reference_device();
+  return std::make_unique<cpu::cpu_device>(options);
+}
 
 } // namespace troupe::gpu

@@ -3,9 +3,6 @@
 
 namespace troupe::gpu::cpu {
 
-/// Bytes that this process may use: physical memory, or less where a cgroup says so.
-uint64_t host_memory_bytes();
-
 /// What every CPU backend shares: memory is ordinary host memory and ops are done when they return.
 class host_device : public device {
 public:

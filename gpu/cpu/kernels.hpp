@@ -1,0 +1,95 @@
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+/// The inner loops of the CPU backend, as tables of plain functions, one table per instruction set.
+///
+/// This header is read by translation units that are compiled for wide instruction sets. It must
+/// stay free of inline functions, templates and default member initialisers: the linker keeps one
+/// copy of such code, and if that copy came from an AVX-512 unit, older machines would crash in it.
+namespace troupe::gpu::cpu {
+
+enum class element : uint8_t { f32, f16, bf16 };
+constexpr int element_kinds = 3;
+
+enum class gate : uint8_t { silu, gelu, gelu_tanh, relu };
+
+/// out[i, j] (+)= sum over c of x[i, c] * w[j, c], plus bias[j]. Strides count elements.
+struct linear_job {
+  const void* x; ///< float; bf16 rows padded with zeros to a multiple of `dot_padding` for the dot
+  int64_t x_stride;
+  const unsigned char* w; ///< [n, k], any alignment
+  int64_t k;
+  const float* bias; ///< or null
+  float* out;
+  int64_t out_stride;
+  bool accumulate;
+  /// Room for `linear_scratch_bytes`, aligned to 64; one per thread.
+  void* scratch;
+};
+
+/// Part of a job: rows and columns [begin, end).
+struct tile_range {
+  int64_t row_begin;
+  int64_t row_end;
+  int64_t col_begin;
+  int64_t col_end;
+};
+
+/// A call of `linear` covers at most this many rows and columns where it has more than one row.
+constexpr int64_t linear_rows_max = 48;
+constexpr int64_t linear_cols_max = 64;
+constexpr size_t linear_scratch_bytes = 64 * linear_rows_max * linear_cols_max;
+constexpr int64_t dot_padding = 32;
+
+/// Up to `attention_queries` queries (rows x heads) that read the same key/value head.
+struct attention_job {
+  const unsigned char* k; ///< [blocks, kv_heads, block_size, head_dim]
+  const unsigned char* v;
+  const int32_t* blocks; ///< the sequence's block table
+  int64_t kv_heads;
+  int64_t kv_head;
+  int64_t block_size;
+  int64_t head_dim;
+  float scale;
+  int count;
+  const float* const* q;
+  float* const* out;
+  const int64_t* begin; ///< query i sees positions begin[i] .. end[i] - 1
+  const int64_t* end;
+  float* scratch; ///< attention_scratch_floats(head_dim) floats, aligned to 64; one per thread
+};
+
+constexpr int attention_queries = 16;
+/// Keys per step of the online softmax; steps lie at multiples of it, so that a row's sums do not
+/// depend on which rows share its tile.
+constexpr int attention_keys = 64;
+constexpr int64_t attention_scratch_floats(int64_t head_dim) {
+  return attention_queries * (2 * ((head_dim + 15) / 16 * 16) + attention_keys);
+}
+
+struct kernel_table {
+  void (*linear[element_kinds])(const linear_job& job, const tile_range& range);
+  /// x is bf16; null where the machine has no such instruction.
+  void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
+  /// [0] f32 cache, [1] bf16 cache
+  void (*attention[2])(const attention_job& job);
+  /// out = from * scale
+  void (*widen[element_kinds])(const void* from, float scale, float* out, int64_t n);
+  void (*to_bf16)(const float* from, unsigned char* out, int64_t n);
+  float (*sum_of_squares)(const float* x, int64_t n);
+  /// out = x * factor * gain
+  void (*scale_by)(const float* x, float factor, const float* gain, float* out, int64_t n);
+  /// Rotates pairs (first[i], second[i]).
+  void (*rotate)(float* first, float* second, const float* cos, const float* sin, int64_t n);
+  void (*gated)(gate act, const float* gate, const float* up, float* out, int64_t n);
+};
+
+/// Call a table's functions only on a machine that has its instructions.
+extern const kernel_table portable_kernels;
+extern const kernel_table avx2_kernels;
+extern const kernel_table avx512_kernels;
+/// For `kernel_table::linear_bf16_dot`.
+void avx512_bf16_linear(const linear_job& job, const tile_range& range);
+
+} // namespace troupe::gpu::cpu

@@ -1,0 +1,39 @@
+#pragma once
+#include "gpu/cpu/simd/body_attention.hpp"
+#include "gpu/cpu/simd/body_linear.hpp"
+#include "gpu/cpu/simd/body_rows.hpp"
+
+namespace troupe::gpu::cpu {
+namespace {
+
+/// Products and sums in float.
+template <element Kind>
+struct float_scheme {
+  using operand = vec;
+  static constexpr int64_t step = lanes;
+  static constexpr int64_t x_bytes = 4;
+  static constexpr int64_t w_bytes = bytes_of<Kind>;
+  static vec load_x(const unsigned char* p) { return load_f32(p); }
+  static vec load_x_part(const unsigned char* p, int64_t n) { return load_f32_part(p, n); }
+  static vec load_w(const unsigned char* p) { return load<Kind>(p); }
+  static vec load_w_part(const unsigned char* p, int64_t n) { return load_part<Kind>(p, n); }
+  static vec multiply_add(vec x, vec w, vec sum) { return fma(x, w, sum); }
+};
+
+constexpr kernel_table make_table() {
+  return {
+    {linear<float_scheme<element::f32>>, linear<float_scheme<element::f16>>,
+     linear<float_scheme<element::bf16>>},
+    nullptr,
+    {attention<element::f32>, attention<element::bf16>},
+    {widen<element::f32>, widen<element::f16>, widen<element::bf16>},
+    to_bf16,
+    sum_of_squares,
+    scale_by,
+    rotate,
+    gated,
+  };
+}
+
+} // namespace
+} // namespace troupe::gpu::cpu

@@ -1,0 +1,33 @@
+#include "gpu/cpu/simd/vec_avx512.hpp"
+
+#include "gpu/cpu/simd/body_linear.hpp"
+
+namespace troupe::gpu::cpu {
+namespace {
+
+/// Pairs of bf16 products, added in float by the hardware.
+struct dot_scheme {
+  using operand = __m512bh;
+  static constexpr int64_t step = 32;
+  static constexpr int64_t x_bytes = 2;
+  static constexpr int64_t w_bytes = 2;
+  static operand load_x(const unsigned char* p) {
+    return reinterpret_cast<operand>(_mm512_loadu_si512(p));
+  }
+  // Rows of x are padded with zeros.
+  static operand load_x_part(const unsigned char* p, int64_t) { return load_x(p); }
+  static operand load_w(const unsigned char* p) { return load_x(p); }
+  static operand load_w_part(const unsigned char* p, int64_t n) {
+    const auto mask = static_cast<__mmask32>((uint64_t{1} << n) - 1);
+    return reinterpret_cast<operand>(_mm512_maskz_loadu_epi16(mask, p));
+  }
+  static vec multiply_add(operand x, operand w, vec sum) { return _mm512_dpbf16_ps(sum, x, w); }
+};
+
+} // namespace
+
+void avx512_bf16_linear(const linear_job& job, const tile_range& range) {
+  linear<dot_scheme>(job, range);
+}
+
+} // namespace troupe::gpu::cpu

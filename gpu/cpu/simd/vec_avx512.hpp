@@ -1,0 +1,111 @@
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+
+/// The primitives of vec_portable.hpp over AVX-512 F, BW, VL and DQ.
+namespace troupe::gpu::cpu {
+namespace {
+
+using vec = __m512;
+constexpr int lanes = 16;
+/// For 32 registers: 6 x 4 sums, 6 inputs and a weight.
+constexpr int tile_rows_max = 6;
+/// Few rows: more weight rows side by side, which is what fills the memory bus.
+constexpr int tile_cols_wide = 8;
+constexpr int rows_wide_max = 2;
+constexpr int query_tile = 4;
+constexpr int value_tile = 4;
+
+inline vec zero() { return _mm512_setzero_ps(); }
+inline vec splat(float x) { return _mm512_set1_ps(x); }
+inline vec add(vec a, vec b) { return _mm512_add_ps(a, b); }
+inline vec sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+inline vec mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+inline vec div(vec a, vec b) { return _mm512_div_ps(a, b); }
+inline vec fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline vec min(vec a, vec b) { return _mm512_min_ps(a, b); }
+inline vec max(vec a, vec b) { return _mm512_max_ps(a, b); }
+inline vec nearest(vec a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline vec if_less(vec a, vec b, vec yes, vec no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+inline vec power_of_two(vec n) {
+  const __m512i whole = _mm512_cvtps_epi32(n);
+  return _mm512_castsi512_ps(
+    _mm512_slli_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(127)), 23));
+}
+
+inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline vec load_f32(const void* p) { return _mm512_loadu_ps(p); }
+inline void store_f32(float* p, vec a) { _mm512_storeu_ps(p, a); }
+inline vec load_f32_part(const void* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+inline void store_f32_part(float* p, vec a, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), a);
+}
+
+inline vec widen_bf16(__m256i bits) {
+  return _mm512_castsi512_ps(
+    _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+inline vec widen_f16(__m256i bits) { return _mm512_cvtph_ps(bits); }
+inline __m256i load_16(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+inline __m256i load_16_part(const void* p, int64_t n) {
+  return _mm256_maskz_loadu_epi16(first_lanes(n), p);
+}
+inline vec load_bf16(const void* p) { return widen_bf16(load_16(p)); }
+inline vec load_f16(const void* p) { return widen_f16(load_16(p)); }
+inline vec load_bf16_part(const void* p, int64_t n) { return widen_bf16(load_16_part(p, n)); }
+inline vec load_f16_part(const void* p, int64_t n) { return widen_f16(load_16_part(p, n)); }
+
+inline __m256i narrow_bf16(vec a) {
+  const __m512i bits = _mm512_castps_si512(a);
+  const __m512i high = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+  const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, rounded, quiet));
+}
+inline void store_bf16(void* p, vec a) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), narrow_bf16(a));
+}
+inline void store_bf16_part(void* p, vec a, int64_t n) {
+  _mm256_mask_storeu_epi16(p, first_lanes(n), narrow_bf16(a));
+}
+
+/// Two quarters of each of a and b, as one vector.
+template <int Select>
+inline vec quarters(vec a, vec b) {
+  return _mm512_shuffle_f32x4(a, b, Select);
+}
+template <int Select>
+inline vec permuted(vec a) {
+  return _mm512_permute_ps(a, Select);
+}
+
+/// Adds lanes i and i + 8, then i and i + 4, i and i + 2, and the last two.
+inline void sum_lanes(vec a, vec b, vec c, vec d, float* out) {
+  const vec ab = _mm512_add_ps(quarters<0x44>(a, b), quarters<0xee>(a, b));
+  const vec cd = _mm512_add_ps(quarters<0x44>(c, d), quarters<0xee>(c, d));
+  const vec fours = _mm512_add_ps(quarters<0x88>(ab, cd), quarters<0xdd>(ab, cd));
+  const vec twos = _mm512_add_ps(fours, permuted<0x4e>(fours));
+  const vec sums = _mm512_add_ps(twos, permuted<0xb1>(twos));
+  const __m512i pick = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(pick, sums)));
+}
+inline float max_lane(vec a) {
+  const vec half = max(a, quarters<0x4e>(a, a));
+  const vec fours = max(half, quarters<0xb1>(half, half));
+  const vec twos = max(fours, permuted<0x4e>(fours));
+  return _mm_cvtss_f32(_mm512_castps512_ps128(max(twos, permuted<0xb1>(twos))));
+}
+
+} // namespace
+} // namespace troupe::gpu::cpu

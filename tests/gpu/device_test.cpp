@@ -1,0 +1,75 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "gpu/cpu/host_limits.hpp"
+#include "gpu/device.hpp"
+#include "gpu/errors.hpp"
+
+namespace troupe::gpu {
+namespace {
+
+TEST(device_test, more_memory_than_there_is_fails_with_a_sentence) {
+  for (const auto& dev : {make_cpu_device(), make_reference_device()}) {
+    const auto got = dev->allocate(size_t{1} << 60);
+    ASSERT_FALSE(got);
+    EXPECT_EQ(got.error(), errc::out_of_memory);
+    EXPECT_NE(describe(got.error()).find("1152921504606846976 bytes"), std::string::npos)
+      << describe(got.error());
+  }
+}
+
+TEST(device_test, memory_that_was_freed_can_be_had_again) {
+  const auto dev = make_cpu_device();
+  const auto most = static_cast<size_t>(dev->memory_bytes() / 4 * 3);
+  {
+    const auto first = dev->allocate(most); // never touched, so nothing is really used
+    ASSERT_TRUE(first) << describe(first.error());
+    EXPECT_FALSE(dev->allocate(most)) << "overcommitted";
+  }
+  EXPECT_TRUE(dev->allocate(most));
+}
+
+TEST(device_test, buffers_are_aligned_and_move) {
+  const auto dev = make_cpu_device();
+  for (const size_t size : {0, 1, 63, 64, 1000}) {
+    auto got = dev->allocate(size);
+    ASSERT_TRUE(got);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(got->data()) % 64, 0u);
+    EXPECT_EQ(got->size_bytes(), size);
+    buffer moved = std::move(*got);
+    EXPECT_TRUE(moved);
+    EXPECT_FALSE(*got);
+  }
+}
+
+TEST(device_test, copies_go_there_and_back) {
+  const auto dev = make_cpu_device();
+  const auto memory = dev->allocate(5);
+  ASSERT_TRUE(memory);
+  char back[5] = {};
+  dev->copy_to_device(memory->data(), "text", 5);
+  dev->copy_to_host(back, memory->data(), 5);
+  dev->copy_to_host(nullptr, nullptr, 0);
+  EXPECT_FALSE(dev->synchronize());
+  EXPECT_STREQ(back, "text");
+}
+
+TEST(device_test, an_instruction_set_out_of_reach_falls_back) {
+  EXPECT_EQ(make_cpu_device({1, precision::automatic, "portable"})->name(),
+            "cpu (portable, 1 thread)");
+  EXPECT_EQ(make_cpu_device({1, precision::automatic, "abacus"})->name(),
+            "cpu (portable, 1 thread)");
+  EXPECT_EQ(make_cpu_device({1, precision::automatic, "avx512_bf16"})->name(),
+            make_cpu_device({1, precision::automatic, cpu_isas().back()})->name());
+  EXPECT_EQ(make_cpu_device({1, precision::automatic, "reference"})->name(), "cpu (reference)");
+}
+
+TEST(device_test, limits_of_the_host_are_plausible) {
+  EXPECT_GE(cpu::host_cores(), 1u);
+  EXPECT_LE(cpu::host_cores(), std::max(1u, std::thread::hardware_concurrency()));
+  EXPECT_GT(cpu::host_memory_bytes(), uint64_t{64} << 20);
+}
+
+} // namespace
+} // namespace troupe::gpu

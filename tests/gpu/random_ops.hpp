@@ -1,0 +1,192 @@
+#pragma once
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gpu/cpu/element.hpp"
+#include "gpu/device.hpp"
+
+/// Random inputs for the ops of gpu/, shared by the tests of the CPU backends.
+namespace troupe::gpu::test {
+
+class random_data {
+public:
+  explicit random_data(uint64_t seed) : engine_{seed} {}
+
+  int64_t between(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>{low, high}(engine_);
+  }
+  template <class T>
+  T one_of(std::initializer_list<T> choices) {
+    return choices.begin()[between(0, static_cast<int64_t>(choices.size()) - 1)];
+  }
+  std::vector<float> floats(int64_t n, float spread = 1.0f) {
+    std::normal_distribution<float> normal{0.0f, spread};
+    std::vector<float> values(static_cast<size_t>(n));
+    for (auto& value : values)
+      value = normal(engine_);
+    return values;
+  }
+  template <class T>
+  void shuffle(std::vector<T>& values) {
+    std::shuffle(values.begin(), values.end(), engine_);
+  }
+
+private:
+  std::mt19937_64 engine_;
+};
+
+/// A random weight whose bytes begin at an odd address where `odd`, as in a mapped file, and end
+/// where the heap block ends, so that a sanitizer sees any read past it.
+class random_weight {
+public:
+  random_weight(random_data& random, dtype type, int64_t rows, int64_t cols, bool odd = true)
+      : offset_{odd ? size_t{1} : size_t{0}}, type_{type}, rows_{rows}, cols_{cols},
+        bytes_(static_cast<size_t>(rows * cols) * size_of(type) + offset_) {
+    const auto values = random.floats(rows * cols, 0.5f);
+    for (int64_t i = 0; i < rows * cols; ++i)
+      cpu::store_element(bytes_.data() + offset_, type, i, values[static_cast<size_t>(i)]);
+  }
+  weight get() const { return {bytes_.data() + offset_, type_, rows_, cols_}; }
+
+private:
+  size_t offset_;
+  dtype type_;
+  int64_t rows_;
+  int64_t cols_;
+  std::vector<unsigned char> bytes_;
+};
+
+inline void round_to_bf16(std::vector<float>& values) {
+  for (auto& value : values)
+    value = bf16_to_float(float_to_bf16(value));
+}
+
+struct attention_shape {
+  int64_t head_dim = 64;
+  int64_t kv_heads = 2;
+  int64_t group = 1; ///< query heads per key/value head
+  int64_t block_size = 16;
+  int64_t window = 0;
+  dtype type = dtype::bf16;
+  std::vector<int32_t> rows;    ///< per sequence
+  std::vector<int32_t> context; ///< per sequence
+};
+
+/// A paged cache with every position of every sequence written, blocks in random order, and NaN
+/// wherever no sequence may look.
+class attention_case {
+public:
+  attention_case(random_data& random, attention_shape shape) : shape_{std::move(shape)} {
+    const auto sequences = static_cast<int64_t>(shape_.rows.size());
+    for (const auto context : shape_.context)
+      table_stride_ = std::max(table_stride_, blocks_for(context));
+    std::vector<int32_t> free;
+    int64_t used = 0;
+    for (const auto context : shape_.context)
+      used += blocks_for(context);
+    for (int32_t i = 0; i < used + 2; ++i)
+      free.push_back(i);
+    random.shuffle(free);
+    table_.assign(static_cast<size_t>(sequences * table_stride_), -1000000);
+    row_start_.push_back(0);
+    for (int64_t s = 0; s < sequences; ++s) {
+      for (int64_t b = 0; b < blocks_for(shape_.context[static_cast<size_t>(s)]); ++b) {
+        table_[static_cast<size_t>(s * table_stride_ + b)] = free.back();
+        free.pop_back();
+      }
+      row_start_.push_back(row_start_.back() + shape_.rows[static_cast<size_t>(s)]);
+    }
+    fill_cache(random, used + 2);
+    q_ = random.floats(rows() * width());
+  }
+
+  int64_t rows() const { return row_start_.back(); }
+  int64_t width() const { return shape_.group * shape_.kv_heads * shape_.head_dim; }
+  const attention_shape& shape() const { return shape_; }
+
+  attention_args args(float* out) {
+    attention_args args;
+    args.q = q_.data();
+    args.cache = cache_;
+    args.row_start = row_start_.data();
+    args.context = shape_.context.data();
+    args.block_table = table_.data();
+    args.table_stride = table_stride_;
+    args.sequences = static_cast<int64_t>(shape_.rows.size());
+    args.heads = shape_.group * shape_.kv_heads;
+    args.window = shape_.window;
+    args.scale = 0.125f;
+    args.out = out;
+    args.q_stride = width();
+    args.out_stride = width();
+    return args;
+  }
+  std::vector<float> run(device& dev) {
+    std::vector<float> out(static_cast<size_t>(rows() * width()), -1.0f);
+    dev.attention(args(out.data()));
+    return out;
+  }
+
+private:
+  int64_t blocks_for(int64_t positions) const {
+    return (positions + shape_.block_size - 1) / shape_.block_size;
+  }
+
+  void fill_cache(random_data& random, int64_t blocks) {
+    const auto elements
+      = static_cast<size_t>(blocks * shape_.kv_heads * shape_.block_size * shape_.head_dim);
+    k_.assign(elements * size_of(shape_.type), 0xff); // all ones is a NaN in every type
+    v_ = k_;
+    cache_ = {k_.data(), v_.data(), shape_.type, blocks, shape_.kv_heads, shape_.block_size,
+              shape_.head_dim};
+    const auto writer = make_reference_device();
+    const int64_t row = shape_.kv_heads * shape_.head_dim;
+    for (size_t s = 0; s < shape_.rows.size(); ++s) {
+      const int64_t context = shape_.context[s];
+      const auto k = random.floats(context * row), v = random.floats(context * row);
+      std::vector<int64_t> slots;
+      for (int64_t t = 0; t < context; ++t) {
+        const auto entry = static_cast<int64_t>(s) * table_stride_ + t / shape_.block_size;
+        slots.push_back(table_[static_cast<size_t>(entry)] * shape_.block_size
+                        + t % shape_.block_size);
+      }
+      writer->kv_write({k.data(), v.data(), cache_, slots.data(), context, row, row});
+    }
+  }
+
+  attention_shape shape_;
+  int64_t table_stride_ = 0;
+  std::vector<int32_t> table_;
+  std::vector<int32_t> row_start_;
+  std::vector<unsigned char> k_, v_;
+  kv_cache_view cache_;
+  std::vector<float> q_;
+};
+
+/// One backend under test: an instruction set and a rounding mode.
+struct backend {
+  std::string isa;
+  precision mode = precision::float32;
+  unsigned threads = 2;
+  std::unique_ptr<device> make() const { return make_cpu_device({threads, mode, isa}); }
+  /// Whether bf16 weights make it round activations to bf16.
+  bool rounds_to_bf16() const { return isa == "avx512_bf16" && mode == precision::automatic; }
+};
+
+/// Every backend that this machine can run.
+inline std::vector<backend> all_backends() {
+  std::vector<backend> backends;
+  for (const auto& isa : cpu_isas())
+    backends.push_back({isa, isa == "avx512_bf16" ? precision::automatic : precision::float32});
+  return backends;
+}
+
+inline bool same_bits(const float* a, const float* b, int64_t n) {
+  return std::memcmp(a, b, static_cast<size_t>(n) * sizeof(float)) == 0;
+}
+
+} // namespace troupe::gpu::test
