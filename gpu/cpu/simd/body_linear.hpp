@@ -14,9 +14,12 @@ namespace {
 /// the L1 cache while all rows pass over them.
 constexpr int64_t k_block = 1024;
 
-template <class Scheme, int Rows, int Cols>
+/// `Fetch` asks for the weights of the next tile of columns while this one is computed: the hardware
+/// prefetcher starts anew with every row and would leave the multipliers waiting.
+template <class Scheme, bool Fetch, int Rows, int Cols>
 inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsigned char* const* w,
-                       int64_t k_begin, int64_t k_end, vec (&sums)[Rows][Cols]) {
+                       int64_t k_begin, int64_t k_end, [[maybe_unused]] int64_t next_bytes,
+                       vec (&sums)[Rows][Cols]) {
   int64_t k = k_begin;
   for (; k + Scheme::step <= k_end; k += Scheme::step) {
     typename Scheme::operand inputs[Rows];
@@ -26,6 +29,8 @@ inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsign
 #pragma GCC unroll 8
     for (int c = 0; c < Cols; ++c) {
       const auto weights = Scheme::load_w(w[c] + k * Scheme::w_bytes);
+      if constexpr (Fetch)
+        __builtin_prefetch(w[c] + k * Scheme::w_bytes + next_bytes, 0, 2);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r)
         sums[r][c] = Scheme::multiply_add(inputs[r], weights, sums[r][c]);
@@ -67,6 +72,7 @@ struct block {
   int64_t k_end;
   bool first;
   bool last;
+  bool fetch;
 };
 
 /// One register tile over one block of k. `aside` holds its sums between blocks.
@@ -84,8 +90,12 @@ inline void run_tile(const linear_job& job, const block& part, int64_t row, int6
 #pragma GCC unroll 8
     for (int c = 0; c < Cols; ++c)
       sums[r][c] = part.first ? zero() : load_f32(aside + (r * Cols + c) * lanes);
-  accumulate<Scheme>(static_cast<const unsigned char*>(job.x) + row * x_row_bytes, x_row_bytes, w,
-                     part.k_begin, part.k_end, sums);
+  const auto* x = static_cast<const unsigned char*>(job.x) + row * x_row_bytes;
+  const int64_t next_bytes = Cols * job.k * Scheme::w_bytes;
+  if (Cols == 4 && part.fetch)
+    accumulate<Scheme, Cols == 4>(x, x_row_bytes, w, part.k_begin, part.k_end, next_bytes, sums);
+  else
+    accumulate<Scheme, false>(x, x_row_bytes, w, part.k_begin, part.k_end, 0, sums);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     if (part.last) {
@@ -110,7 +120,7 @@ inline void run_rows(const linear_job& job, const block& part, int64_t row, int6
 
 template <class Scheme>
 void few_rows(const linear_job& job, const tile_range& range) {
-  const block all{0, job.k, true, true};
+  const block all{0, job.k, true, true, false};
   for (int64_t col = range.col_begin; col < range.col_end; col += tile_cols_wide)
     run_rows<Scheme, rows_wide_max, tile_cols_wide>(job, all, range.row_begin,
                                                     range.row_end - range.row_begin, col,
@@ -124,17 +134,22 @@ void linear(const linear_job& job, const tile_range& range) {
   if (rows <= rows_wide_max)
     return few_rows<Scheme>(job, range);
   constexpr int cols_tile = 4;
+  // Equal tiles: 4 + 4 rows keep the multipliers busier than 6 + 2.
+  const int64_t row_tiles = (rows + tile_rows_max - 1) / tile_rows_max;
+  const int64_t rows_tile = (rows + row_tiles - 1) / row_tiles;
   // With a single tile of rows nothing is gained by passing over k in blocks.
-  const int64_t step = rows <= tile_rows_max ? job.k : k_block;
+  const int64_t step = row_tiles == 1 ? job.k : k_block;
   int64_t k = 0;
   do {
     const int64_t k_end = job.k - k <= step + step / 2 ? job.k : k + step;
-    const block part{k, k_end, k == 0, k_end == job.k};
+    block part{k, k_end, k == 0, k_end == job.k, false};
     float* aside = static_cast<float*>(job.scratch);
     for (int64_t col = range.col_begin; col < range.col_end; col += cols_tile)
-      for (int64_t row = range.row_begin; row < range.row_end; row += tile_rows_max) {
-        run_rows<Scheme, tile_rows_max, cols_tile>(job, part, row, range.row_end - row, col,
-                                                   range.col_end - col, aside);
+      for (int64_t row = range.row_begin; row < range.row_end; row += rows_tile) {
+        const int64_t here = range.row_end - row < rows_tile ? range.row_end - row : rows_tile;
+        part.fetch = row == range.row_begin;
+        run_rows<Scheme, tile_rows_max, cols_tile>(job, part, row, here, col, range.col_end - col,
+                                                   aside);
         aside += tile_rows_max * cols_tile * lanes;
       }
     k = k_end;

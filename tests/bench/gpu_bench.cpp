@@ -1,0 +1,203 @@
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "tests/gpu/random_ops.hpp"
+
+/// Speed of the CPU backend beside what the machine could do. Every memory-bound number comes with
+/// `of_floor`, its share of the bandwidth that a plain read loop of all threads reaches in the same
+/// run; every arithmetic one with GFLOP/s. Neighbours make noise: compare the best of several runs
+/// (--benchmark_repetitions=5).
+namespace troupe::gpu {
+namespace {
+
+using bench_clock = std::chrono::steady_clock;
+
+std::unique_ptr<device> make_device() { return make_cpu_device(); }
+
+/// Random bf16 bits without NaN or infinity, in a set larger than any cache.
+const std::vector<uint16_t>& big_memory() {
+  static const std::vector<uint16_t> memory = [] {
+    std::vector<uint16_t> values(size_t{512} << 20 >> 1);
+    uint32_t state = 1;
+    for (auto& value : values) {
+      state = state * 1664525u + 1013904223u;
+      value = static_cast<uint16_t>(0x3c00u | (state >> 16 & 0x80ffu)); // small, both signs
+    }
+    return values;
+  }();
+  return memory;
+}
+
+/// Sums a range of memory as eight streams side by side: one stream per core does not fill the bus.
+uint64_t read_all(const uint64_t* from, size_t words) {
+  uint64_t sums[8] = {};
+  const size_t stride = words / 8;
+  for (size_t i = 0; i < stride; i += 8)
+    for (size_t s = 0; s < 8; ++s)
+      for (size_t w = 0; w < 8; ++w)
+        sums[s] += from[s * stride + i + w];
+  uint64_t total = 0;
+  for (const auto sum : sums)
+    total += sum;
+  return total;
+}
+
+/// Bytes per second that all cores together read from memory: the best of a few passes.
+double measure_bandwidth() {
+  const auto& memory = big_memory();
+  const unsigned threads = std::max(1u, std::thread::hardware_concurrency());
+  const auto* words = reinterpret_cast<const uint64_t*>(memory.data());
+  const size_t share = memory.size() / 4 / threads / 64 * 64;
+  double best = 0;
+  for (int pass = 0; pass < 5; ++pass) {
+    const auto start = bench_clock::now();
+    std::vector<std::thread> readers;
+    for (unsigned t = 0; t < threads; ++t)
+      readers.emplace_back([=] { benchmark::DoNotOptimize(read_all(words + t * share, share)); });
+    for (auto& reader : readers)
+      reader.join();
+    const std::chrono::duration<double> time = bench_clock::now() - start;
+    best = std::max(best, static_cast<double>(share * threads * 8) / time.count());
+  }
+  return best;
+}
+
+void dram_read(benchmark::State& state) {
+  double best = 0;
+  for (auto _ : state)
+    best = std::max(best, measure_bandwidth());
+  state.counters["GB/s"] = best / 1e9;
+}
+
+/// One row times matrices [n, k] that follow each other through a set larger than the caches.
+void linear_decode(benchmark::State& state, int64_t rows, int64_t n, int64_t k) {
+  const auto dev = make_device();
+  const auto& memory = big_memory();
+  test::random_data random{1};
+  const auto x = random.floats(rows * k);
+  std::vector<float> out(static_cast<size_t>(rows * n));
+  const auto matrices = static_cast<int64_t>(memory.size()) / (n * k);
+  const double floor = measure_bandwidth();
+  int64_t done = 0;
+  double best = 0;
+  for (auto _ : state) {
+    const auto start = bench_clock::now();
+    for (int64_t m = 0; m < matrices; ++m)
+      dev->linear({x.data(), {memory.data() + m * n * k, dtype::bf16, n, k}, {}, out.data(), rows,
+                   k, n});
+    const std::chrono::duration<double> time = bench_clock::now() - start;
+    best = std::max(best, static_cast<double>(matrices * n * k * 2) / time.count());
+    done += matrices;
+  }
+  benchmark::DoNotOptimize(out.data());
+  state.SetItemsProcessed(done);
+  state.counters["GB/s"] = best / 1e9;
+  state.counters["of_floor"] = best / std::max(floor, measure_bandwidth());
+}
+
+void linear_prefill(benchmark::State& state, const test::backend& which, dtype type, int64_t rows,
+                    int64_t n, int64_t k) {
+  const auto dev = which.make();
+  test::random_data random{1};
+  const test::random_weight w{random, type, n, k, false};
+  const auto x = random.floats(rows * k);
+  std::vector<float> out(static_cast<size_t>(rows * n));
+  double best = 0;
+  for (auto _ : state) {
+    const auto start = bench_clock::now();
+    dev->linear({x.data(), w.get(), {}, out.data(), rows, k, n});
+    const std::chrono::duration<double> time = bench_clock::now() - start;
+    best = std::max(best, static_cast<double>(2 * rows * n * k) / time.count());
+  }
+  benchmark::DoNotOptimize(out.data());
+  state.counters["GFLOP/s"] = best / 1e9;
+}
+
+void attention(benchmark::State& state, const test::attention_shape& shape) {
+  const auto dev = make_device();
+  test::random_data random{1};
+  test::attention_case test{random, shape};
+  std::vector<float> out(static_cast<size_t>(test.rows() * test.width()));
+  const auto args = test.args(out.data());
+  double flops = 0, bytes = 0;
+  for (size_t s = 0; s < shape.rows.size(); ++s) {
+    const double seen = shape.context[s] - (shape.rows[s] - 1) / 2.0;
+    flops += 4.0 * shape.rows[s] * seen * static_cast<double>(test.width());
+    bytes += 2.0 * shape.context[s] * static_cast<double>(shape.kv_heads * shape.head_dim)
+             * static_cast<double>(size_of(shape.type));
+  }
+  double best = 1e9;
+  for (auto _ : state) {
+    const auto start = bench_clock::now();
+    dev->attention(args);
+    best = std::min(best, std::chrono::duration<double>(bench_clock::now() - start).count());
+  }
+  state.counters["GFLOP/s"] = flops / best / 1e9;
+  state.counters["GB/s"] = bytes / best / 1e9;
+}
+
+void small_ops(benchmark::State& state) {
+  const auto dev = make_device();
+  test::random_data random{1};
+  const test::random_weight w{random, dtype::bf16, 576, 576, false};
+  const auto x = random.floats(576);
+  std::vector<float> out(576);
+  for (auto _ : state)
+    dev->linear({x.data(), w.get(), {}, out.data(), 1, 576, 576});
+}
+
+void register_all() {
+  benchmark::RegisterBenchmark("gpu/cpu/dram_read", dram_read)->Iterations(1);
+  for (const auto& [n, k] : {std::pair{2048, 2048}, {8192, 2048}, {2048, 8192}, {576, 576}})
+    for (const int rows : {1, 4, 8})
+      benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/rows:" + std::to_string(rows)
+                                    + "/n:" + std::to_string(n) + "/k:" + std::to_string(k))
+                                     .c_str(),
+                                   linear_decode, rows, n, k)
+        ->Iterations(4)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("gpu/cpu/linear_small/n:576/k:576", small_ops)->UseRealTime();
+  for (const auto& which : test::all_backends())
+    for (const auto type : {dtype::f32, dtype::bf16})
+      for (const auto& [rows, n, k] :
+           {std::tuple{16, 2048, 2048}, {64, 2048, 2048}, {512, 2048, 2048}, {512, 2048, 8192}})
+        benchmark::RegisterBenchmark(
+          ("gpu/cpu/linear_prefill/isa:" + which.isa + "/type:" + std::string{to_string(type)}
+           + "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n)
+           + "/k:" + std::to_string(k))
+            .c_str(),
+          linear_prefill, which, type, rows, n, k)
+          ->Iterations(5)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+  using test::attention_shape;
+  const std::pair<const char*, attention_shape> shapes[] = {
+    {"prefill/rows:512/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {512}, {512}}},
+    {"prefill/rows:512/heads:16/kv_heads:8/dim:128", {128, 8, 2, 16, 0, dtype::bf16, {512}, {512}}},
+    {"decode/context:4096/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {1}, {4096}}},
+    {"decode/context:4096/heads:9/kv_heads:3/dim:64", {64, 3, 3, 16, 0, dtype::bf16, {1}, {4096}}},
+  };
+  for (const auto& [name, shape] : shapes)
+    benchmark::RegisterBenchmark((std::string{"gpu/cpu/attention/"} + name).c_str(), attention,
+                                 shape)
+      ->Iterations(20)
+      ->UseRealTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+} // namespace
+} // namespace troupe::gpu
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv))
+    return 1;
+  troupe::gpu::register_all();
+  benchmark::RunSpecifiedBenchmarks();
+}
