@@ -47,7 +47,7 @@ bytes mutate(const std::vector<bytes>& corpus, std::mt19937_64& random) {
       break;
     case 1: // replace a byte by one that parsers treat specially
       if (!out.empty())
-        out[at] = static_cast<uint8_t>("{}[]\",:0-9.\\u\xff\x00%#"[random() % 19]);
+        out[at] = static_cast<uint8_t>("{}[]\",:0-9.\\u\xff\x00%#"[random() % 18]);
       break;
     case 2: // cut the tail
       out.resize(at);
