@@ -54,6 +54,8 @@ struct device_options {
   /// Forces a path below what the machine has ("reference", "portable", "avx2", "avx512",
   /// "avx512_bf16"); empty = best. One that the machine lacks means the best it has.
   std::string isa;
+  /// Most that `allocate` hands out in all; 0 = what the machine, or its control group, has.
+  uint64_t memory_bytes = 0;
 };
 
 /// One device. Ops are queued in call order and may run asynchronously; `synchronize` waits.

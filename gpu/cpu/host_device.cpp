@@ -15,7 +15,10 @@ constexpr size_t alignment = 64;
 
 } // namespace
 
-host_device::host_device() : memory_bytes_{host_memory_bytes()} {}
+host_device::host_device(uint64_t memory_bytes) : memory_bytes_{host_memory_bytes()} {
+  if (memory_bytes != 0)
+    memory_bytes_ = std::min(memory_bytes_, memory_bytes);
+}
 
 caf::expected<buffer> host_device::allocate(size_t size_bytes) {
   const uint64_t room = memory_bytes_ - std::min(allocated_bytes_, memory_bytes_);

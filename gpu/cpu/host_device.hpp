@@ -6,7 +6,8 @@ namespace troupe::gpu::cpu {
 /// What every CPU backend shares: memory is ordinary host memory and ops are done when they return.
 class host_device : public device {
 public:
-  host_device();
+  /// Hands out at most `memory_bytes`, or what the host has where that is less or 0 is given.
+  explicit host_device(uint64_t memory_bytes = 0);
   uint64_t memory_bytes() const final { return memory_bytes_; }
   bool reads_host_memory() const final { return true; }
   caf::expected<buffer> allocate(size_t size_bytes) final;

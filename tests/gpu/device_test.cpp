@@ -20,14 +20,21 @@ TEST(device_test, more_memory_than_there_is_fails_with_a_sentence) {
 }
 
 TEST(device_test, memory_that_was_freed_can_be_had_again) {
-  const auto dev = make_cpu_device();
-  const auto most = static_cast<size_t>(dev->memory_bytes() / 4 * 3);
+  device_options options;
+  options.memory_bytes = 1000;
+  const auto dev = make_cpu_device(options);
+  EXPECT_EQ(dev->memory_bytes(), 1000u);
   {
-    const auto first = dev->allocate(most); // never touched, so nothing is really used
+    const auto first = dev->allocate(600);
     ASSERT_TRUE(first) << describe(first.error());
-    EXPECT_FALSE(dev->allocate(most)) << "overcommitted";
+    EXPECT_TRUE(dev->allocate(400));
+    const auto second = dev->allocate(401);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error(), errc::out_of_memory);
+    EXPECT_NE(describe(second.error()).find("600 of 1000 bytes are in use"), std::string::npos)
+      << describe(second.error());
   }
-  EXPECT_TRUE(dev->allocate(most));
+  EXPECT_TRUE(dev->allocate(1000));
 }
 
 TEST(device_test, buffers_are_aligned_and_move) {
