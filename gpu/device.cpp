@@ -19,7 +19,8 @@ void buffer::swap(buffer& other) noexcept {
 
 std::string to_string(errc code) {
   switch (code) {
-  case errc::out_of_memory: return "out_of_memory";
+  case errc::out_of_memory:
+    return "out_of_memory";
   }
   return "unknown";
 }

@@ -43,8 +43,10 @@ private:
 
 /// How exactly a backend may round.
 enum class precision : uint8_t {
-  automatic, ///< the fastest path that is normal for the weight's dtype (bf16 products for bf16 weights)
-  float32,   ///< every product and sum in float
+  /// The fastest path that is normal for the weight's dtype (bf16 products for bf16 weights).
+  automatic,
+  /// Every product and sum in float.
+  float32,
 };
 
 struct device_options {
@@ -71,7 +73,8 @@ public:
   /// True when weights in host memory (a mapped checkpoint) can be used in place.
   virtual bool reads_host_memory() const = 0;
 
-  /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with errc::out_of_memory.
+  /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with
+  /// errc::out_of_memory.
   virtual caf::expected<buffer> allocate(size_t size_bytes) = 0;
   virtual void copy_to_device(void* to, const void* from, size_t size_bytes) = 0;
   virtual void copy_to_host(void* to, const void* from, size_t size_bytes) = 0;

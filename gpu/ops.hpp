@@ -47,7 +47,8 @@ struct rms_norm_args {
   float gain_offset = 0.0f;
 };
 
-/// out[i, :] (+)= x[i, :] * w^T + bias. w is [n, k]; accumulate adds to what `out` holds (residual).
+/// out[i, :] (+)= x[i, :] * w^T + bias. w is [n, k]; accumulate adds to what `out` holds
+/// (residual).
 struct linear_args {
   const float* x = nullptr; // [rows, w.cols]
   weight w;                 // [n, k]

@@ -15,19 +15,27 @@ constexpr int64_t serial_elements_max = 16 * 1024;
 
 size_t kind_of(dtype type) {
   switch (type) {
-  case dtype::f32: return static_cast<size_t>(element::f32);
-  case dtype::f16: return static_cast<size_t>(element::f16);
-  case dtype::bf16: return static_cast<size_t>(element::bf16);
-  default: std::abort(); // the ops name no other
+  case dtype::f32:
+    return static_cast<size_t>(element::f32);
+  case dtype::f16:
+    return static_cast<size_t>(element::f16);
+  case dtype::bf16:
+    return static_cast<size_t>(element::bf16);
+  default:
+    std::abort(); // the ops name no other
   }
 }
 
 gate kind_of(activation act) {
   switch (act) {
-  case activation::silu: return gate::silu;
-  case activation::gelu: return gate::gelu;
-  case activation::gelu_tanh: return gate::gelu_tanh;
-  case activation::relu: return gate::relu;
+  case activation::silu:
+    return gate::silu;
+  case activation::gelu:
+    return gate::gelu;
+  case activation::gelu_tanh:
+    return gate::gelu_tanh;
+  case activation::relu:
+    return gate::relu;
   }
   std::abort();
 }
@@ -35,14 +43,13 @@ gate kind_of(activation act) {
 } // namespace
 
 cpu_device::cpu_device(const device_options& options)
-    : host_device{options.memory_bytes},
-      isa_{choose_isa(options.isa, options.mode == precision::automatic)},
-      pool_{options.threads == 0 ? host_cores() : options.threads},
-      thread_scratch_(pool_.size()) {}
+    : host_device{options.memory_bytes}, isa_{choose_isa(options.isa,
+                                                         options.mode == precision::automatic)},
+      pool_{options.threads == 0 ? host_cores() : options.threads}, thread_scratch_(pool_.size()) {}
 
 std::string cpu_device::name() const {
-  return "cpu (" + isa_.name + ", " + std::to_string(pool_.size())
-         + (pool_.size() == 1 ? " thread)" : " threads)");
+  return "cpu (" + isa_.name + ", " + std::to_string(pool_.size()) +
+         (pool_.size() == 1 ? " thread)" : " threads)");
 }
 
 /// Calls body(begin, end) for ranges that cover all rows, on several threads where it pays.
@@ -54,9 +61,8 @@ void cpu_device::for_rows(int64_t rows, int64_t elements_per_row, const Body& bo
     return;
   }
   const int64_t tasks = std::min(rows, int64_t{pool_.size()} * 4);
-  pool_.run(tasks, [&](int64_t task, unsigned) {
-    body(rows * task / tasks, rows * (task + 1) / tasks);
-  });
+  pool_.run(tasks,
+            [&](int64_t task, unsigned) { body(rows * task / tasks, rows * (task + 1) / tasks); });
 }
 
 /// A gain or bias as floats; valid until the next call.
@@ -184,8 +190,8 @@ void cpu_device::linear(const linear_args& args) {
 }
 
 void cpu_device::run_linear(const linear_job& job, const linear_args& args, bool dot) {
-  const auto kernel
-    = dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[kind_of(args.w.type)];
+  const auto kernel =
+      dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[kind_of(args.w.type)];
   const int64_t n = args.w.rows;
   const int64_t threads = args.rows * n * job.k <= 4 * serial_elements_max ? 1 : pool_.size();
   // Enough tasks that threads finish together, wide enough to stream through the weights.
@@ -229,10 +235,10 @@ void cpu_device::attention(const attention_args& args) {
   plan_attention(args);
   int64_t work = 0;
   for (int64_t s = 0; s < args.sequences; ++s)
-    work += int64_t{args.row_start[s + 1] - args.row_start[s]} * args.context[s] * args.heads
-            * args.cache.head_dim;
-  const auto scratch_bytes
-    = static_cast<size_t>(attention_scratch_floats(args.cache.head_dim)) * sizeof(float);
+    work += int64_t{args.row_start[s + 1] - args.row_start[s]} * args.context[s] * args.heads *
+            args.cache.head_dim;
+  const auto scratch_bytes =
+      static_cast<size_t>(attention_scratch_floats(args.cache.head_dim)) * sizeof(float);
   const auto body = [&](int64_t task, unsigned thread) {
     run_attention(args, attention_tasks_[static_cast<size_t>(task)],
                   thread_scratch_[thread].get<float>(scratch_bytes));
@@ -254,8 +260,8 @@ void cpu_device::run_attention(const attention_args& args, const attention_task&
   float* out[attention_queries];
   int64_t begin[attention_queries];
   int64_t end[attention_queries];
-  const auto count = std::min((row_end - row_begin) * group - task.first_query,
-                              int64_t{attention_queries});
+  const auto count =
+      std::min((row_end - row_begin) * group - task.first_query, int64_t{attention_queries});
   for (int64_t i = 0; i < count; ++i) {
     const auto row = row_begin + (task.first_query + i) / group;
     const auto head = task.kv_head * group + (task.first_query + i) % group;
@@ -265,20 +271,20 @@ void cpu_device::run_attention(const attention_args& args, const attention_task&
     begin[i] = args.window > 0 ? std::max(end[i] - args.window, int64_t{0}) : 0;
   }
   isa_.kernels.attention[cache.type == dtype::bf16]({
-    static_cast<const unsigned char*>(cache.k),
-    static_cast<const unsigned char*>(cache.v),
-    args.block_table + task.sequence * args.table_stride,
-    cache.kv_heads,
-    task.kv_head,
-    cache.block_size,
-    cache.head_dim,
-    args.scale,
-    static_cast<int>(count),
-    q,
-    out,
-    begin,
-    end,
-    scratch,
+      static_cast<const unsigned char*>(cache.k),
+      static_cast<const unsigned char*>(cache.v),
+      args.block_table + task.sequence * args.table_stride,
+      cache.kv_heads,
+      task.kv_head,
+      cache.block_size,
+      cache.head_dim,
+      args.scale,
+      static_cast<int>(count),
+      q,
+      out,
+      begin,
+      end,
+      scratch,
   });
 }
 

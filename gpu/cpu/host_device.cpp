@@ -24,15 +24,16 @@ caf::expected<buffer> host_device::allocate(size_t size_bytes) {
   const uint64_t room = memory_bytes_ - std::min(allocated_bytes_, memory_bytes_);
   void* data = nullptr;
   if (size_bytes <= room) {
-    const size_t rounded = std::max((size_bytes + alignment - 1) / alignment, size_t{1}) * alignment;
+    const size_t rounded =
+        std::max((size_bytes + alignment - 1) / alignment, size_t{1}) * alignment;
     data = std::aligned_alloc(alignment, rounded);
   }
   if (data == nullptr)
     return caf::make_error(errc::out_of_memory,
-                           "allocating " + std::to_string(size_bytes) + " bytes on " + name()
-                             + ": " + std::to_string(allocated_bytes_) + " of "
-                             + std::to_string(memory_bytes_)
-                             + " bytes are in use; load a smaller model or lower the KV memory");
+                           "allocating " + std::to_string(size_bytes) + " bytes on " + name() +
+                               ": " + std::to_string(allocated_bytes_) + " of " +
+                               std::to_string(memory_bytes_) +
+                               " bytes are in use; load a smaller model or lower the KV memory");
   allocated_bytes_ += size_bytes;
   return buffer{this, data, size_bytes};
 }

@@ -1,5 +1,7 @@
 #include "gpu/cpu/isa.hpp"
 
+#include <cpuid.h>
+
 #include <algorithm>
 
 #include "gpu/device.hpp"
@@ -9,15 +11,20 @@ namespace {
 
 const std::vector<std::string> all_isas{"portable", "avx2", "avx512", "avx512_bf16"};
 
+/// clang 14 has no name for it in its built-in.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 /// Index in `all_isas` of the best one here. The built-ins also ask whether the operating system
 /// saves the wide registers.
 size_t best_isa() {
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")
-      || !__builtin_cpu_supports("f16c"))
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
     return 0;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")
-      || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
     return 1;
   return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
 }
@@ -34,14 +41,13 @@ isa_choice choose_isa(std::string_view name, bool bf16_products) {
   size_t index = best_isa();
   if (!name.empty()) {
     const auto found = std::find(all_isas.begin(), all_isas.end(), name);
-    index = std::min(index, found == all_isas.end()
-                              ? 0
-                              : static_cast<size_t>(found - all_isas.begin()));
+    index = std::min(index,
+                     found == all_isas.end() ? 0 : static_cast<size_t>(found - all_isas.begin()));
   }
   if (!bf16_products)
     index = std::min(index, size_t{2});
-  const kernel_table* const tables[]
-    = {&portable_kernels, &avx2_kernels, &avx512_kernels, &avx512_kernels};
+  const kernel_table* const tables[] = {&portable_kernels, &avx2_kernels, &avx512_kernels,
+                                        &avx512_kernels};
   isa_choice choice{all_isas[index], *tables[index]};
   if (index == 3)
     choice.kernels.linear_bf16_dot = avx512_bf16_linear;

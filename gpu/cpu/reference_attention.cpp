@@ -32,8 +32,8 @@ public:
     for (int64_t d = 0; d < dim; ++d) {
       double sum = 0;
       for (auto t = first; t <= last; ++t)
-        sum += weights[static_cast<size_t>(t - first)]
-               * load_element(args_.cache.v, args_.cache.type, at(t) + d);
+        sum += weights[static_cast<size_t>(t - first)] *
+               load_element(args_.cache.v, args_.cache.type, at(t) + d);
       out[d] = static_cast<float>(weights.empty() ? 0 : sum / total);
     }
   }
@@ -43,8 +43,8 @@ private:
   int64_t at(int64_t t) const {
     const auto& cache = args_.cache;
     const int64_t block = table_[t / cache.block_size];
-    return ((block * cache.kv_heads + kv_head_) * cache.block_size + t % cache.block_size)
-           * cache.head_dim;
+    return ((block * cache.kv_heads + kv_head_) * cache.block_size + t % cache.block_size) *
+           cache.head_dim;
   }
 
   const attention_args& args_;
@@ -61,7 +61,8 @@ void attention(const attention_args& args) {
       const int64_t first = args.window > 0 ? std::max(last - args.window + 1, int64_t{0}) : 0;
       for (int64_t h = 0; h < args.heads; ++h)
         row_attention{args, s, h}.run(args.q + i * args.q_stride + h * args.cache.head_dim, first,
-                                      last, args.out + i * args.out_stride + h * args.cache.head_dim);
+                                      last,
+                                      args.out + i * args.out_stride + h * args.cache.head_dim);
     }
   }
 }

@@ -11,8 +11,8 @@ void embedding(const embedding_args& args) {
   const auto cols = args.table.cols;
   for (int64_t i = 0; i < args.rows; ++i)
     for (int64_t c = 0; c < cols; ++c)
-      args.out[i * cols + c]
-        = load_element(args.table.data, args.table.type, args.ids[i] * cols + c) * args.scale;
+      args.out[i * cols + c] =
+          load_element(args.table.data, args.table.type, args.ids[i] * cols + c) * args.scale;
 }
 
 void rms_norm(const rms_norm_args& args) {
@@ -38,8 +38,8 @@ void linear(const linear_args& args) {
     for (int64_t j = 0; j < args.w.rows; ++j) {
       double sum = 0;
       for (int64_t c = 0; c < k; ++c)
-        sum += double{args.x[i * args.x_stride + c]}
-               * load_element(args.w.data, args.w.type, j * k + c);
+        sum += double{args.x[i * args.x_stride + c]} *
+               load_element(args.w.data, args.w.type, j * k + c);
       if (args.bias)
         sum += load_element(args.bias.data, args.bias.type, j);
       float& out = args.out[i * args.out_stride + j];
@@ -73,8 +73,8 @@ void kv_write(const kv_write_args& args) {
     for (int64_t h = 0; h < cache.kv_heads; ++h) {
       for (int64_t d = 0; d < cache.head_dim; ++d) {
         const auto from = h * cache.head_dim + d;
-        const auto to
-          = ((block * cache.kv_heads + h) * cache.block_size + offset) * cache.head_dim + d;
+        const auto to =
+            ((block * cache.kv_heads + h) * cache.block_size + offset) * cache.head_dim + d;
         store_element(cache.k, cache.type, to, args.k[i * args.k_stride + from]);
         store_element(cache.v, cache.type, to, args.v[i * args.v_stride + from]);
       }
@@ -86,11 +86,14 @@ namespace {
 
 double activate(activation act, double x) {
   switch (act) {
-  case activation::silu: return x / (1 + std::exp(-x));
-  case activation::gelu: return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
+  case activation::silu:
+    return x / (1 + std::exp(-x));
+  case activation::gelu:
+    return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
   case activation::gelu_tanh:
     return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
-  case activation::relu: return x > 0 ? x : 0;
+  case activation::relu:
+    return x > 0 ? x : 0;
   }
   return x;
 }
@@ -100,9 +103,9 @@ double activate(activation act, double x) {
 void gated_activation(const gated_activation_args& args) {
   for (int64_t i = 0; i < args.rows; ++i)
     for (int64_t c = 0; c < args.cols; ++c)
-      args.out[i * args.out_stride + c]
-        = static_cast<float>(activate(args.act, args.gate[i * args.gate_stride + c])
-                             * args.up[i * args.up_stride + c]);
+      args.out[i * args.out_stride + c] =
+          static_cast<float>(activate(args.act, args.gate[i * args.gate_stride + c]) *
+                             args.up[i * args.up_stride + c]);
 }
 
 void gather_rows(const gather_rows_args& args) {

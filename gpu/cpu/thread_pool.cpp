@@ -96,8 +96,9 @@ void thread_pool::take_tasks(unsigned thread) {
 }
 
 void thread_pool::wait_for_helpers() {
-  const auto none_inside
-    = [this] { return (gate_.load(std::memory_order_acquire) & helpers_mask) == 0; };
+  const auto none_inside = [this] {
+    return (gate_.load(std::memory_order_acquire) & helpers_mask) == 0;
+  };
   if (none_inside() || (spin_ && spin_until(none_inside)))
     return;
   caller_sleeps_.store(true);

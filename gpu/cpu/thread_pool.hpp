@@ -27,7 +27,8 @@ public:
   /// throw.
   template <class Body>
   void run(int64_t tasks, const Body& body) {
-    run(tasks,
+    run(
+        tasks,
         [](const void* self, int64_t task, unsigned thread) {
           (*static_cast<const Body*>(self))(task, thread);
         },

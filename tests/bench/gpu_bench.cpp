@@ -88,8 +88,8 @@ void linear_decode(benchmark::State& state, int64_t rows, int64_t n, int64_t k) 
   for (auto _ : state) {
     const auto start = bench_clock::now();
     for (int64_t m = 0; m < matrices; ++m)
-      dev->linear({x.data(), {memory.data() + m * n * k, dtype::bf16, n, k}, {}, out.data(), rows,
-                   k, n});
+      dev->linear(
+          {x.data(), {memory.data() + m * n * k, dtype::bf16, n, k}, {}, out.data(), rows, k, n});
     const std::chrono::duration<double> time = bench_clock::now() - start;
     best = std::max(best, static_cast<double>(matrices * n * k * 2) / time.count());
     done += matrices;
@@ -128,8 +128,8 @@ void attention(benchmark::State& state, const test::attention_shape& shape) {
   for (size_t s = 0; s < shape.rows.size(); ++s) {
     const double seen = shape.context[s] - (shape.rows[s] - 1) / 2.0;
     flops += 4.0 * shape.rows[s] * seen * static_cast<double>(test.width());
-    bytes += 2.0 * shape.context[s] * static_cast<double>(shape.kv_heads * shape.head_dim)
-             * static_cast<double>(size_of(shape.type));
+    bytes += 2.0 * shape.context[s] * static_cast<double>(shape.kv_heads * shape.head_dim) *
+             static_cast<double>(size_of(shape.type));
   }
   double best = 1e9;
   for (auto _ : state) {
@@ -155,40 +155,43 @@ void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/dram_read", dram_read)->Iterations(1);
   for (const auto& [n, k] : {std::pair{2048, 2048}, {8192, 2048}, {2048, 8192}, {576, 576}})
     for (const int rows : {1, 4, 8})
-      benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/rows:" + std::to_string(rows)
-                                    + "/n:" + std::to_string(n) + "/k:" + std::to_string(k))
-                                     .c_str(),
+      benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/rows:" + std::to_string(rows) +
+                                    "/n:" + std::to_string(n) + "/k:" + std::to_string(k))
+                                       .c_str(),
                                    linear_decode, rows, n, k)
-        ->Iterations(4)
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+          ->Iterations(4)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("gpu/cpu/linear_small/n:576/k:576", small_ops)->UseRealTime();
   for (const auto& which : test::all_backends())
     for (const auto type : {dtype::f32, dtype::bf16})
       for (const auto& [rows, n, k] :
            {std::tuple{16, 2048, 2048}, {64, 2048, 2048}, {512, 2048, 2048}, {512, 2048, 8192}})
-        benchmark::RegisterBenchmark(
-          ("gpu/cpu/linear_prefill/isa:" + which.isa + "/type:" + std::string{to_string(type)}
-           + "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n)
-           + "/k:" + std::to_string(k))
-            .c_str(),
-          linear_prefill, which, type, rows, n, k)
-          ->Iterations(5)
-          ->UseRealTime()
-          ->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark(("gpu/cpu/linear_prefill/isa:" + which.isa +
+                                      "/type:" + std::string{to_string(type)} +
+                                      "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n) +
+                                      "/k:" + std::to_string(k))
+                                         .c_str(),
+                                     linear_prefill, which, type, rows, n, k)
+            ->Iterations(5)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
   using test::attention_shape;
   const std::pair<const char*, attention_shape> shapes[] = {
-    {"prefill/rows:512/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {512}, {512}}},
-    {"prefill/rows:512/heads:16/kv_heads:8/dim:128", {128, 8, 2, 16, 0, dtype::bf16, {512}, {512}}},
-    {"decode/context:4096/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {1}, {4096}}},
-    {"decode/context:4096/heads:9/kv_heads:3/dim:64", {64, 3, 3, 16, 0, dtype::bf16, {1}, {4096}}},
+      {"prefill/rows:512/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {512}, {512}}},
+      {"prefill/rows:512/heads:16/kv_heads:8/dim:128",
+       {128, 8, 2, 16, 0, dtype::bf16, {512}, {512}}},
+      {"decode/context:4096/heads:32/kv_heads:8/dim:64",
+       {64, 8, 4, 16, 0, dtype::bf16, {1}, {4096}}},
+      {"decode/context:4096/heads:9/kv_heads:3/dim:64",
+       {64, 3, 3, 16, 0, dtype::bf16, {1}, {4096}}},
   };
   for (const auto& [name, shape] : shapes)
     benchmark::RegisterBenchmark((std::string{"gpu/cpu/attention/"} + name).c_str(), attention,
                                  shape)
-      ->Iterations(20)
-      ->UseRealTime()
-      ->Unit(benchmark::kMicrosecond);
+        ->Iterations(20)
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
 }
 
 } // namespace

@@ -40,7 +40,7 @@ TEST_P(cpu_invariance_test, linear_rows_alone_and_in_any_batch_have_the_same_bit
         args.rows = count;
         dev->linear(args);
         ASSERT_TRUE(same_bits(batch.data(), alone.data() + first * n, count * n))
-          << to_string(type) << " k " << k << " rows " << count;
+            << to_string(type) << " k " << k << " rows " << count;
       }
     }
 }
@@ -73,7 +73,7 @@ TEST_P(cpu_invariance_test, attention_does_not_depend_on_how_a_prompt_is_cut) {
       at += count;
     }
     ASSERT_TRUE(same_bits(whole.data(), cut.data(), static_cast<int64_t>(cut.size())))
-      << "round " << round;
+        << "round " << round;
   }
 }
 
@@ -123,8 +123,8 @@ TEST_P(cpu_invariance_test, norms_and_activations_of_a_row_do_not_depend_on_the_
   });
   for (const auto act : {activation::silu, activation::gelu, activation::gelu_tanh})
     expect_rows_independent(*dev, rows, cols, [&](device& on, int64_t n, int64_t at, float* out) {
-      on.gated_activation({x.data() + at * cols, up.data() + at * cols, out, n, cols, cols, cols,
-                           cols, act});
+      on.gated_activation(
+          {x.data() + at * cols, up.data() + at * cols, out, n, cols, cols, cols, cols, act});
     });
 }
 
@@ -148,9 +148,9 @@ TEST_P(cpu_invariance_test, one_two_and_three_threads_give_the_same_bits) {
       continue;
     }
     EXPECT_TRUE(same_bits(out.data(), first_linear.data(), rows * n)) << threads;
-    EXPECT_TRUE(same_bits(attention.data(), first_attention.data(),
-                          static_cast<int64_t>(attention.size())))
-      << threads;
+    EXPECT_TRUE(
+        same_bits(attention.data(), first_attention.data(), static_cast<int64_t>(attention.size())))
+        << threads;
   }
 }
 

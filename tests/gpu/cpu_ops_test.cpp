@@ -55,8 +55,8 @@ void check_linear(device& fast, device& reference, const linear_args& args, bool
       }
       float magnitude = 1;
       for (int64_t c = 0; c < args.w.cols; ++c)
-        magnitude += std::abs(x[static_cast<size_t>(i * args.x_stride + c)]
-                              * cpu::load_element(args.w.data, args.w.type, j * args.w.cols + c));
+        magnitude += std::abs(x[static_cast<size_t>(i * args.x_stride + c)] *
+                              cpu::load_element(args.w.data, args.w.type, j * args.w.cols + c));
       ASSERT_NEAR(got[at], want[at], 1e-6f * magnitude) << "row " << i << " column " << j;
     }
 }
@@ -68,8 +68,8 @@ TEST_P(cpu_ops_test, linear_matches_the_reference_for_random_shapes) {
     const auto rows = random.one_of<int64_t>({1, 1, 2, 3, 5, 6, 7, 13, 49, random.between(1, 100)});
     const auto n = random.between(1, 150);
     const auto k = random.one_of<int64_t>({1, 15, 16, 17, 31, 32, 33, 64, random.between(1, 300)});
-    SCOPED_TRACE(testing::Message() << to_string(type) << " rows " << rows << " n " << n << " k "
-                                    << k);
+    SCOPED_TRACE(testing::Message()
+                 << to_string(type) << " rows " << rows << " n " << n << " k " << k);
     const random_weight w{random, type, n, k};
     const random_weight bias{random, type, 1, n};
     linear_args args;
@@ -111,8 +111,8 @@ TEST_P(cpu_ops_test, bf16_products_differ_from_float_by_the_rounding_of_the_inpu
   for (size_t j = 0; j < 64; ++j) {
     float magnitude = 0;
     for (size_t c = 0; c < 512; ++c)
-      magnitude += std::abs(x[c] * cpu::load_element(w.get().data, dtype::bf16,
-                                                     static_cast<int64_t>(j * 512 + c)));
+      magnitude += std::abs(
+          x[c] * cpu::load_element(w.get().data, dtype::bf16, static_cast<int64_t>(j * 512 + c)));
     ASSERT_NEAR(got[j], want[j], magnitude / 256);
   }
 }
@@ -182,10 +182,10 @@ TEST_P(cpu_ops_test, kv_write_stores_the_same_bits_as_the_reference) {
       for (int i = 0; i < 2; ++i) {
         for (auto& side : written[i])
           side.assign(static_cast<size_t>(blocks * block_size * row) * size_of(type), 0x11);
-        const kv_cache_view cache{written[i][0].data(), written[i][1].data(), type, blocks,
-                                  kv_heads, block_size, dim};
+        const kv_cache_view cache{
+            written[i][0].data(), written[i][1].data(), type, blocks, kv_heads, block_size, dim};
         (i == 0 ? fast : reference)
-          ->kv_write({k.data(), v.data(), cache, slots.data(), rows, row, row});
+            ->kv_write({k.data(), v.data(), cache, slots.data(), rows, row, row});
       }
       EXPECT_EQ(written[0][0], written[1][0]);
       EXPECT_EQ(written[0][1], written[1][1]);
@@ -236,8 +236,8 @@ TEST_P(cpu_ops_test, gated_activations_match_the_reference_from_tail_to_tail) {
     const std::vector<float> ones(static_cast<size_t>(rows * cols), 1.0f);
     auto want = gate;
     auto got = gate;
-    gated_activation_args args{gate.data(), ones.data(), got.data(), rows, cols, cols, cols, cols,
-                               act};
+    gated_activation_args args{gate.data(), ones.data(), got.data(), rows, cols,
+                               cols,        cols,        cols,       act};
     args.gate = got.data(); // in place
     fast->gated_activation(args);
     args.gate = args.out = want.data();
@@ -245,7 +245,7 @@ TEST_P(cpu_ops_test, gated_activations_match_the_reference_from_tail_to_tail) {
     for (size_t i = 0; i < got.size(); ++i) {
       const float slack = gate[i] > -4 ? 2e-6f : 2e-5f;
       ASSERT_NEAR(got[i], want[i], std::abs(want[i]) * slack + 1e-10f)
-        << "activation " << static_cast<int>(act) << " of " << gate[i];
+          << "activation " << static_cast<int>(act) << " of " << gate[i];
     }
   }
 }

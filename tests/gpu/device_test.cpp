@@ -15,7 +15,7 @@ TEST(device_test, more_memory_than_there_is_fails_with_a_sentence) {
     ASSERT_FALSE(got);
     EXPECT_EQ(got.error(), errc::out_of_memory);
     EXPECT_NE(describe(got.error()).find("1152921504606846976 bytes"), std::string::npos)
-      << describe(got.error());
+        << describe(got.error());
   }
 }
 
@@ -32,7 +32,7 @@ TEST(device_test, memory_that_was_freed_can_be_had_again) {
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error(), errc::out_of_memory);
     EXPECT_NE(describe(second.error()).find("600 of 1000 bytes are in use"), std::string::npos)
-      << describe(second.error());
+        << describe(second.error());
   }
   EXPECT_TRUE(dev->allocate(1000));
 }

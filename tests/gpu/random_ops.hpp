@@ -137,12 +137,12 @@ private:
   }
 
   void fill_cache(random_data& random, int64_t blocks) {
-    const auto elements
-      = static_cast<size_t>(blocks * shape_.kv_heads * shape_.block_size * shape_.head_dim);
+    const auto elements =
+        static_cast<size_t>(blocks * shape_.kv_heads * shape_.block_size * shape_.head_dim);
     k_.assign(elements * size_of(shape_.type), 0xff); // all ones is a NaN in every type
     v_ = k_;
-    cache_ = {k_.data(), v_.data(), shape_.type, blocks, shape_.kv_heads, shape_.block_size,
-              shape_.head_dim};
+    cache_ = {k_.data(),       v_.data(),         shape_.type,    blocks,
+              shape_.kv_heads, shape_.block_size, shape_.head_dim};
     const auto writer = make_reference_device();
     const int64_t row = shape_.kv_heads * shape_.head_dim;
     for (size_t s = 0; s < shape_.rows.size(); ++s) {
@@ -151,8 +151,8 @@ private:
       std::vector<int64_t> slots;
       for (int64_t t = 0; t < context; ++t) {
         const auto entry = static_cast<int64_t>(s) * table_stride_ + t / shape_.block_size;
-        slots.push_back(table_[static_cast<size_t>(entry)] * shape_.block_size
-                        + t % shape_.block_size);
+        slots.push_back(table_[static_cast<size_t>(entry)] * shape_.block_size +
+                        t % shape_.block_size);
       }
       writer->kv_write({k.data(), v.data(), cache_, slots.data(), context, row, row});
     }

@@ -22,9 +22,8 @@ template <element Kind>
 class attention_tile {
 public:
   explicit attention_tile(const attention_job& job)
-      : job_{job}, dim_{job.head_dim}, padded_{(dim_ + lanes - 1) / lanes * lanes},
-        q_{job.scratch}, sums_{q_ + attention_queries * padded_},
-        scores_{sums_ + attention_queries * padded_} {}
+      : job_{job}, dim_{job.head_dim}, padded_{(dim_ + lanes - 1) / lanes * lanes}, q_{job.scratch},
+        sums_{q_ + attention_queries * padded_}, scores_{sums_ + attention_queries * padded_} {}
 
   void run() {
     begin_all();
@@ -208,8 +207,8 @@ private:
       vec value[Vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v)
-        value[v] = Part ? load_part<Kind>(at, dim_ - d)
-                        : load<Kind>(at + v * lanes * bytes_of<Kind>);
+        value[v] =
+            Part ? load_part<Kind>(at, dim_ - d) : load<Kind>(at + v * lanes * bytes_of<Kind>);
 #pragma GCC unroll 8
       for (int i = 0; i < Queries; ++i) {
         const vec weight = splat(scores_[(first + i) * attention_keys + t]);

@@ -14,8 +14,8 @@ namespace {
 /// the L1 cache while all rows pass over them.
 constexpr int64_t k_block = 1024;
 
-/// `Fetch` asks for the weights of the next tile of columns while this one is computed: the hardware
-/// prefetcher starts anew with every row and would leave the multipliers waiting.
+/// `Fetch` asks for the weights of the next tile of columns while this one is computed: the
+/// hardware prefetcher starts anew with every row and would leave the multipliers waiting.
 template <class Scheme, bool Fetch, int Rows, int Cols>
 inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsigned char* const* w,
                        int64_t k_begin, int64_t k_end, [[maybe_unused]] int64_t next_bytes,
@@ -43,8 +43,7 @@ inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsign
     const auto weights = Scheme::load_w_part(w[c] + k * Scheme::w_bytes, k_end - k);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const auto input
-        = Scheme::load_x_part(x + r * x_row_bytes + k * Scheme::x_bytes, k_end - k);
+      const auto input = Scheme::load_x_part(x + r * x_row_bytes + k * Scheme::x_bytes, k_end - k);
       sums[r][c] = Scheme::multiply_add(input, weights, sums[r][c]);
     }
   }
@@ -122,10 +121,9 @@ template <class Scheme>
 void few_rows(const linear_job& job, const tile_range& range) {
   const block all{0, job.k, true, true, false};
   for (int64_t col = range.col_begin; col < range.col_end; col += tile_cols_wide)
-    run_rows<Scheme, rows_wide_max, tile_cols_wide>(job, all, range.row_begin,
-                                                    range.row_end - range.row_begin, col,
-                                                    range.col_end - col,
-                                                    static_cast<float*>(job.scratch));
+    run_rows<Scheme, rows_wide_max, tile_cols_wide>(
+        job, all, range.row_begin, range.row_end - range.row_begin, col, range.col_end - col,
+        static_cast<float*>(job.scratch));
 }
 
 template <class Scheme>

@@ -72,19 +72,23 @@ struct relu {
 template <class Act>
 void gated_as(const float* gate, const float* up, float* out, int64_t n) {
   for_vectors(
-    n, [&](int64_t i) { store_f32(out + i, mul(Act::of(load_f32(gate + i)), load_f32(up + i))); },
-    [&](int64_t i, int64_t m) {
-      const vec value = mul(Act::of(load_f32_part(gate + i, m)), load_f32_part(up + i, m));
-      store_f32_part(out + i, value, m);
-    });
+      n, [&](int64_t i) { store_f32(out + i, mul(Act::of(load_f32(gate + i)), load_f32(up + i))); },
+      [&](int64_t i, int64_t m) {
+        const vec value = mul(Act::of(load_f32_part(gate + i, m)), load_f32_part(up + i, m));
+        store_f32_part(out + i, value, m);
+      });
 }
 
 void gated(gate act, const float* gate_row, const float* up, float* out, int64_t n) {
   switch (act) {
-  case gate::silu: return gated_as<silu>(gate_row, up, out, n);
-  case gate::gelu: return gated_as<gelu>(gate_row, up, out, n);
-  case gate::gelu_tanh: return gated_as<gelu_tanh>(gate_row, up, out, n);
-  case gate::relu: return gated_as<relu>(gate_row, up, out, n);
+  case gate::silu:
+    return gated_as<silu>(gate_row, up, out, n);
+  case gate::gelu:
+    return gated_as<gelu>(gate_row, up, out, n);
+  case gate::gelu_tanh:
+    return gated_as<gelu_tanh>(gate_row, up, out, n);
+  case gate::relu:
+    return gated_as<relu>(gate_row, up, out, n);
   }
 }
 
@@ -115,16 +119,17 @@ void widen(const void* from, float scale, float* out, int64_t n) {
   const auto* bytes = static_cast<const unsigned char*>(from);
   const vec factor = splat(scale);
   for_vectors(
-    n, [&](int64_t i) { store_f32(out + i, mul(load<Kind>(bytes + i * bytes_of<Kind>), factor)); },
-    [&](int64_t i, int64_t m) {
-      store_f32_part(out + i, mul(load_part<Kind>(bytes + i * bytes_of<Kind>, m), factor), m);
-    });
+      n,
+      [&](int64_t i) { store_f32(out + i, mul(load<Kind>(bytes + i * bytes_of<Kind>), factor)); },
+      [&](int64_t i, int64_t m) {
+        store_f32_part(out + i, mul(load_part<Kind>(bytes + i * bytes_of<Kind>, m), factor), m);
+      });
 }
 
 void to_bf16(const float* from, unsigned char* out, int64_t n) {
   for_vectors(
-    n, [&](int64_t i) { store_bf16(out + i * 2, load_f32(from + i)); },
-    [&](int64_t i, int64_t m) { store_bf16_part(out + i * 2, load_f32_part(from + i, m), m); });
+      n, [&](int64_t i) { store_bf16(out + i * 2, load_f32(from + i)); },
+      [&](int64_t i, int64_t m) { store_bf16_part(out + i * 2, load_f32_part(from + i, m), m); });
 }
 
 float sum_of_squares(const float* x, int64_t n) {
@@ -147,31 +152,29 @@ float sum_of_squares(const float* x, int64_t n) {
 void scale_by(const float* x, float factor, const float* gain, float* out, int64_t n) {
   const vec scale = splat(factor);
   for_vectors(
-    n,
-    [&](int64_t i) {
-      store_f32(out + i, mul(mul(load_f32(x + i), scale), load_f32(gain + i)));
-    },
-    [&](int64_t i, int64_t m) {
-      const vec value = mul(mul(load_f32_part(x + i, m), scale), load_f32_part(gain + i, m));
-      store_f32_part(out + i, value, m);
-    });
+      n,
+      [&](int64_t i) { store_f32(out + i, mul(mul(load_f32(x + i), scale), load_f32(gain + i))); },
+      [&](int64_t i, int64_t m) {
+        const vec value = mul(mul(load_f32_part(x + i, m), scale), load_f32_part(gain + i, m));
+        store_f32_part(out + i, value, m);
+      });
 }
 
 void rotate(float* first, float* second, const float* cos, const float* sin, int64_t n) {
   for_vectors(
-    n,
-    [&](int64_t i) {
-      const vec a = load_f32(first + i), b = load_f32(second + i);
-      const vec c = load_f32(cos + i), s = load_f32(sin + i);
-      store_f32(first + i, sub(mul(a, c), mul(b, s)));
-      store_f32(second + i, add(mul(b, c), mul(a, s)));
-    },
-    [&](int64_t i, int64_t m) {
-      const vec a = load_f32_part(first + i, m), b = load_f32_part(second + i, m);
-      const vec c = load_f32_part(cos + i, m), s = load_f32_part(sin + i, m);
-      store_f32_part(first + i, sub(mul(a, c), mul(b, s)), m);
-      store_f32_part(second + i, add(mul(b, c), mul(a, s)), m);
-    });
+      n,
+      [&](int64_t i) {
+        const vec a = load_f32(first + i), b = load_f32(second + i);
+        const vec c = load_f32(cos + i), s = load_f32(sin + i);
+        store_f32(first + i, sub(mul(a, c), mul(b, s)));
+        store_f32(second + i, add(mul(b, c), mul(a, s)));
+      },
+      [&](int64_t i, int64_t m) {
+        const vec a = load_f32_part(first + i, m), b = load_f32_part(second + i, m);
+        const vec c = load_f32_part(cos + i, m), s = load_f32_part(sin + i, m);
+        store_f32_part(first + i, sub(mul(a, c), mul(b, s)), m);
+        store_f32_part(second + i, add(mul(b, c), mul(a, s)), m);
+      });
 }
 
 } // namespace

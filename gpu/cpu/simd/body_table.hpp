@@ -22,16 +22,16 @@ struct float_scheme {
 
 constexpr kernel_table make_table() {
   return {
-    {linear<float_scheme<element::f32>>, linear<float_scheme<element::f16>>,
-     linear<float_scheme<element::bf16>>},
-    nullptr,
-    {attention<element::f32>, attention<element::bf16>},
-    {widen<element::f32>, widen<element::f16>, widen<element::bf16>},
-    to_bf16,
-    sum_of_squares,
-    scale_by,
-    rotate,
-    gated,
+      {linear<float_scheme<element::f32>>, linear<float_scheme<element::f16>>,
+       linear<float_scheme<element::bf16>>},
+      nullptr,
+      {attention<element::f32>, attention<element::bf16>},
+      {widen<element::f32>, widen<element::f16>, widen<element::bf16>},
+      to_bf16,
+      sum_of_squares,
+      scale_by,
+      rotate,
+      gated,
   };
 }
 

@@ -32,7 +32,7 @@ inline vec if_less(vec a, vec b, vec yes, vec no) {
 }
 inline vec power_of_two(vec n) {
   return _mm256_castsi256_ps(
-    _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 
 inline vec load_f32(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
@@ -51,9 +51,7 @@ inline void store_f32_part(float* p, vec a, int64_t n) {
 inline vec widen_bf16(__m128i bits) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
-inline __m128i load_16(const void* p) {
-  return _mm_loadu_si128(static_cast<const __m128i*>(p));
-}
+inline __m128i load_16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline __m128i load_16_part(const void* p, int64_t n) {
   uint16_t part[lanes] = {};
   memcpy(part, p, static_cast<size_t>(n) * 2);
@@ -68,7 +66,7 @@ inline __m128i narrow_bf16(vec a) {
   const __m256i bits = _mm256_castps_si256(a);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
   const __m256i rounded = _mm256_srli_epi32(
-    _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+      _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
   const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
   const __m256i narrow = _mm256_blendv_epi8(rounded, quiet, nan);
@@ -85,13 +83,13 @@ inline void store_bf16_part(void* p, vec a, int64_t n) {
 
 /// Adds lanes i and i + 4, then i and i + 2, then the last two.
 inline void sum_lanes(vec a, vec b, vec c, vec d, float* out) {
-  const vec ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20),
-                               _mm256_permute2f128_ps(a, b, 0x31));
-  const vec cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20),
-                               _mm256_permute2f128_ps(c, d, 0x31));
+  const vec ab =
+      _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  const vec cd =
+      _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
   const vec half = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-  const vec sums
-    = _mm256_add_ps(_mm256_shuffle_ps(half, half, 0x88), _mm256_shuffle_ps(half, half, 0xdd));
+  const vec sums =
+      _mm256_add_ps(_mm256_shuffle_ps(half, half, 0x88), _mm256_shuffle_ps(half, half, 0xdd));
   _mm_storeu_ps(out, _mm_unpacklo_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
 }
 inline float max_lane(vec a) {

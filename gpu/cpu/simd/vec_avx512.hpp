@@ -34,7 +34,7 @@ inline vec if_less(vec a, vec b, vec yes, vec no) {
 inline vec power_of_two(vec n) {
   const __m512i whole = _mm512_cvtps_epi32(n);
   return _mm512_castsi512_ps(
-    _mm512_slli_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(127)), 23));
+      _mm512_slli_epi32(_mm512_add_epi32(whole, _mm512_set1_epi32(127)), 23));
 }
 
 inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
@@ -49,13 +49,10 @@ inline void store_f32_part(float* p, vec a, int64_t n) {
 }
 
 inline vec widen_bf16(__m256i bits) {
-  return _mm512_castsi512_ps(
-    _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 inline vec widen_f16(__m256i bits) { return _mm512_cvtph_ps(bits); }
-inline __m256i load_16(const void* p) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
-}
+inline __m256i load_16(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m256i load_16_part(const void* p, int64_t n) {
   return _mm256_maskz_loadu_epi16(first_lanes(n), p);
 }
@@ -68,7 +65,8 @@ inline __m256i narrow_bf16(vec a) {
   const __m512i bits = _mm512_castps_si512(a);
   const __m512i high = _mm512_srli_epi32(bits, 16);
   const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, bias), 16);
   const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
   const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
   return _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(nan, rounded, quiet));

@@ -37,7 +37,7 @@ inline vec if_less(vec a, vec b, vec yes, vec no) {
 /// 2^n for integral n in -126 .. 127
 inline vec power_of_two(vec n) {
   return _mm_castsi128_ps(
-    _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
+      _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
 }
 
 inline vec load_f32(const void* p) { return _mm_loadu_ps(static_cast<const float*>(p)); }
@@ -63,8 +63,8 @@ inline vec widen_f16(__m128i bits) {
   // Moving the bits leaves the exponent 112 too small, for subnormals too.
   const vec scaled = _mm_mul_ps(_mm_castsi128_ps(_mm_slli_epi32(magnitude, 13)),
                                 _mm_castsi128_ps(_mm_set1_epi32((127 + 112) << 23)));
-  const __m128i special = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)),
-                                        _mm_set1_epi32(0x7f800000));
+  const __m128i special =
+      _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), _mm_set1_epi32(0x7f800000));
   return _mm_castsi128_ps(_mm_or_si128(_mm_or_si128(_mm_castps_si128(scaled), special), sign));
 }
 inline __m128i load_16_part(const void* p, int64_t n) {
@@ -81,8 +81,8 @@ inline vec load_f16_part(const void* p, int64_t n) { return widen_f16(load_16_pa
 inline void store_bf16(void* p, vec a) {
   const __m128i bits = _mm_castps_si128(a);
   const __m128i odd = _mm_and_si128(_mm_srli_epi32(bits, 16), _mm_set1_epi32(1));
-  const __m128i rounded = _mm_srli_epi32(
-    _mm_add_epi32(bits, _mm_add_epi32(odd, _mm_set1_epi32(0x7fff))), 16);
+  const __m128i rounded =
+      _mm_srli_epi32(_mm_add_epi32(bits, _mm_add_epi32(odd, _mm_set1_epi32(0x7fff))), 16);
   const __m128i quiet = _mm_or_si128(_mm_srli_epi32(bits, 16), _mm_set1_epi32(0x40));
   const __m128i nan = _mm_castps_si128(_mm_cmpunord_ps(a, a));
   const __m128i narrow = _mm_blendv_epi8(rounded, quiet, nan);
