@@ -91,8 +91,8 @@ inline void run_tile(const linear_job& job, const block& part, int64_t row, int6
       sums[r][c] = part.first ? zero() : load_f32(aside + (r * Cols + c) * lanes);
   const auto* x = static_cast<const unsigned char*>(job.x) + row * x_row_bytes;
   const int64_t next_bytes = Cols * job.k * Scheme::w_bytes;
-  if (Cols == 4 && part.fetch)
-    accumulate<Scheme, Cols == 4>(x, x_row_bytes, w, part.k_begin, part.k_end, next_bytes, sums);
+  if (part.fetch)
+    accumulate<Scheme, true>(x, x_row_bytes, w, part.k_begin, part.k_end, next_bytes, sums);
   else
     accumulate<Scheme, false>(x, x_row_bytes, w, part.k_begin, part.k_end, 0, sums);
 #pragma GCC unroll 8
@@ -119,7 +119,7 @@ inline void run_rows(const linear_job& job, const block& part, int64_t row, int6
 
 template <class Scheme>
 void few_rows(const linear_job& job, const tile_range& range) {
-  const block all{0, job.k, true, true, false};
+  const block all{0, job.k, true, true, true};
   for (int64_t col = range.col_begin; col < range.col_end; col += tile_cols_wide)
     run_rows<Scheme, rows_wide_max, tile_cols_wide>(
         job, all, range.row_begin, range.row_end - range.row_begin, col, range.col_end - col,
