@@ -1,0 +1,134 @@
+// tokenizer.json -> tokenizer::parts.
+#include <fstream>
+
+
+#include "engine/tokenizer/tokenizer_parts.hpp"
+
+namespace troupe::engine {
+
+namespace {
+
+using json_fields::element;
+using json_fields::malformed;
+
+/// Far above any vocabulary in use.
+constexpr int64_t id_max = 4'000'000;
+
+/// A tokenizer with 256k tokens is some 35 MB.
+constexpr uintmax_t file_bytes_max = 512u << 20;
+
+caf::error read_added(element root, const std::string& origin, std::vector<added_token>& out) {
+  const auto field = json_fields::find(root, "added_tokens");
+  if (!field)
+    return {};
+  simdjson::dom::array list;
+  if (field->get(list))
+    return malformed(origin, "`added_tokens` is not a list");
+  for (const auto entry : list) {
+    added_token token;
+    const auto id = json_fields::integer(entry, "id", -1);
+    token.content = json_fields::text(entry, "content");
+    if (id < 0 || id > id_max)
+      return malformed(origin, "the added token '" + token.content + "' has no valid id");
+    token.id = static_cast<token_id>(id);
+    token.special = json_fields::flag(entry, "special", false);
+    token.single_word = json_fields::flag(entry, "single_word", false);
+    token.lstrip = json_fields::flag(entry, "lstrip", false);
+    token.rstrip = json_fields::flag(entry, "rstrip", false);
+    token.normalized = json_fields::flag(entry, "normalized", !token.special);
+    if (!token.content.empty())
+      out.push_back(std::move(token));
+  }
+  return {};
+}
+
+caf::error read_steps(element root, const std::string& origin, pre_tokenizer_chain& chain,
+                      std::unique_ptr<const normalizer>& normalize, post_processor& specials) {
+  if (const auto spec = json_fields::find(root, "normalizer")) {
+    auto made = make_normalizer(*spec, origin);
+    if (!made)
+      return made.error();
+    normalize = std::move(*made);
+  }
+  if (const auto spec = json_fields::find(root, "pre_tokenizer"))
+    if (auto why = add_pre_tokenizer(*spec, origin, chain))
+      return why;
+  if (const auto spec = json_fields::find(root, "post_processor"))
+    if (auto why = add_post_processor(*spec, origin, specials))
+      return why;
+  return {};
+}
+
+} // namespace
+
+caf::expected<std::shared_ptr<const tokenizer>> tokenizer::parse(std::string_view json,
+                                                                 const std::string& origin) {
+  simdjson::dom::parser parser;
+  element root;
+  if (const auto why = parser.parse(json.data(), json.size()).get(root))
+    return malformed(origin, std::string{"not valid JSON: "} + simdjson::error_message(why));
+  const auto model_spec = json_fields::find(root, "model");
+  if (!model_spec)
+    return malformed(origin, "there is no `model`; is this a tokenizer.json?");
+  // Old files leave the type out; they have merges.
+  const auto type = json_fields::text(*model_spec, "type", "BPE");
+  if (type != "BPE")
+    return caf::make_error(tokenizer_errc::unsupported,
+                           origin + ": the tokenizer model '" + type +
+                               "' is not supported, only BPE is");
+  pre_tokenizer_chain chain;
+  std::unique_ptr<const normalizer> normalize;
+  post_processor specials;
+  if (auto why = read_steps(root, origin, chain, normalize, specials))
+    return why;
+  auto model = bpe::make(*model_spec, chain.byte_level, origin);
+  if (!model)
+    return model.error();
+  auto decode = decoder::make(json_fields::find(root, "decoder"), origin);
+  if (!decode)
+    return decode.error();
+  auto built = std::make_unique<parts>(std::move(*model));
+  built->normalize = std::move(normalize);
+  built->pre_tokenizer = std::move(chain);
+  built->specials = std::move(specials);
+  built->decode = std::move(*decode);
+  if (auto why = read_added(root, origin, built->added))
+    return why;
+  built->vocab_size = built->model.size();
+  for (auto& token : built->added) {
+    token.piece =
+        token.normalized && built->normalize ? built->normalize->apply(token.content) : token.content;
+    built->added_by_id.emplace(token.id, &token);
+    built->added_ids.emplace(token.content, token.id);
+    built->vocab_size = std::max(built->vocab_size, static_cast<size_t>(token.id) + 1);
+    if (!token.normalized) {
+      built->raw_matcher.add(token.content, &token);
+      continue;
+    }
+    if (!token.piece.empty())
+      built->normalized_matcher.add(token.piece, &token);
+  }
+  constexpr std::string_view mark = "\u2581";
+  if (!built->pre_tokenizer.byte_level && built->model.may_cut_before(mark))
+    built->cut_mark = mark;
+  return std::shared_ptr<const tokenizer>{new tokenizer{std::move(built)}};
+}
+
+caf::expected<std::shared_ptr<const tokenizer>>
+tokenizer::load(const std::filesystem::path& file) {
+  std::error_code why;
+  const auto size = std::filesystem::file_size(file, why);
+  if (why)
+    return caf::make_error(tokenizer_errc::unreadable,
+                           "cannot read the tokenizer " + file.string() + ": " + why.message());
+  if (size > file_bytes_max)
+    return malformed(file.string(), "larger than any tokenizer.json can be");
+  std::string text(size, '\0');
+  std::ifstream in(file, std::ios::binary);
+  if (!in.read(text.data(), static_cast<std::streamsize>(size)))
+    return caf::make_error(tokenizer_errc::unreadable,
+                           "cannot read the tokenizer " + file.string());
+  return parse(text, file.string());
+}
+
+} // namespace troupe::engine

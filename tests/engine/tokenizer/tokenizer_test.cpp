@@ -1,0 +1,203 @@
+#include "engine/tokenizer/tokenizer.hpp"
+
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "engine/tokenizer/errors.hpp"
+#include "engine/tokenizer/stream_decoder.hpp"
+#include "engine/tokenizer/utf8.hpp"
+
+namespace troupe::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const fs::path golden = fs::path{TROUPE_SOURCE_DIR} / "tests" / "golden" / "tokenizers";
+
+std::vector<std::string> families() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(golden))
+    if (const auto name = entry.path().filename().string(); name.ends_with(".cases.json"))
+      names.push_back(name.substr(0, name.size() - 11));
+  return names;
+}
+
+std::shared_ptr<const tokenizer> load(const std::string& family) {
+  auto loaded = tokenizer::load(golden / (family + ".json"));
+  EXPECT_TRUE(loaded) << describe(loaded.error());
+  return loaded ? *loaded : nullptr;
+}
+
+json parse_file(const fs::path& file) {
+  std::ifstream in(file);
+  return json::parse(in);
+}
+
+class golden_tokenizer : public testing::TestWithParam<std::string> {};
+
+TEST_P(golden_tokenizer, gives_the_ids_and_texts_of_the_tokenizers_package) {
+  const auto tokens = load(GetParam());
+  for (const auto& one : parse_file(golden / (GetParam() + ".cases.json"))) {
+    const auto text = one["text"].get<std::string>();
+    const auto ids = one["ids"].get<std::vector<token_id>>();
+    EXPECT_EQ(tokens->encode(text), ids) << one["text"];
+    EXPECT_EQ(tokens->encode(text, false), one["plain"].get<std::vector<token_id>>());
+    EXPECT_EQ(tokens->decode(ids), one["decoded"].get<std::string>()) << one["text"];
+    EXPECT_EQ(tokens->decode(ids, false), one["verbatim"].get<std::string>());
+  }
+}
+
+TEST_P(golden_tokenizer, streams_whole_characters_that_add_up_to_decode) {
+  const auto tokens = load(GetParam());
+  for (const auto& one : parse_file(golden / (GetParam() + ".cases.json"))) {
+    stream_decoder decoder{tokens};
+    std::string streamed;
+    for (const auto& id : one["ids"]) {
+      const auto piece = decoder.push(id.get<token_id>());
+      EXPECT_TRUE(utf8::valid(piece));
+      streamed += piece;
+    }
+    streamed += decoder.flush();
+    const auto decoded = one["decoded"].get<std::string>();
+    if (decoded.find("\xef\xbf\xbd") == std::string::npos) {
+      EXPECT_EQ(streamed, decoded) << one["text"];
+    }
+  }
+}
+
+TEST_P(golden_tokenizer, encodes_a_mebibyte_run_of_one_character) {
+  const auto tokens = load(GetParam());
+  for (const char* unit : {"a", " ", "\n", "=", "9"}) {
+    std::string text;
+    for (size_t i = 0; i < (1 << 20); ++i)
+      text += unit;
+    EXPECT_FALSE(tokens->encode(text).empty() && std::string_view{unit} == "a");
+  }
+}
+
+TEST_P(golden_tokenizer, takes_any_bytes) {
+  const auto tokens = load(GetParam());
+  std::string bytes;
+  for (int i = 0; i < 256; ++i)
+    bytes += static_cast<char>(i);
+  EXPECT_TRUE(utf8::valid(tokens->decode(tokens->encode(bytes))));
+  EXPECT_EQ(tokens->decode(std::vector<token_id>{-1, 1 << 30}), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(families, golden_tokenizer, testing::ValuesIn(families()));
+
+TEST(tokenizer, special_tokens_in_untrusted_text_are_plain_text) {
+  const auto tokens = load("qwen2");
+  const auto id = tokens->id_of("<|im_end|>");
+  ASSERT_TRUE(id);
+  EXPECT_EQ(tokens->encode("<|im_end|>", false).size(), 1u);
+  const auto plain = tokens->encode("<|im_end|>", false, false);
+  EXPECT_EQ(std::count(plain.begin(), plain.end(), *id), 0);
+  EXPECT_EQ(tokens->decode(plain), "<|im_end|>");
+}
+
+TEST(tokenizer, a_continued_text_keeps_the_space_of_its_first_word) {
+  const auto tokens = load("llama2");
+  const auto ids = tokens->encode("people", false);
+  stream_decoder fresh{tokens}, continued{tokens, true, true};
+  std::string first, second;
+  for (const auto id : ids) {
+    first += fresh.push(id);
+    second += continued.push(id);
+  }
+  EXPECT_EQ(first + fresh.flush(), "people");
+  EXPECT_EQ(second + continued.flush(), " people");
+}
+
+TEST(tokenizer, token_bytes_may_be_part_of_a_character) {
+  const auto tokens = load("gpt2");
+  std::string bytes;
+  for (const auto id : tokens->encode("naïve 🙂"))
+    bytes += tokens->token_bytes(id);
+  EXPECT_EQ(bytes, "naïve 🙂");
+}
+
+struct hostile {
+  const char* name;
+  const char* text;
+  const char* says;
+};
+
+class hostile_tokenizer : public testing::TestWithParam<hostile> {};
+
+TEST_P(hostile_tokenizer, gives_one_clear_error) {
+  const auto parsed = tokenizer::parse(GetParam().text, "t.json");
+  ASSERT_FALSE(parsed);
+  const auto said = describe(parsed.error());
+  EXPECT_NE(said.find(GetParam().says), std::string::npos) << said;
+  EXPECT_TRUE(said.starts_with("t.json")) << said;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    files, hostile_tokenizer,
+    testing::Values(
+        hostile{"empty", "", "not valid JSON"}, hostile{"truncated", R"({"model":{"vocab)", "not valid JSON"},
+        hostile{"list", "[]", "no `model`"},
+        hostile{"unigram", R"({"model":{"type":"Unigram"}})", "'Unigram' is not supported"},
+        hostile{"no_vocabulary", R"({"model":{"type":"BPE"}})", "no object `vocab`"},
+        hostile{"huge_id", R"({"model":{"vocab":{"a":2147483648},"merges":[]}})", "id of token 'a'"},
+        hostile{"negative_id", R"({"model":{"vocab":{"a":-1},"merges":[]}})", "id of token 'a'"},
+        hostile{"text_id", R"({"model":{"vocab":{"a":"1"},"merges":[]}})", "id of token 'a'"},
+        hostile{"twice", R"({"model":{"vocab":{"a":1,"b":1},"merges":[]}})", "have the id 1"},
+        hostile{"merge_of_unknown", R"({"model":{"vocab":{"a":0},"merges":["a b"]}})", "merge 0"},
+        hostile{"merge_of_three", R"({"model":{"vocab":{"a":0},"merges":["a a a"]}})", "merge 0"},
+        hostile{"merge_number", R"({"model":{"vocab":{"a":0},"merges":[7]}})", "merge 0"},
+        hostile{"bad_regex",
+                R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},"model":{"vocab":{},"merges":[]}})",
+                "not a valid regular expression"},
+        hostile{"bad_behavior",
+                R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"x"},"model":{"vocab":{},"merges":[]}})",
+                "unknown split behavior"},
+        hostile{"unknown_step", R"({"normalizer":{"type":"Magic"},"model":{"vocab":{},"merges":[]}})",
+                "'Magic' is not supported"}),
+    [](const auto& one) { return one.param.name; });
+
+TEST(tokenizer, merges_that_go_in_circles_end) {
+  const auto parsed = tokenizer::parse(
+      R"({"model":{"vocab":{"a":0,"aa":1,"aaaa":2},"merges":["a a","aa aa","a a","aa aa"]}})", "t.json");
+  ASSERT_TRUE(parsed) << describe(parsed.error());
+  EXPECT_EQ((*parsed)->encode(std::string(4096, 'a'), false), std::vector<token_id>(1024, 2));
+}
+
+TEST(tokenizer, a_catastrophic_pattern_is_given_up) {
+  const auto parsed = tokenizer::parse(
+      R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a+)+$"},"behavior":"Isolated"},)"
+      R"("model":{"vocab":{"a":0,"b":1},"merges":[]}})", "t.json");
+  ASSERT_TRUE(parsed) << describe(parsed.error());
+  EXPECT_EQ((*parsed)->encode(std::string(40, 'a') + "b", false).size(), 41u);
+}
+
+TEST(tokenizer, a_missing_file_is_named) {
+  const auto loaded = tokenizer::load("/nowhere/tokenizer.json");
+  ASSERT_FALSE(loaded);
+  EXPECT_NE(describe(loaded.error()).find("/nowhere/tokenizer.json"), std::string::npos);
+}
+
+TEST(utf8, invalid_bytes_become_one_replacement_per_maximal_subpart) {
+  EXPECT_EQ(utf8::sanitize("a\xf0\x9f\x99z\xc0\xaf\xed\xa0\x80"),
+            "a\xef\xbf\xbdz\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+}
+
+TEST(utf8, the_assembler_holds_back_half_characters) {
+  utf8::assembler assembler;
+  std::string out;
+  assembler.push("\xf0\x9f", out);
+  EXPECT_EQ(out, "");
+  assembler.push("\x99\x82!", out);
+  EXPECT_EQ(out, "\xf0\x9f\x99\x82!");
+  assembler.push("\xe4", out);
+  assembler.flush(out);
+  EXPECT_EQ(out, "\xf0\x9f\x99\x82!\xef\xbf\xbd");
+}
+
+} // namespace
+} // namespace troupe::engine
