@@ -18,9 +18,9 @@ struct server_options {
   uint64_t body_bytes_max = 16ull << 20;
   uint32_t header_bytes_max = 64u << 10;
   uint32_t connections_max = 4096;
-  std::chrono::seconds read_timeout{60};   ///< for one whole request to arrive
-  std::chrono::seconds write_timeout{60};  ///< for a client to take what it was sent
-  std::chrono::seconds sse_silence_max{10}; ///< a comment is sent after so much silence
+  std::chrono::milliseconds read_timeout{60'000}; ///< for one whole request to arrive
+  std::chrono::milliseconds write_timeout{60'000}; ///< for a client to take what it was sent
+  std::chrono::milliseconds sse_silence_max{10'000}; ///< a comment is sent after so much silence
   std::chrono::milliseconds request_timeout{600'000};
   uint32_t n_max = 128; ///< choices per request
 };

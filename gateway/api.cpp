@@ -1,0 +1,184 @@
+// Which handler a request goes to, and what is refused before any handler sees it.
+#include "gateway/api.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+
+#include <spdlog/spdlog.h>
+
+#include "gateway/api_error.hpp"
+#include "gateway/sinks.hpp"
+
+namespace troupe::gateway {
+
+/// A path, or a prefix and a suffix around a model id, which may hold slashes.
+struct api::route {
+  std::string_view method;
+  std::string_view prefix;
+  std::string_view suffix;
+  bool takes_model;
+  bool takes_json;
+  bool is_work; ///< refused while draining
+  bool is_admin;
+  std::string_view label;
+  handler handle;
+};
+
+// Longer matches come before shorter ones.
+const api::route api::routes[] = {
+  {"POST", "/v1/chat/completions", "", false, true, true, false, "/v1/chat/completions",
+   &api::chat_completions},
+  {"POST", "/v1/completions", "", false, true, true, false, "/v1/completions", &api::completions},
+  {"POST", "/tokenize", "", false, true, true, false, "/tokenize", &api::tokenize},
+  {"POST", "/detokenize", "", false, true, true, false, "/detokenize", &api::detokenize},
+  {"GET", "/v1/models", "", false, false, false, false, "/v1/models", &api::list_models},
+  {"GET", "/v1/models/", "", true, false, false, false, "/v1/models/{id}", &api::retrieve_model},
+  {"GET", "/", "", false, false, false, false, "/", &api::welcome},
+  {"GET", "/health", "", false, false, false, false, "/health", &api::health},
+  {"GET", "/ready", "", false, false, false, false, "/ready", &api::ready},
+  {"GET", "/version", "", false, false, false, false, "/version", &api::version},
+  {"GET", "/metrics", "", false, false, false, false, "/metrics", &api::metrics},
+  {"GET", "/admin/models", "", false, false, false, true, "/admin/models", &api::admin_models},
+  {"POST", "/admin/models/", "/load", true, true, true, true, "/admin/models/{id}/load",
+   &api::admin_load},
+  {"POST", "/admin/models/", "/unload", true, false, false, true, "/admin/models/{id}/unload",
+   &api::admin_unload},
+  {"GET", "/admin/actors", "", false, false, false, true, "/admin/actors", &api::admin_actors},
+};
+
+namespace {
+
+api_error client_error(int status, std::string code, std::string message) {
+  return {status, std::move(message), "invalid_request_error", "", std::move(code), {}};
+}
+
+/// What stands between prefix and suffix, or nothing when the path is another.
+std::optional<std::string_view> match(std::string_view path, std::string_view prefix,
+                                      std::string_view suffix, bool takes_model) {
+  if (!takes_model)
+    return path == prefix ? std::optional{std::string_view{}} : std::nullopt;
+  if (!path.starts_with(prefix) || !path.ends_with(suffix)
+      || path.size() <= prefix.size() + suffix.size())
+    return std::nullopt;
+  return path.substr(prefix.size(), path.size() - prefix.size() - suffix.size());
+}
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+    return std::tolower(x) == std::tolower(y);
+  });
+}
+
+/// An absent type is taken for JSON; what a form or a page of another origin can send is not.
+std::optional<api_error> check_media_type(const http_request& request) {
+  const auto& encoding = request.content_encoding;
+  if (!encoding.empty() && !equal_ignoring_case(encoding, "identity"))
+    return client_error(415, "unsupported_media_type",
+                        "Request bodies with 'Content-Encoding' are not supported: send plain JSON.");
+  auto type = std::string_view{request.content_type}.substr(0, request.content_type.find(';'));
+  while (!type.empty() && (type.back() == ' ' || type.back() == '\t'))
+    type.remove_suffix(1);
+  if (type.empty() || equal_ignoring_case(type, "application/json"))
+    return std::nullopt;
+  return client_error(415, "unsupported_media_type",
+                      "Unsupported 'Content-Type': send the request as 'application/json' (curl: "
+                      "-H 'Content-Type: application/json').");
+}
+
+api_error draining_error() {
+  api_error out{503, "The server is shutting down and takes no new requests.", "server_error", "",
+                "shutting_down", {}};
+  out.retry_after = std::chrono::seconds{5};
+  return out;
+}
+
+} // namespace
+
+api::api(actors::services& services, api_options options)
+  : services_{services}, options_{std::move(options)} {}
+
+void api::handle(http_request request, channel_ptr channel) {
+  std::string_view path = request.path;
+  if (path.size() > 1 && path.ends_with('/'))
+    path.remove_suffix(1);
+  std::string allowed;
+  for (const auto& candidate : routes) {
+    if (candidate.is_admin && !options_.admin)
+      continue;
+    const auto middle = match(path, candidate.prefix, candidate.suffix, candidate.takes_model);
+    if (!middle)
+      continue;
+    const bool reads = candidate.method == "GET";
+    const auto method = reads && request.method == "HEAD" ? "GET" : std::string_view{request.method};
+    if (method != candidate.method) {
+      allowed += (allowed.empty() ? "" : ", ") + std::string{candidate.method} + (reads ? ", HEAD" : "");
+      continue;
+    }
+    channel->set_route(candidate.label);
+    std::string model;
+    if (!percent_decode(*middle, model))
+      return channel->send(error_response(
+        client_error(400, "invalid_value", "The path holds a broken percent escape.")));
+    if (candidate.is_work && draining_)
+      return channel->send(error_response(draining_error()));
+    if (candidate.takes_json)
+      if (const auto error = check_media_type(request))
+        return channel->send(error_response(*error));
+    return (this->*candidate.handle)(request, channel, model);
+  }
+  if (allowed.empty())
+    return channel->send(error_response(
+      client_error(404, "unknown_url", "Unknown request URL: " + request.method + " "
+                                         + request.path.substr(0, 200)
+                                         + ". GET / lists what is served.")));
+  allowed += ", OPTIONS";
+  http_response out;
+  if (request.method == "OPTIONS") {
+    out.status = 204;
+    out.content_type.clear();
+  } else {
+    out = error_response(client_error(405, "method_not_allowed",
+                                      "Not allowed: " + request.method + " " + request.path.substr(0, 200)
+                                        + ". Use " + allowed + "."));
+  }
+  out.headers.emplace_back("allow", allowed);
+  channel->send(std::move(out));
+}
+
+void api::chat_completions(const http_request& request, const channel_ptr& channel, const std::string&) {
+  generate(request, channel, true);
+}
+
+void api::completions(const http_request& request, const channel_ptr& channel, const std::string&) {
+  generate(request, channel, false);
+}
+
+void api::generate(const http_request& request, const channel_ptr& channel, bool chat) {
+  auto parsed = chat ? parse_chat_request(request.body, options_.limits)
+                     : parse_completion_request(request.body, options_.limits);
+  if (const auto* error = std::get_if<api_error>(&parsed))
+    return channel->send(error_response(*error));
+  auto& wanted = std::get<openai_request>(parsed);
+  if (!wanted.unknown_fields.empty() && spdlog::should_log(spdlog::level::debug))
+    for (const auto& name : wanted.unknown_fields)
+      spdlog::debug("{}: unknown field '{}' is ignored", request.id, name.substr(0, 100));
+  auto& invocation = wanted.invocation;
+  invocation.id.text = request.id;
+  invocation.timeout = options_.request_timeout;
+  answer_shape shape;
+  shape.identity = make_identity(chat, invocation.model.text);
+  shape.choices = static_cast<uint32_t>(invocation.prompts.size()) * invocation.n;
+  shape.logprobs = invocation.sampling.top_logprobs >= 0;
+  shape.include_usage = wanted.include_usage;
+  shape.stream = wanted.stream;
+  auto sink = wanted.stream ? make_stream_sink(channel, std::move(shape))
+                            : make_whole_sink(channel, std::move(shape));
+  auto running = services_.invoke(std::move(invocation), std::move(sink));
+  channel->on_gone([running = std::move(running)] {
+    if (running)
+      running->cancel();
+  });
+}
+
+} // namespace troupe::gateway

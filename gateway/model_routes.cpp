@@ -1,0 +1,187 @@
+// Routes about models and actors: the public list, and the administration.
+#include <cstdio>
+#include <ctime>
+
+#include <nlohmann/json.hpp>
+
+#include "gateway/api.hpp"
+#include "gateway/api_error.hpp"
+
+namespace troupe::gateway {
+
+using json = nlohmann::ordered_json;
+using actors::actor_info;
+using actors::model_status;
+using time_point = std::chrono::system_clock::time_point;
+
+namespace {
+
+/// Never throws: names and paths need not be UTF-8.
+std::string print(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+http_response json_response(const json& value) {
+  http_response out;
+  out.body = print(value);
+  return out;
+}
+
+json rfc3339(time_point when) {
+  const auto seconds = std::chrono::system_clock::to_time_t(when);
+  const auto milliseconds
+    = std::chrono::duration_cast<std::chrono::milliseconds>(when.time_since_epoch()).count() % 1000;
+  std::tm parts{};
+  if (!gmtime_r(&seconds, &parts))
+    return nullptr;
+  char text[64];
+  const auto length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(text + length, sizeof text - length, ".%03dZ", static_cast<int>(std::max<int64_t>(milliseconds, 0)));
+  return text;
+}
+
+json rfc3339(const std::optional<time_point>& when) {
+  return when ? rfc3339(*when) : json{};
+}
+
+json public_model(const model_status& model) {
+  json out;
+  out["id"] = model.id.text;
+  out["object"] = "model";
+  out["created"] = std::chrono::duration_cast<std::chrono::seconds>(model.created.time_since_epoch()).count();
+  out["owned_by"] = "troupe";
+  out["max_model_len"] = model.context_length > 0 ? json(model.context_length) : json{};
+  out["status"] = {{"value", model.state}};
+  return out;
+}
+
+/// The names of the fields are those of model_status; command line and tests read them.
+json admin_model(const model_status& model) {
+  json out;
+  out["id"] = model.id.text;
+  out["architecture"] = model.architecture;
+  out["path"] = model.path;
+  out["state"] = model.state;
+  out["error"] = model.error;
+  out["weight_bytes"] = model.weight_bytes;
+  out["resident_bytes"] = model.resident_bytes;
+  out["loaded_bytes"] = model.loaded_bytes;
+  out["device"] = model.device;
+  out["active"] = model.active;
+  out["queued"] = model.queued;
+  out["pinned"] = model.pinned;
+  out["context_length"] = model.context_length;
+  out["created"] = rfc3339(model.created);
+  out["last_used"] = rfc3339(model.last_used);
+  out["unload_at"] = rfc3339(model.unload_at);
+  out["requests"] = model.requests;
+  out["generated_tokens"] = model.generated_tokens;
+  out["load_seconds"] = model.load_seconds;
+  return out;
+}
+
+json admin_actor(const actor_info& actor) {
+  json out;
+  out["id"] = actor.id;
+  out["name"] = actor.name;
+  out["type"] = actor.type;
+  out["node"] = actor.node;
+  out["parent"] = actor.parent;
+  out["state"] = actor.state;
+  out["messages"] = actor.messages;
+  out["restarts"] = actor.restarts;
+  out["age_seconds"] = actor.age_seconds;
+  out["detail"] = actor.detail;
+  return out;
+}
+
+template <class T>
+http_response list_response(const caf::expected<std::vector<T>>& items, json (*render)(const T&)) {
+  if (!items)
+    return error_response(to_api_error(items.error()));
+  json out{{"object", "list"}, {"data", json::array()}};
+  for (const auto& item : *items)
+    out["data"].push_back(render(item));
+  return json_response(out);
+}
+
+http_response status_response(const caf::expected<model_status>& status, json (*render)(const model_status&)) {
+  return status ? json_response(render(*status)) : error_response(to_api_error(status.error()));
+}
+
+} // namespace
+
+void api::list_models(const http_request&, const channel_ptr& channel, const std::string&) {
+  services_.models([channel](caf::expected<std::vector<model_status>> models) {
+    channel->send(list_response(models, public_model));
+  });
+}
+
+void api::retrieve_model(const http_request&, const channel_ptr& channel, const std::string& model) {
+  services_.model({model}, [channel](caf::expected<model_status> status) {
+    channel->send(status_response(status, public_model));
+  });
+}
+
+void api::admin_models(const http_request&, const channel_ptr& channel, const std::string&) {
+  services_.models([channel](caf::expected<std::vector<model_status>> models) {
+    channel->send(list_response(models, admin_model));
+  });
+}
+
+void api::admin_load(const http_request& request, const channel_ptr& channel, const std::string& model) {
+  const auto parsed = parse_load_request(request.body);
+  if (const auto* error = std::get_if<api_error>(&parsed))
+    return channel->send(error_response(*error));
+  services_.load({model}, std::get<std::optional<bool>>(parsed),
+                 [channel](caf::expected<model_status> status) {
+                   channel->send(status_response(status, admin_model));
+                 });
+}
+
+void api::admin_unload(const http_request&, const channel_ptr& channel, const std::string& model) {
+  services_.unload({model}, [channel](caf::expected<model_status> status) {
+    channel->send(status_response(status, admin_model));
+  });
+}
+
+void api::admin_actors(const http_request&, const channel_ptr& channel, const std::string&) {
+  services_.actors([channel](caf::expected<std::vector<actor_info>> actors) {
+    channel->send(list_response(actors, admin_actor));
+  });
+}
+
+void api::health(const http_request&, const channel_ptr& channel, const std::string&) {
+  channel->send(json_response({{"status", "ok"}}));
+}
+
+void api::ready(const http_request&, const channel_ptr& channel, const std::string&) {
+  if (!draining_ && services_.ready())
+    return channel->send(json_response({{"status", "ready"}}));
+  api_error error{503, draining_ ? "The server is shutting down." : "No worker has joined yet.",
+                  "server_error", "", draining_ ? "shutting_down" : "no_capacity", {}};
+  error.retry_after = std::chrono::seconds{1};
+  channel->send(error_response(error));
+}
+
+void api::version(const http_request&, const channel_ptr& channel, const std::string&) {
+  channel->send(json_response({{"version", TROUPE_VERSION}}));
+}
+
+void api::welcome(const http_request&, const channel_ptr& channel, const std::string&) {
+  http_response out;
+  out.content_type = "text/plain; charset=utf-8";
+  out.body = "Troupe " TROUPE_VERSION " serves an OpenAI-compatible API.\n\n"
+             "  GET  /v1/models            the models that can be asked\n"
+             "  POST /v1/chat/completions  chat, streamed or not\n"
+             "  POST /v1/completions       plain text completion\n"
+             "  POST /tokenize /detokenize text to token ids and back\n"
+             "  GET  /health /ready        for load balancers\n"
+             "  GET  /metrics              Prometheus\n"
+             "  GET  /version\n";
+  if (options_.admin)
+    out.body += "  GET  /admin/models /admin/actors, POST /admin/models/ID/load|unload\n";
+  channel->send(std::move(out));
+}
+
+} // namespace troupe::gateway
