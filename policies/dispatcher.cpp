@@ -1,0 +1,262 @@
+#include "policies/dispatcher.hpp"
+
+#include <algorithm>
+
+namespace troupe::policies {
+
+uint32_t resident::places() const {
+  const auto held = static_cast<uint32_t>(assigned.size());
+  const auto on_their_way = held > known ? held - known : 0;
+  return room > on_their_way ? room - on_their_way : 0;
+}
+
+uint64_t dispatcher::worker_state::used_bytes() const {
+  uint64_t used = 0;
+  for (const auto& [id, x] : residents)
+    used += x.bytes;
+  return used;
+}
+
+void dispatcher::add_model(served_model model) {
+  auto& state = models_[model.id];
+  state.spec = std::move(model);
+  if (state.spec.pinned)
+    active_.insert(state.spec.id);
+}
+
+void dispatcher::worker_joined(worker_id worker, std::string name, uint64_t limit_bytes) {
+  auto& state = workers_[worker];
+  state.name = std::move(name);
+  state.limit_bytes = limit_bytes;
+  workerless_since_.reset();
+}
+
+void dispatcher::worker_holds(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room,
+                              instant now) {
+  const auto at = models_.find(model);
+  if (at == models_.end() || !workers_.contains(worker))
+    return;
+  at->second.at.insert(worker);
+  active_.insert(model);
+  auto& x = workers_[worker].residents[model];
+  x.state = residence::ready;
+  x.bytes = bytes;
+  x.room = room;
+  x.ready_since = x.last_used = now;
+  x.keep_alive = keep_alive_of(at->second);
+}
+
+void dispatcher::worker_leaving(worker_id worker) {
+  if (const auto at = workers_.find(worker); at != workers_.end())
+    at->second.leaving = true;
+}
+
+void dispatcher::worker_lost(worker_id worker, instant now) {
+  const auto at = workers_.find(worker);
+  if (at == workers_.end())
+    return;
+  for (const auto& [id, x] : at->second.residents)
+    models_[id].at.erase(worker);
+  workers_.erase(at);
+  if (workers_.empty())
+    workerless_since_ = now;
+}
+
+std::optional<refusal> dispatcher::enqueue(const model_id& id,
+                                           const std::vector<waiting_sequence>& sequences,
+                                           uint64_t bytes, std::optional<duration> keep_alive,
+                                           instant now) {
+  auto& model = models_.at(id);
+  size_t fresh = 0;
+  for (const auto& x : sequences)
+    fresh += !x.resumed;
+  if (!model.error.empty() && model.at.empty() && now < model.retry_at && fresh > 0)
+    return refusal{model.files_broken ? refusal_reason::files_broken : refusal_reason::load_failed,
+                   model.error, model.retry_at - now};
+  // A request of more choices than the queue has places is still served when it is alone.
+  if (fresh > 0 && model.queue.size() > 0 && model.queue.size() + fresh > config_.queue_max) {
+    const auto waited = now - model.queue.oldest().value_or(now);
+    return refusal{refusal_reason::queue_full,
+                   "model " + id.text + " has " + std::to_string(model.queue.size()) +
+                     " waiting requests, the most that may wait; try again later",
+                   std::clamp<duration>(waited, std::chrono::seconds{1}, std::chrono::seconds{60})};
+  }
+  for (const auto& x : sequences) {
+    // It may be that its loss is not known here yet.
+    for (const auto worker : model.at)
+      if (auto* place = find(worker, id))
+        place->assigned.erase(x.id);
+    model.queue.push(x);
+  }
+  if (bytes != 0)
+    model.bytes = bytes;
+  model.keep_alive = keep_alive;
+  active_.insert(id);
+  return std::nullopt;
+}
+
+void dispatcher::withdraw(const model_id& id, sequence_id sequence, instant now) {
+  const auto at = models_.find(id);
+  if (at == models_.end() || at->second.queue.erase(sequence))
+    return;
+  for (const auto worker : at->second.at)
+    if (auto* x = find(worker, id); x && x->assigned.erase(sequence))
+      x->last_used = now;
+}
+
+void dispatcher::retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
+                         instant now) {
+  auto* x = find(worker, model);
+  if (!x)
+    return;
+  const auto at = x->assigned.find(id);
+  if (at != x->assigned.end() && at->second == epoch) {
+    x->assigned.erase(at);
+    x->last_used = now;
+  }
+}
+
+void dispatcher::room(worker_id worker, const model_id& model, uint32_t room, uint32_t known,
+                      instant now) {
+  auto* x = find(worker, model);
+  if (!x)
+    return;
+  if (x->known != 0 && known == 0)
+    x->last_used = now;
+  x->room = room;
+  x->known = known;
+}
+
+void dispatcher::loaded(worker_id worker, const model_id& id, uint64_t bytes, uint32_t room,
+                        instant now) {
+  auto* x = find(worker, id);
+  if (!x)
+    return;
+  auto& model = models_.at(id);
+  x->state = residence::ready;
+  x->bytes = bytes;
+  x->room = room;
+  x->known = 0;
+  x->ready_since = x->last_used = now;
+  x->keep_alive = keep_alive_of(model);
+  model.bytes = bytes;
+  model.wanted = false;
+  model.error.clear();
+  model.failures = 0;
+}
+
+void dispatcher::load_failed(worker_id worker, const model_id& id, std::string why,
+                             bool files_broken, instant now) {
+  if (!find(worker, id))
+    return;
+  drop(worker, id);
+  auto& model = models_.at(id);
+  auto pause = config_.load_pause_first;
+  for (uint32_t i = 0; i < model.failures && pause < config_.load_pause_max; ++i)
+    pause *= 2;
+  ++model.failures;
+  pause = std::min(pause, config_.load_pause_max);
+  model.error = std::move(why);
+  model.files_broken = files_broken;
+  model.retry_at = now + pause;
+  refuse_all(model,
+             {files_broken ? refusal_reason::files_broken : refusal_reason::load_failed, model.error,
+              pause},
+             pending_);
+}
+
+void dispatcher::unloaded(worker_id worker, const model_id& model) {
+  drop(worker, model);
+}
+
+void dispatcher::want(const model_id& id, uint64_t bytes, std::optional<bool> pin, instant now) {
+  auto& model = models_.at(id);
+  if (bytes != 0)
+    model.bytes = bytes;
+  if (pin)
+    model.spec.pinned = *pin;
+  model.dismissed = false;
+  model.wanted = cold(id);
+  model.wanted_since = now;
+  active_.insert(id);
+}
+
+void dispatcher::dismiss(const model_id& id) {
+  auto& model = models_.at(id);
+  model.spec.pinned = false;
+  model.wanted = false;
+  model.dismissed = !model.at.empty();
+}
+
+bool dispatcher::cold(const model_id& id) const {
+  const auto& model = models_.at(id);
+  return std::none_of(model.at.begin(), model.at.end(), [&](worker_id worker) {
+    return workers_.at(worker).residents.at(id).state == residence::ready;
+  });
+}
+
+std::vector<waiting_sequence> dispatcher::waiting(const model_id& model) const {
+  return models_.at(model).queue.list();
+}
+
+bool dispatcher::holds(const model_id& id, sequence_id sequence) const {
+  const auto at = models_.find(id);
+  if (at == models_.end())
+    return false;
+  const auto& model = at->second;
+  return model.queue.contains(sequence) ||
+         std::any_of(model.at.begin(), model.at.end(), [&](worker_id worker) {
+           return workers_.at(worker).residents.at(id).assigned.contains(sequence);
+         });
+}
+
+model_view dispatcher::view(const model_id& id) const {
+  const auto& model = models_.at(id);
+  model_view out;
+  out.queued = model.queue.size();
+  out.pinned = model.spec.pinned;
+  out.error = model.error;
+  for (const auto worker : model.at) {
+    const auto& x = workers_.at(worker).residents.at(id);
+    out.running += x.assigned.size();
+    const auto rank = [](residence state) {
+      return state == residence::ready ? 3 : state == residence::loading ? 2 : 1;
+    };
+    if (out.best && rank(out.best->state) >= rank(x.state))
+      continue;
+    out.best = &x;
+    out.worker = worker;
+    out.unload_at = overdue_at(model, x);
+  }
+  return out;
+}
+
+resident* dispatcher::find(worker_id worker, const model_id& model) {
+  const auto at = workers_.find(worker);
+  if (at == workers_.end())
+    return nullptr;
+  const auto found = at->second.residents.find(model);
+  return found == at->second.residents.end() ? nullptr : &found->second;
+}
+
+duration dispatcher::keep_alive_of(const model_state& model) const {
+  return model.keep_alive.value_or(model.spec.keep_alive.value_or(config_.keep_alive));
+}
+
+std::optional<instant> dispatcher::overdue_at(const model_state& model, const resident& x) const {
+  if (x.state != residence::ready || !x.idle() || model.spec.pinned || model.queue.size() > 0 ||
+      x.keep_alive < duration{0})
+    return std::nullopt;
+  // Somebody loaded it on purpose: that must not be undone before it was used once.
+  const auto keep = x.used ? x.keep_alive : std::max<duration>(x.keep_alive, std::chrono::seconds{30});
+  return x.last_used + keep;
+}
+
+void dispatcher::drop(worker_id worker, const model_id& model) {
+  if (const auto at = workers_.find(worker); at != workers_.end())
+    at->second.residents.erase(model);
+  if (const auto at = models_.find(model); at != models_.end())
+    at->second.at.erase(worker);
+}
+
+} // namespace troupe::policies

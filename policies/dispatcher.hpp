@@ -1,0 +1,208 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/instant.hpp"
+#include "policies/placement.hpp"
+#include "policies/queue_order.hpp"
+
+/// Which sequence runs where, and which models are loaded and unloaded for it.
+///
+/// A model on a worker:
+///
+///   reserved --room is there--> loading --loaded--> ready --decided to go--> leaving --gone--> (none)
+///      |                           |                  ^                          |
+///      `------- worker lost -------+---- failed ------+---- idle again ----------'
+namespace troupe::policies {
+
+struct dispatcher_config {
+  uint32_t queue_max = 1024; ///< waiting sequences per model; resumed ones do not count
+  duration keep_alive = std::chrono::minutes{5}; ///< negative = for ever
+  /// How long a waiting sequence is patient before busy models must make room for its model.
+  duration patience = std::chrono::seconds{1};
+  /// How long a model may stay once loaded before it has to make room while busy.
+  duration stay_min = std::chrono::seconds{2};
+  /// How long a request waits for a first worker to join.
+  duration worker_grace = std::chrono::seconds{30};
+  /// How long a failed load is not tried again; doubles with every failure in a row.
+  duration load_pause_first = std::chrono::seconds{1};
+  duration load_pause_max = std::chrono::minutes{1};
+};
+
+struct served_model {
+  model_id id;
+  std::optional<duration> keep_alive; ///< unset = the node's
+  bool pinned = false;
+};
+
+enum class refusal_reason : uint8_t { queue_full, no_worker, too_large, load_failed, files_broken };
+struct refusal {
+  refusal_reason reason = refusal_reason::queue_full;
+  std::string message;
+  duration retry_after{0};
+};
+
+// What the scheduler has to do.
+struct dispatch_intent {
+  waiting_sequence sequence;
+  model_id model;
+  worker_id worker = 0;
+};
+struct load_intent {
+  model_id model;
+  worker_id worker = 0;
+};
+enum class unload_reason : uint8_t { keep_alive, make_room, asked };
+struct unload_intent {
+  model_id model;
+  worker_id worker = 0;
+  unload_reason reason = unload_reason::make_room;
+};
+struct refuse_intent {
+  sequence_id id;
+  uint32_t epoch = 0;
+  model_id model;
+  refusal why;
+};
+/// A model that was wanted without a sequence (preload, pin, an operator) cannot be had.
+struct give_up_intent {
+  model_id model;
+  refusal why;
+};
+using intent =
+  std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent, give_up_intent>;
+
+enum class residence : uint8_t { reserved, loading, ready, leaving };
+
+/// A model on a worker as the dispatcher sees it.
+struct resident {
+  residence state = residence::reserved;
+  uint64_t bytes = 0;
+  uint32_t room = 0;  ///< sequences it said it could start
+  uint32_t known = 0; ///< sequences it held when it said so
+  std::map<sequence_id, uint32_t> assigned; ///< -> epoch
+  instant ready_since{};
+  instant last_used{};
+  duration keep_alive{0};
+  bool used = false; ///< since it was loaded
+  /// Places that are free, those counted that are on their way.
+  uint32_t places() const;
+  bool idle() const { return assigned.empty() && known == 0; }
+};
+
+struct model_view {
+  size_t queued = 0;
+  size_t running = 0;
+  bool pinned = false;
+  const resident* best = nullptr; ///< the resident furthest on its way, or null
+  worker_id worker = 0;
+  std::optional<instant> unload_at;
+  std::string error; ///< of the last load, if it failed
+};
+
+/// All of it as arithmetic: events go in, `decide` says what follows. `now` never goes backwards.
+class dispatcher {
+public:
+  explicit dispatcher(dispatcher_config config = {}) : config_{config} {}
+
+  void add_model(served_model model);
+  bool knows(const model_id& model) const { return models_.contains(model); }
+
+  void worker_joined(worker_id worker, std::string name, uint64_t limit_bytes);
+  /// A worker that comes back still holds this model.
+  void worker_holds(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
+  /// Hands it nothing more; what runs there may finish.
+  void worker_leaving(worker_id worker);
+  /// Everything there is gone. Its sequences are enqueued again by their owners.
+  void worker_lost(worker_id worker, instant now);
+  size_t workers() const { return workers_.size(); }
+
+  /// Sequences of one request, all or none. `bytes` is what the model would take.
+  std::optional<refusal> enqueue(const model_id& model, const std::vector<waiting_sequence>& sequences,
+                                 uint64_t bytes, std::optional<duration> keep_alive, instant now);
+  /// Its owner no longer wants it, wherever it is.
+  void withdraw(const model_id& model, sequence_id id, instant now);
+  void retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch, instant now);
+  void room(worker_id worker, const model_id& model, uint32_t room, uint32_t known, instant now);
+
+  void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
+  void load_failed(worker_id worker, const model_id& model, std::string why, bool files_broken,
+                   instant now);
+  void unloaded(worker_id worker, const model_id& model);
+
+  /// Loads a model without a request. `pin` changes whether it may be evicted.
+  void want(const model_id& model, uint64_t bytes, std::optional<bool> pin, instant now);
+  /// Gets rid of a model once its running sequences have finished; unpins it.
+  void dismiss(const model_id& model);
+
+  /// What is to be done now. Assumes that all of it is carried out.
+  std::vector<intent> decide(instant now);
+  /// When `decide` should be called again if nothing happens until then.
+  std::optional<instant> next_wakeup(instant now) const;
+
+  model_view view(const model_id& model) const;
+  /// Those that wait for a model, in their order.
+  std::vector<waiting_sequence> waiting(const model_id& model) const;
+  /// The sequence waits, or runs somewhere as far as is known here.
+  bool holds(const model_id& model, sequence_id id) const;
+  /// True while no copy is ready to run: requests have to wait for a load.
+  bool cold(const model_id& model) const;
+
+private:
+  struct model_state {
+    served_model spec;
+    fcfs_order queue;
+    uint64_t bytes = 0;
+    std::set<worker_id> at;
+    bool wanted = false;
+    instant wanted_since{};
+    bool dismissed = false;
+    std::optional<duration> keep_alive; ///< of the last request
+    std::string error;
+    bool files_broken = false;
+    uint32_t failures = 0;
+    instant retry_at{};
+  };
+  struct worker_state {
+    std::string name;
+    uint64_t limit_bytes = 0;
+    bool leaving = false;
+    std::map<model_id, resident> residents;
+    uint64_t used_bytes() const;
+  };
+
+  resident* find(worker_id worker, const model_id& model);
+  duration keep_alive_of(const model_state& model) const;
+  std::optional<instant> overdue_at(const model_state& model, const resident& x) const;
+  void drop(worker_id worker, const model_id& model);
+  std::vector<worker_space> spaces(instant now) const;
+  bool needs_place(const model_state& model) const;
+  std::vector<model_state*> models_without_place();
+
+  std::set<std::pair<worker_id, model_id>> closed(instant now);
+  void hand_out(const std::set<std::pair<worker_id, model_id>>& closed, instant now,
+                std::vector<intent>& out);
+  void send_away(worker_id worker, const model_id& model, unload_reason why, std::vector<intent>& out);
+  void find_places(instant now, std::vector<intent>& out);
+  void cancel_reservations(worker_state& worker, worker_id id);
+  void refuse_all(model_state& model, const refusal& why, std::vector<intent>& out);
+  void refuse_hopeless(instant now, std::vector<intent>& out);
+  void start_loads(std::vector<intent>& out);
+  void unload_idle(instant now, std::vector<intent>& out);
+
+  dispatcher_config config_;
+  std::map<model_id, model_state> models_;
+  std::set<model_id> active_; ///< with a queue, a place or a wish: the others need no look
+  std::map<worker_id, worker_state> workers_;
+  std::optional<instant> workerless_since_{instant{}};
+  bool again_ = false; ///< a reservation was cancelled: look for a place once more
+  std::vector<intent> pending_; ///< refusals that events brought about
+};
+
+} // namespace troupe::policies

@@ -1,0 +1,22 @@
+#pragma once
+#include <cstdint>
+
+namespace troupe::policies {
+
+/// The rule by which a token becomes final: it is of the current epoch and the very next one.
+/// Whatever a dead or doubted worker still sends is therefore neither repeated nor out of place.
+class token_gate {
+public:
+  bool accepts(uint32_t epoch, uint32_t offset) const { return epoch == epoch_ && offset == next_; }
+  void advance() { ++next_; }
+  /// Begins a new dispatch; what belongs to earlier ones is dropped from now on.
+  uint32_t reopen() { return ++epoch_; }
+  uint32_t epoch() const { return epoch_; }
+  uint32_t next() const { return next_; }
+
+private:
+  uint32_t epoch_ = 0;
+  uint32_t next_ = 0;
+};
+
+} // namespace troupe::policies
