@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 /// A tokenizer with a large vocabulary is some 20 MiB; beyond this a text file is not what it claims.
 constexpr uintmax_t text_bytes_max = 256u << 20;
 
-bool exists(const fs::path& file) {
+bool present(const fs::path& file) {
   std::error_code ignored;
   return fs::exists(file, ignored);
 }
@@ -41,7 +41,7 @@ caf::expected<std::string> read_text(const fs::path& file) {
 
 /// The parsed file, an empty object when there is none.
 caf::expected<json> read_optional_json(const fs::path& file) {
-  if (!exists(file))
+  if (!present(file))
     return json::object();
   auto text = read_text(file);
   if (!text)
@@ -91,7 +91,7 @@ std::optional<std::string> embedded_template(const json& tokenizer_config) {
 /// The author's defaults, empty when there is no generation_config.json.
 caf::expected<generation_defaults> load_defaults(const fs::path& dir) {
   const auto file = dir / "generation_config.json";
-  if (!exists(file))
+  if (!present(file))
     return generation_defaults{};
   auto text = read_text(file);
   if (!text)
@@ -103,7 +103,7 @@ caf::error load_chat_template(const fs::path& dir, const json& tokenizer_config,
   const auto file = dir / "chat_template.jinja";
   std::optional<std::string> source;
   auto origin = (dir / "tokenizer_config.json").string() + ": chat_template";
-  if (exists(file)) {
+  if (present(file)) {
     auto text = read_text(file);
     if (!text)
       return text.error();

@@ -1,0 +1,213 @@
+#include "engine/batch/paged_engine.hpp"
+
+#include <algorithm>
+
+#include "engine/errors.hpp"
+
+namespace troupe::engine {
+
+namespace {
+
+bool contains(const std::vector<token_id>& ids, token_id id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+caf::error refuse(std::string text) {
+  return caf::make_error(errc::invalid_argument, std::move(text));
+}
+
+step_limits limits_of(const engine_options& options) {
+  step_limits out;
+  out.sequences_max = std::max(1u, options.sequences_max);
+  // A step must hold a row for every running sequence, or the youngest would starve.
+  out.rows_max = std::max(options.step_tokens_max, out.sequences_max);
+  out.block_size = std::max(1u, options.block_size);
+  return out;
+}
+
+uint32_t context_of(const model_config& config, const kv_shape& shape,
+                    const engine_options& options) {
+  auto context = std::min<int64_t>(config.context_length, shape.tokens());
+  if (options.context_max > 0)
+    context = std::min<int64_t>(context, options.context_max);
+  return static_cast<uint32_t>(std::min<int64_t>(context, UINT32_MAX));
+}
+
+int64_t blocks_per_sequence(uint32_t context, const step_limits& limits) {
+  return (int64_t{context} + limits.block_size) / limits.block_size + 1;
+}
+
+} // namespace
+
+paged_engine::paged_engine(parts built)
+    : parts_{std::move(built)},
+      planner_{parts_.limits, static_cast<int32_t>(parts_.kv.shape().blocks)} {}
+
+caf::error paged_engine::add(sequence_request request) {
+  const auto size = request.tokens.size();
+  if (size == 0 || request.prompt_size == 0 || request.prompt_size > size)
+    return refuse("a sequence needs at least one prompt token");
+  if (size >= parts_.context)
+    return refuse("the sequence has " + std::to_string(size) + " tokens, but only " +
+                  std::to_string(parts_.context) + " fit, the next one included");
+  const auto vocabulary = static_cast<token_id>(parts_.config.vocab_size);
+  for (const auto token : request.tokens)
+    if (token < 0 || token >= vocabulary)
+      return refuse("token id " + std::to_string(token) + " is not below the vocabulary's size, " +
+                    std::to_string(vocabulary));
+  if (auto why = validate(request.sampling, vocabulary))
+    return why;
+  if (size - request.prompt_size >= request.sampling.max_tokens)
+    return refuse("the sequence has its max_tokens already");
+  planner_.remove(request.id); // a resume replaces what an earlier dispatch left
+  sequence one;
+  one.request = std::move(request);
+  planner_.add(std::move(one));
+  return {};
+}
+
+void paged_engine::build_batch() {
+  batch_.clear();
+  size_t widest = 0;
+  for (const auto& one : planner_.running())
+    if (one.rows > 0)
+      widest = std::max(widest, one.blocks.size());
+  batch_.table_stride = static_cast<int64_t>(widest);
+  const auto block_size = planner_.limits().block_size;
+  for (const auto& one : planner_.running()) {
+    if (one.rows == 0)
+      continue;
+    for (size_t at = one.computed; at < one.computed + one.rows; ++at) {
+      batch_.tokens.push_back(one.request.tokens[at]);
+      batch_.positions.push_back(static_cast<int64_t>(at));
+      batch_.slots.push_back(int64_t{one.blocks[at / block_size]} * block_size +
+                             static_cast<int64_t>(at % block_size));
+    }
+    batch_.row_start.push_back(static_cast<int32_t>(batch_.tokens.size()));
+    batch_.context.push_back(static_cast<int32_t>(one.computed + one.rows));
+    batch_.block_table.insert(batch_.block_table.end(), one.blocks.begin(), one.blocks.end());
+    batch_.block_table.resize(batch_.context.size() * widest);
+    if (one.computed + one.rows == one.size())
+      batch_.logit_rows.push_back(static_cast<int32_t>(batch_.tokens.size()) - 1);
+  }
+}
+
+finish_reason paged_engine::finish_of(const sequence& one, token_id token) const {
+  const auto& sampling = one.request.sampling;
+  const bool ends = (!sampling.ignore_eos && contains(parts_.config.eos_token_ids, token)) ||
+                    contains(sampling.stop_token_ids, token);
+  if (ends)
+    return finish_reason::stop;
+  if (one.generated() >= sampling.max_tokens || one.size() >= parts_.context)
+    return finish_reason::length;
+  return finish_reason::none;
+}
+
+caf::error paged_engine::choose(sequence& one, std::span<float> logits,
+                                std::vector<token_event>& out) {
+  auto& request = one.request;
+  auto chosen = sampler_.sample(
+      logits, {request.sampling, request.tokens, request.prompt_size, parts_.config.eos_token_ids});
+  if (!chosen)
+    return chosen.error();
+  token_event event;
+  event.id = request.id;
+  event.epoch = request.epoch;
+  event.offset = one.generated();
+  event.token = chosen->token;
+  event.logprob = chosen->logprob;
+  event.top = std::move(chosen->top);
+  request.tokens.push_back(chosen->token);
+  event.finish = finish_of(one, chosen->token);
+  out.push_back(std::move(event));
+  return {};
+}
+
+caf::expected<std::vector<token_event>> paged_engine::step() {
+  std::vector<token_event> events;
+  if (!planner_.plan())
+    return events;
+  build_batch();
+  auto logits = parts_.forward->run(batch_, parts_.kv);
+  if (!logits)
+    return logits.error();
+  const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
+  size_t row = 0;
+  for (auto one = planner_.running().begin(); one != planner_.running().end();) {
+    const auto here = one++;
+    if (here->rows == 0)
+      continue;
+    here->computed += here->rows;
+    if (here->computed < here->size())
+      continue; // a chunk of a prompt
+    if (auto why = choose(*here, logits->subspan(vocabulary * row++, vocabulary), events))
+      return why;
+    if (events.back().finish != finish_reason::none)
+      planner_.retire(here);
+  }
+  return events;
+}
+
+uint32_t paged_engine::room() const {
+  const auto held = planner_.running().size() + planner_.waiting().size();
+  const auto free = planner_.limits().sequences_max - std::min<size_t>(held, planner_.limits().sequences_max);
+  // Without a free block another sequence would only push one out.
+  return planner_.blocks().available() > 0 ? static_cast<uint32_t>(free) : 0;
+}
+
+double paged_engine::kv_usage() const {
+  const auto& blocks = planner_.blocks();
+  return 1.0 - static_cast<double>(blocks.available()) / std::max(1, blocks.total());
+}
+
+engine_memory paged_engine::memory() const {
+  return {parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
+          parts_.forward->workspace_bytes()};
+}
+
+caf::expected<std::unique_ptr<engine>>
+engine::create(const model_config& config, const weight_lookup& lookup,
+               std::shared_ptr<const void> keep_alive, gpu::device& device,
+               const engine_options& options) {
+  auto weights = model_weights::bind(config, lookup, device);
+  if (!weights)
+    return weights.error();
+  const auto limits = limits_of(options);
+  auto planned = options;
+  planned.block_size = limits.block_size;
+  planned.sequences_max = limits.sequences_max;
+  const auto shape = plan_kv(config, (*weights)->embedding.type, planned);
+  if (shape.tokens() < 2)
+    return caf::make_error(errc::out_of_memory,
+                           "a KV arena of " + std::to_string(options.kv_bytes) +
+                               " bytes holds no two tokens of this model (a block of " +
+                               std::to_string(shape.block_size) + " tokens takes " +
+                               std::to_string(shape.block_bytes) + " bytes); give it more");
+  auto kv = kv_arena::create(config, shape, device);
+  if (!kv)
+    return kv.error();
+  const auto context = context_of(config, shape, options);
+  auto forward = graph::create(config, **weights, device, limits.rows_max, limits.sequences_max,
+                               blocks_per_sequence(context, limits));
+  if (!forward)
+    return forward.error();
+  paged_engine::parts parts{config,           std::move(keep_alive), std::move(*weights),
+                            std::move(*forward), std::move(*kv),        limits,
+                            context};
+  return std::unique_ptr<engine>{std::make_unique<paged_engine>(std::move(parts))};
+}
+
+engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
+                              const engine_options& options) {
+  const auto limits = limits_of(options);
+  auto planned = options;
+  planned.block_size = limits.block_size;
+  planned.sequences_max = limits.sequences_max;
+  const auto shape = plan_kv(config, config.type.value_or(dtype::bf16), planned);
+  const auto context = context_of(config, shape, options);
+  return {weight_bytes, shape.size_bytes(),
+          graph::workspace_bytes(config, limits.rows_max, limits.sequences_max,
+                                 blocks_per_sequence(context, limits))};
+}
+
+} // namespace troupe::engine

@@ -1,0 +1,49 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "engine/batch/step_planner.hpp"
+#include "engine/engine.hpp"
+#include "engine/model/graph.hpp"
+#include "engine/sampler/sampler.hpp"
+
+namespace troupe::engine {
+
+/// The engine over one device: a planner decides the rows, the graph computes them, the sampler
+/// chooses tokens.
+class paged_engine final : public engine {
+public:
+  struct parts {
+    model_config config;
+    std::shared_ptr<const void> keep_alive;
+    std::unique_ptr<model_weights> weights;
+    std::unique_ptr<graph> forward;
+    kv_arena kv;
+    step_limits limits;
+    uint32_t context = 0;
+  };
+  explicit paged_engine(parts built);
+
+  caf::error add(sequence_request request) override;
+  void cancel(sequence_id id) override { planner_.remove(id); }
+  caf::expected<std::vector<token_event>> step() override;
+  bool idle() const override { return planner_.running().empty() && planner_.waiting().empty(); }
+  uint32_t running() const override { return static_cast<uint32_t>(planner_.running().size()); }
+  uint32_t waiting() const override { return static_cast<uint32_t>(planner_.waiting().size()); }
+  uint32_t room() const override;
+  double kv_usage() const override;
+  uint32_t context_length() const override { return parts_.context; }
+  engine_memory memory() const override;
+
+private:
+  void build_batch();
+  caf::error choose(sequence& one, std::span<float> logits, std::vector<token_event>& out);
+  finish_reason finish_of(const sequence& one, token_id token) const;
+
+  parts parts_;
+  step_planner planner_;
+  sampler sampler_;
+  forward_batch batch_;
+};
+
+} // namespace troupe::engine

@@ -1,0 +1,21 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "engine/engine.hpp"
+
+namespace troupe::engine {
+
+/// A sequence inside the engine. `request.tokens` grows as tokens are generated.
+struct sequence {
+  sequence_request request;
+  size_t computed = 0;         ///< tokens whose keys and values are in `blocks`
+  std::vector<int32_t> blocks; ///< KV blocks, in order of position
+  uint32_t rows = 0;           ///< planned for the current step
+
+  size_t size() const { return request.tokens.size(); }
+  size_t missing() const { return size() - computed; }
+  uint32_t generated() const { return static_cast<uint32_t>(size() - request.prompt_size); }
+};
+
+} // namespace troupe::engine

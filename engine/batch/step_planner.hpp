@@ -1,0 +1,53 @@
+#pragma once
+#include <deque>
+#include <list>
+#include <optional>
+
+#include "engine/batch/sequence.hpp"
+#include "engine/kv/block_allocator.hpp"
+
+namespace troupe::engine {
+
+struct step_limits {
+  uint32_t sequences_max = 64;
+  uint32_t rows_max = 512;
+  uint32_t block_size = 16;
+};
+
+/// Decides which rows the next step runs. Every running sequence that only needs its next token gets
+/// a row first; what is left of the step goes to prompts, oldest first, cut into chunks (stall-free
+/// batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4). When KV blocks run out, the youngest
+/// sequence gives its blocks up and is computed anew later (vLLM, SOSP'23, section 4.5).
+class step_planner {
+public:
+  step_planner(step_limits limits, int32_t blocks) : limits_{limits}, blocks_{blocks} {}
+
+  void add(sequence one) { waiting_.push_back(std::move(one)); }
+  /// Removes a sequence wherever it is; nothing when it is unknown.
+  std::optional<sequence> remove(sequence_id id);
+  /// Sets `rows` of every running sequence; false when there is nothing to run.
+  bool plan();
+  /// Takes a finished sequence out.
+  void retire(std::list<sequence>::iterator one);
+
+  std::list<sequence>& running() { return running_; } ///< oldest first
+  const std::list<sequence>& running() const { return running_; }
+  const std::deque<sequence>& waiting() const { return waiting_; }
+  const block_allocator& blocks() const { return blocks_; }
+  const step_limits& limits() const { return limits_; }
+  uint32_t blocks_for(size_t tokens) const {
+    return static_cast<uint32_t>((tokens + limits_.block_size - 1) / limits_.block_size);
+  }
+
+private:
+  void admit();
+  bool reserve(std::list<sequence>::iterator one, uint32_t rows);
+  void preempt_youngest();
+
+  step_limits limits_;
+  block_allocator blocks_;
+  std::list<sequence> running_;
+  std::deque<sequence> waiting_;
+};
+
+} // namespace troupe::engine

@@ -1,0 +1,39 @@
+#pragma once
+#include <cstdint>
+
+#include "engine/engine.hpp"
+#include "engine/model/model_config.hpp"
+#include "gpu/device.hpp"
+
+namespace troupe::engine {
+
+/// How many KV blocks of what size a model gets.
+struct kv_shape {
+  dtype type = dtype::bf16;
+  int64_t block_size = 16;
+  int64_t blocks = 0;
+  uint64_t block_bytes = 0; ///< over all layers, keys and values
+
+  int64_t tokens() const { return blocks * block_size; }
+  uint64_t size_bytes() const { return static_cast<uint64_t>(blocks) * block_bytes; }
+};
+
+/// As many blocks as `options.kv_bytes` holds, but no more than its sequences could ever fill.
+kv_shape plan_kv(const model_config& config, dtype weights, const engine_options& options);
+
+/// The KV memory of all layers on a device: one allocation, [layer][k, v][block].
+class kv_arena {
+public:
+  static caf::expected<kv_arena> create(const model_config& config, const kv_shape& shape,
+                                        gpu::device& device);
+  const kv_shape& shape() const { return shape_; }
+  gpu::kv_cache_view layer(int64_t index) const;
+
+private:
+  kv_shape shape_;
+  int64_t kv_heads_ = 0;
+  int64_t head_dim_ = 0;
+  gpu::buffer memory_;
+};
+
+} // namespace troupe::engine

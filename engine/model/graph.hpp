@@ -1,0 +1,72 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/kv/kv_arena.hpp"
+#include "engine/model/model_config.hpp"
+#include "engine/model/rope.hpp"
+#include "engine/model/weights.hpp"
+#include "gpu/device.hpp"
+
+namespace troupe::engine {
+
+/// The ragged rows of one step. Sequence s owns rows row_start[s] .. row_start[s + 1], the last of
+/// its `context[s]` tokens; `block_table` is [sequences, table_stride].
+struct forward_batch {
+  std::vector<token_id> tokens;
+  std::vector<int64_t> positions;
+  std::vector<int64_t> slots; ///< KV slot of each row
+  std::vector<int32_t> row_start{0};
+  std::vector<int32_t> context;
+  std::vector<int32_t> block_table;
+  int64_t table_stride = 0;
+  std::vector<int32_t> logit_rows; ///< rows whose logits are wanted
+  void clear();
+};
+
+/// The decoder of every supported family, parametrised by its config, over the device's ops. Owns
+/// the activations' workspace, sized once for the largest step.
+class graph {
+public:
+  /// `weights` and `device` must outlive the graph.
+  static caf::expected<std::unique_ptr<graph>> create(const model_config& config,
+                                                      const model_weights& weights,
+                                                      gpu::device& device, int64_t rows_max,
+                                                      int64_t sequences_max, int64_t blocks_max);
+  static uint64_t workspace_bytes(const model_config& config, int64_t rows_max,
+                                  int64_t sequences_max, int64_t blocks_max);
+  uint64_t workspace_bytes() const { return workspace_.size_bytes(); }
+
+  /// Runs the batch, writing keys and values to `kv`. Gives logits [logit_rows, vocabulary] in host
+  /// memory, valid until the next call. The batch must be within the limits given to `create`.
+  caf::expected<std::span<float>> run(const forward_batch& batch, const kv_arena& kv);
+
+private:
+  struct layout; // offsets into the workspace
+  graph(const model_config& config, const model_weights& weights, gpu::device& device);
+  void stage(const forward_batch& batch);
+  void attention(int64_t index, const forward_batch& batch, const kv_arena& kv);
+  void mlp(int64_t index, int64_t rows);
+  void norm(const float* x, float* out, const gpu::weight& gain, int64_t rows, int64_t cols,
+            int64_t groups = 1);
+  void linear(const float* x, const gpu::weight& w, const gpu::weight& bias, float* out,
+              int64_t rows, bool accumulate = false);
+
+  const model_config config_;
+  const model_weights& weights_;
+  gpu::device& device_;
+  rope_table rope_;
+  gpu::buffer workspace_;
+  // Parts of the workspace.
+  float *x_ = nullptr, *normed_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr,
+        *mixed_ = nullptr, *gate_ = nullptr, *up_ = nullptr, *cos_ = nullptr, *sin_ = nullptr,
+        *picked_ = nullptr, *logits_ = nullptr;
+  int32_t *ids_ = nullptr, *row_start_ = nullptr, *context_ = nullptr, *table_ = nullptr,
+          *logit_rows_ = nullptr;
+  int64_t* slots_ = nullptr;
+  std::vector<float> host_cos_, host_sin_, host_logits_;
+};
+
+} // namespace troupe::engine

@@ -1,0 +1,53 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "engine/model/model_config.hpp"
+#include "gpu/device.hpp"
+
+namespace troupe::engine {
+
+/// A tensor that a model needs, by its Hugging Face name.
+struct weight_spec {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+
+/// Every tensor that `config` asks for: embedding, then layer by layer, then the head. With tied
+/// embeddings there is no head of its own.
+std::vector<weight_spec> weight_plan(const model_config& config);
+
+/// The weights of one decoder layer; biases and q/k norms may be empty.
+struct layer_weights {
+  gpu::weight attention_norm;
+  gpu::weight q, k, v, o;
+  gpu::weight q_bias, k_bias, v_bias, o_bias;
+  gpu::weight q_norm, k_norm;
+  gpu::weight mlp_norm;
+  gpu::weight gate, up, down;
+  gpu::weight gate_bias, up_bias, down_bias;
+};
+
+/// All weights of a model, where a device can read them.
+class model_weights {
+public:
+  /// Finds and checks every tensor of the plan. Host memory is used in place where the device reads
+  /// it and the tensor is aligned to its element; otherwise it is copied to the device. Fails with
+  /// missing_tensor or wrong_tensor (naming it, what was found and what was expected), or when the
+  /// device is out of memory.
+  static caf::expected<std::unique_ptr<model_weights>>
+  bind(const model_config& config, const weight_lookup& lookup, gpu::device& device);
+
+  gpu::weight embedding;
+  std::vector<layer_weights> layers;
+  gpu::weight final_norm;
+  gpu::weight head; ///< the embedding itself when tied
+  uint64_t size_bytes = 0; ///< of the tensors, in place or copied
+
+private:
+  std::vector<gpu::buffer> copies_;
+};
+
+} // namespace troupe::engine
