@@ -62,6 +62,7 @@ struct connection_link : std::enable_shared_from_this<connection_link> {
   std::function<void(restinio::request_handle_t, wire_guard::message)> start;
   std::function<void()> on_gone; ///< of the request being answered
   std::function<void()> on_idle; ///< once, when nothing is left to answer
+  bool admitted = false; ///< counts against the limit of connections; set once
   bool busy = false;
   bool closed = false;
 };

@@ -34,10 +34,15 @@ public:
               std::function<void(int)> on_refused)
     : socket_{socket}, link_{std::move(link)}, guard_{limits}, on_refused_{std::move(on_refused)} {}
 
-  /// Refuses the whole connection before a byte is read.
-  void refuse_all(wire_guard::verdict why) { verdict_ = std::move(why); }
+  /// Refuses the whole connection before a byte is read, or closes it without even that.
+  void refuse_all(wire_guard::verdict why, bool silently) {
+    verdict_ = std::move(why);
+    silent_ = silently;
+  }
 
   void read(asio::mutable_buffer into, callback then) {
+    if (silent_)
+      return asio::post(link_->strand, [then = std::move(then)] { then(asio::error::eof, 0); });
     if (verdict_.status != 0)
       return refuse(std::move(then));
     socket_.async_read_some(into, on_strand([self = shared_from_this(), into, then = std::move(then)](
@@ -130,7 +135,7 @@ private:
   }
 
   void discard() {
-    if (verdict_.status >= 500 || saw_end_)
+    if (saw_end_)
       return;
     socket_.async_read_some(asio::buffer(waste_),
                             on_strand([self = shared_from_this()](const asio::error_code& why, size_t size) {
@@ -167,6 +172,7 @@ private:
   std::array<char, 4096> waste_;
   uint64_t discarded_ = 0;
   bool saw_end_ = false;
+  bool silent_ = false;
 };
 
 /// The socket type that RESTinio is given: a TCP socket whose reads go through a read_filter.

@@ -135,13 +135,13 @@ std::optional<std::chrono::milliseconds> parse_keep_alive(std::string_view text)
   const bool negative = text.starts_with('-');
   if (negative)
     text.remove_prefix(1);
+  if (text.empty() || text[0] < '0' || text[0] > '9') // from_chars would take a second sign, or "inf"
+    return std::nullopt;
   double seconds = 0;
   const auto [rest, why] = std::from_chars(text.data(), text.data() + text.size(), seconds,
                                            std::chars_format::fixed);
   if (why == std::errc{} && rest == text.data() + text.size())
     return bounded_ms(negative ? -seconds * 1000 : seconds * 1000);
-  if (text.empty())
-    return std::nullopt;
   double sum = 0;
   while (!text.empty()) {
     const auto part = take_duration_part(text);

@@ -29,6 +29,10 @@ using connection_id = restinio::connection_id_t;
 /// outstanding while the first is computed, which is how a closing client is noticed.
 constexpr size_t pipelined_max = 8;
 
+/// Connections past the limit that are told so at a time; the rest is closed without a word, for
+/// telling takes a descriptor.
+constexpr size_t refused_max = 64;
+
 /// A response's way out: RESTinio orders and writes what arrives here.
 class restinio_port final : public connection_port {
 public:
@@ -118,12 +122,15 @@ public:
     metrics_.connection_opened();
     std::lock_guard guard{lock_};
     links_.emplace(id, link);
-    if (links_.size() > connections_max_) {
+    link->admitted = admitted_ < connections_max_;
+    if (link->admitted) {
+      ++admitted_;
+    } else {
       wire_guard::verdict full;
       full.status = 503;
       full.code = "too_many_connections";
       full.text = "Too many connections are open. Retry, or use fewer connections.";
-      filter->refuse_all(std::move(full));
+      filter->refuse_all(std::move(full), links_.size() > connections_max_ + refused_max);
     }
     socket.filter_reads(std::move(filter));
     return link;
@@ -138,6 +145,7 @@ public:
         return; // RESTinio may say it twice
       link = std::move(found->second);
       links_.erase(found);
+      admitted_ -= link->admitted;
     }
     metrics_.connection_closed();
     link->close();
@@ -260,6 +268,7 @@ private:
   api api_;
   mutable std::mutex lock_; ///< guards what follows
   std::unordered_map<connection_id, std::shared_ptr<connection_link>> links_;
+  uint32_t admitted_ = 0; ///< those of links_ that are within the limit
   std::unordered_map<exchange*, std::weak_ptr<exchange>> live_;
 };
 
