@@ -1,0 +1,10 @@
+#pragma once
+
+/// What `troupe` exits with; scripts may rely on it.
+namespace troupe::cli {
+inline constexpr int ok = 0;
+inline constexpr int failed = 1;         ///< the work itself failed
+inline constexpr int usage = 2;          ///< wrong words on the command line, or a bad configuration
+inline constexpr int cannot_connect = 3; ///< no server at the URL
+inline constexpr int not_found = 4;      ///< no such model
+} // namespace troupe::cli

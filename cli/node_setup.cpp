@@ -1,0 +1,118 @@
+#include "cli/node_setup.hpp"
+
+#include <algorithm>
+
+#include <unistd.h>
+
+#include "config/errors.hpp"
+
+namespace troupe::cli {
+
+namespace {
+
+uint64_t memory_limit(const config::memory_amount& amount) {
+  if (amount.percent == 0)
+    return amount.bytes;
+  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 100 * amount.percent;
+}
+
+actors::node_role role_of(const std::string& name) {
+  return name == "head"     ? actors::node_role::head
+         : name == "worker" ? actors::node_role::worker
+                            : actors::node_role::all;
+}
+
+} // namespace
+
+caf::expected<storage::catalog> find_served(const config::settings& settings,
+                                            const std::vector<std::string>& named) {
+  std::vector<std::filesystem::path> roots;
+  std::vector<std::string> ids;
+  std::error_code ignored;
+  for (const auto& one : named) {
+    if (std::filesystem::is_directory(one, ignored))
+      roots.emplace_back(one);
+    else
+      ids.push_back(one);
+  }
+  for (const auto& dir : settings.model_dirs) {
+    if (!std::filesystem::is_directory(dir, ignored))
+      return caf::make_error(config::errc::invalid_value,
+                             "model_dirs names " + dir + ", which is no directory");
+    roots.emplace_back(dir);
+  }
+  if (settings.hub_cache == "on") {
+    if (const auto hub = storage::default_hub_cache())
+      roots.push_back(*hub);
+  } else if (settings.hub_cache != "off") {
+    roots.emplace_back(settings.hub_cache);
+  }
+  auto found = storage::find_models(roots);
+  for (const auto& id : ids)
+    if (std::none_of(found.models.begin(), found.models.end(),
+                     [&](const auto& model) { return model.id.text == id; }))
+      return caf::make_error(config::errc::invalid_value,
+                             "'" + id + "' is neither a directory nor a model in the directories "
+                             "searched; give the path of its directory");
+  if (!ids.empty())
+    std::erase_if(found.models, [&](const auto& model) {
+      return std::find(ids.begin(), ids.end(), model.id.text) == ids.end();
+    });
+  return found;
+}
+
+actors::node_options node_options_of(const config::settings& settings,
+                                     std::vector<storage::model_source> models) {
+  actors::node_options out;
+  out.role = role_of(settings.role);
+  out.keep_alive = settings.keep_alive;
+  out.memory_limit_bytes = memory_limit(settings.memory_limit);
+  out.threads = settings.threads;
+  out.float32 = settings.precision == "float32";
+  out.queue_max = settings.queue_max;
+  out.load_timeout = settings.load_timeout;
+  out.node_name = settings.node_name;
+  out.engine.kv_bytes = settings.engine.kv_bytes;
+  out.engine.block_size = settings.engine.block_size;
+  out.engine.sequences_max = settings.engine.sequences_max;
+  out.engine.step_tokens_max = settings.engine.step_tokens_max;
+  out.engine.context_max = settings.engine.context_max;
+  if (settings.engine.kv_type != "auto")
+    out.engine.kv_type = settings.engine.kv_type == "f32" ? dtype::f32 : dtype::bf16;
+  if (settings.cluster.listen)
+    out.cluster_listen = config::format_address(*settings.cluster.listen);
+  if (settings.cluster.join)
+    out.join = config::format_address(*settings.cluster.join);
+  for (const auto& model : models) {
+    const auto given = config::settings_for(settings, model.id.text);
+    actors::model_settings one;
+    one.keep_alive = given.keep_alive;
+    one.pinned = given.pinned.value_or(false);
+    one.preload = given.preload.value_or(false);
+    one.kv_bytes = given.kv_bytes;
+    one.context_max = given.context_max;
+    one.aliases = given.aliases.value_or(std::vector<std::string>{});
+    out.settings.emplace(model.id, std::move(one));
+  }
+  out.models = std::move(models);
+  return out;
+}
+
+gateway::server_options server_options_of(const config::settings& settings) {
+  gateway::server_options out;
+  out.host = settings.listen.host;
+  out.port = settings.listen.port;
+  out.admin = settings.admin;
+  out.body_bytes_max = settings.limits.body_bytes;
+  out.header_bytes_max = static_cast<uint32_t>(settings.limits.header_bytes);
+  out.connections_max = settings.limits.connections;
+  out.read_timeout = settings.limits.read_timeout;
+  out.write_timeout = settings.limits.write_timeout;
+  out.sse_silence_max = settings.limits.sse_silence;
+  out.request_timeout = settings.limits.request_timeout;
+  out.n_max = settings.limits.n_max;
+  return out;
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,22 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "actors/node.hpp"
+#include "config/settings.hpp"
+#include "gateway/server.hpp"
+#include "storage/catalog.hpp"
+
+/// Settings -> the options of a node and of its gateway.
+namespace troupe::cli {
+
+/// Finds models in the settings' directories, in `named` (directories, or ids that must be among
+/// what is found) and in the hub cache. Fails naming what was asked for and is not there.
+caf::expected<storage::catalog> find_served(const config::settings& settings,
+                                            const std::vector<std::string>& named);
+
+actors::node_options node_options_of(const config::settings& settings,
+                                     std::vector<storage::model_source> models);
+gateway::server_options server_options_of(const config::settings& settings);
+
+} // namespace troupe::cli
