@@ -65,9 +65,54 @@ FORMATS = ["'%s %s' % (n, s)", "'%5d|%-5d|%05d' % (n, neg, 3)", "'%.2f %e %g' % 
            "'{:{w}}|'.format('a', w=5)", "'{{}} {}'.format(1)", "'%i %u' % (3.9, 4)", "'%s' % missing", "'%*d' % (5, 3)", "'{0[0]} {0[1]}'.format(l)", "'{:>{}}'.format('x', 4)", "'{:_} {:g} {:n}'.format(1000000, 1e10, 5)"]
 
 
+TEXT_TO_TEXT = """|trim |upper |lower |title |capitalize |replace('a','b') |replace('l','LL',1) |replace('','-') |indent |indent(2,true) |indent('> ',blank=true) |reverse |string
+|truncate(5) |truncate(7,true,'~',0) |center(30) |trim('Hd') |default('x') |d('D',true) .upper() .lower() .strip() .lstrip() .rstrip() .strip('Hda') .title() .capitalize() .swapcase()
+.casefold() .replace('l','L') .zfill(15) .ljust(14,'.') .rjust(14) .center(15,'*') .removeprefix('He') .removesuffix('ld') .expandtabs(4) |urlencode .split(',')|first .split()|last
+.split('o')[-1] .rsplit(' ',1)|join('_') .partition(',')[2] .rpartition('o')[0] .splitlines()|join('/') .split()|join('+') |list|join('.') |string |tojson""".split()
+TEXT_TO_NUMBER = """|length |wordcount |int |float .find('o') .rfind('o') .count('l') .count('') |int(base=16) .find('o',5) .split()|length .splitlines()|length""".split()
+TEXT_TO_LIST = """|list .split() .split(',') .split(None,1) .rsplit(None,1) .rsplit('l',1) .splitlines() .splitlines(true) .partition('o') |map('upper')|list |select|list |batch(3)|list |unique|list |sort""".split()
+NUMBER_TO_NUMBER = """|abs |round |round(1) |round(2,'floor') |round(0,'ceil') |int |float |round|int""".split()
+LIST_TO_LIST = """|list |reverse|list |sort|list |unique|list |batch(2)|list |batch(2,'x')|list |slice(2)|list |slice(3,'-')|list |select|list |map('string')|list |reject('none')|list |select('defined')|list
+|map('tojson')|list |map('string')|map('upper')|list |select('string')|list |reject('string')|map('string')|sort |map('default','x',true)|list [::-1] |map('string')|map('length')|list""".split()
+LIST_TO_ANY = """|length |join |join(',') |first |last |tojson |tojson(indent=2) |string |length is_odd |map('string')|join('|') |count |select('number')|sum |select('number')|list|max |map('string')|list|min""".replace(" |length is_odd", "").split()
+MESSAGES = """|map(attribute='role')|join(',') |selectattr('role','equalto','user')|list |rejectattr('role','in',['user','tool'])|map(attribute='content')|list |selectattr('tool_calls','defined')|list|length
+|selectattr('content','none')|list|length |groupby('role') |map(attribute='content')|list|tojson(ensure_ascii=true) |first |last |tojson(indent=4) [1:]|map(attribute='role')|list [-1].role [0]['content'] |length
+|map(attribute='content',default='-')|list |selectattr('content')|map(attribute='content')|map('length')|list |tojson(separators=(',',':'),sort_keys=true) [2].tool_calls[0].function.arguments|tojson
+|map(attribute='role')|unique|list |selectattr('role','ne','tool')|map(attribute='role')|list [::2]|map(attribute='role')|join |map('items')|map('list')|map('length')|list
+|rejectattr('tool_calls','undefined')|list|length [-1].content.split('</think>')[-1].lstrip('\\n') [1].content[-1] |reverse|map(attribute='role')|list""".split()
+
+
 class Maker:
     def __init__(self, seed):
         self.r = random.Random(seed)
+
+    def typed(self, kind, depth=0):
+        """An expression of one type, so that most of them render."""
+        deep = depth < 4 and self.r.random() < 0.75
+        sub = lambda k: self.typed(k, depth + 1)
+        group = lambda k: "(%s)" % sub(k)
+        if kind == "text":
+            if not deep:
+                return self.pick(STRINGS)
+            return self.pick([lambda: group("text") + self.pick(TEXT_TO_TEXT), lambda: group("text") + self.index(False), lambda: "%s + %s" % (sub("text"), sub("text")),
+                              lambda: "%s ~ %s" % (group("any"), group("any")), lambda: "%s * %d" % (group("text"), self.r.randint(-1, 3)), lambda: self.pick(FORMATS),
+                              lambda: "%s if %s else %s" % (group("text"), sub("truth"), group("text"))])()
+        if kind == "number":
+            if not deep:
+                return self.pick(NUMBERS)
+            return self.pick([lambda: group("text") + self.pick(TEXT_TO_NUMBER), lambda: group("number") + self.pick(NUMBER_TO_NUMBER), lambda: group("list") + "|length",
+                              lambda: "%s %s %s" % (group("number"), self.pick(["+", "-", "*", "/", "//", "%"]), group("number"))])()
+        if kind == "list":
+            if not deep:
+                return self.pick(LISTS)
+            return self.pick([lambda: group("list") + self.pick(LIST_TO_LIST), lambda: group("text") + self.pick(TEXT_TO_LIST), lambda: group("list") + "|list" + self.index(False),
+                              lambda: "[%s, %s]" % (sub("any"), sub("any")), lambda: "%s|list + %s|list" % (group("list"), group("list"))])()
+        if kind == "truth":
+            return self.pick([lambda: "%s is %s" % (group("any"), self.pick(TESTS[:15])), lambda: "%s %s %s" % (group("number"), self.pick(["<", ">", "<=", ">=", "==", "!="]), group("number")),
+                              lambda: "%s %s %s" % (group("text"), self.pick(["in", "not in", "<", ">=", "=="]), group("text")), lambda: "not " + group("any"),
+                              lambda: "%s %s %s" % (group("any"), self.pick(["and", "or", "=="]), group("any")), lambda: "%s in %s" % (group("any"), group("list"))])()
+        return self.pick([lambda: sub("text"), lambda: sub("number"), lambda: sub("list"), lambda: sub("truth"), lambda: "msgs" + self.pick(MESSAGES), lambda: self.pick(DICTS) + self.pick(["|tojson", "", "|length", "|list", "|items|list", "|tojson(indent=2)"]),
+                          lambda: group("list") + self.pick(LIST_TO_ANY), lambda: self.pick(OTHERS)])()
 
     def pick(self, xs):
         return self.r.choice(xs)
@@ -75,10 +120,10 @@ class Maker:
     def atom(self):
         return self.pick(self.r.choices([STRINGS, NUMBERS, LISTS, DICTS, OTHERS], [4, 4, 3, 2, 2])[0])
 
-    def index(self):
+    def index(self, single=True):
         n = lambda: self.pick(["", "0", "1", "2", "-1", "-2", "5", "-9", "n", "neg", "100"])
         kind = self.r.random()
-        if kind < 0.35:
+        if single and kind < 0.35:
             return "[%s]" % self.pick(["0", "1", "-1", "-2", "9", "'a'", "'name'", "'b'", "n", "true", "none", "s", "'x'"])
         if kind < 0.7:
             return "[%s:%s]" % (n(), n())
@@ -130,7 +175,7 @@ class Maker:
         return "".join(self.pick(["a", "b ", "\n", "  ", "\t", "\n\n", " \n ", "x.", "", "<|x|>", "é", "\r\n", "{", "}", "%}"]) for _ in range(self.r.randint(0, 4)))
 
     def small(self):
-        return self.expr(2) if self.r.random() < 0.7 else self.atom()
+        return self.pick([lambda: self.expr(2), self.atom, lambda: self.typed("any", 2), lambda: self.typed("any", 3), lambda: self.typed("text", 3), lambda: self.typed("truth", 3)])()
 
     def statement(self, depth):
         body = lambda: self.template(depth + 1)
@@ -186,7 +231,10 @@ class Maker:
 def generate(seed):
     maker = Maker(seed)
     while True:
-        if maker.r.random() < 0.65:
+        kind = maker.r.random()
+        if kind < 0.35:
+            yield "{{ %s }}" % maker.typed("any")
+        elif kind < 0.6:
             yield "{{ %s }}" % (maker.expr() + maker.pick([""] * 12 + [" | e", " | escape | safe"]))
         else:
             yield maker.template()

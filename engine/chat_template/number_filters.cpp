@@ -123,7 +123,8 @@ value round(runtime&, const value& x, call_values& arguments) {
   const double scaled = x.as_real() * unit;
   if (!std::isfinite(scaled))
     fail("cannot convert float to integer");
-  return value::real((how == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / unit);
+  const double whole = how == "ceil" ? std::ceil(scaled) : std::floor(scaled);
+  return value::real(whole == 0 ? 0.0 : whole / unit); // an integer in Python: it has no negative zero
 }
 
 value file_size(runtime&, const value& x, call_values& arguments) {
