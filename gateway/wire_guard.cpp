@@ -31,7 +31,7 @@ struct wire_guard::parser {
     chunks = 0;
     name.clear();
     value.clear();
-    in_value = expects = headers_done = complete = false;
+    in_name = in_value = expects = headers_done = complete = false;
   }
 
   int refuse(int with, const char* why_code, std::string why) {
@@ -66,15 +66,18 @@ struct wire_guard::parser {
   }
 
   int on_name(const char* at, size_t count) {
+    const bool starts = !in_name; // a name can come in several pieces
     if (in_value)
       end_field();
+    in_name = true;
     if (name.size() + count <= 64) // only "expect" matters
       name.append(at, count);
-    return add_header_bytes(count + 4); // colon, blank and line end
+    return add_header_bytes(count + (starts ? 4 : 0)); // colon, blank and line end
   }
 
   int on_value(const char* at, size_t count) {
     in_value = true;
+    in_name = false;
     if (value.size() + count <= 64)
       value.append(at, count);
     return add_header_bytes(count);
@@ -115,7 +118,7 @@ struct wire_guard::parser {
   uint64_t target_bytes = 0, header_bytes = 0, body_bytes = 0;
   uint32_t chunks = 0;
   std::string name, value;
-  bool in_value = false, expects = false, headers_done = false, complete = false;
+  bool in_name = false, in_value = false, expects = false, headers_done = false, complete = false;
   bool started = false; ///< inside a request
   bool upgraded = false; ///< what follows is not HTTP for us; the connection closes after the answer
   int status = 0;
