@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs every benchmark of a build and prints their tables behind the machine's name.
+# usage: tools/bench.sh build/release [google benchmark arguments]
+set -euo pipefail
+build=${1:?usage: tools/bench.sh build/release}
+shift
+root=$(cd "$(dirname "$0")/.." && pwd)
+printf 'machine: %s, %s threads, %s\n' \
+  "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" \
+  "$(free -h | awk '/^Mem:/ {print $2}') memory"
+for bench in "$build"/bin/*_bench; do
+  printf '\n%s\n' "${bench##*/}"
+  "$bench" "$@"
+done
+printf '\nserve_bench\n'
+python3 "$root/tests/bench/serve_bench.py" "$build/bin/troupe"
