@@ -1,0 +1,120 @@
+#include <limits>
+
+#include <nlohmann/json.hpp>
+
+#include "config/keys.hpp"
+#include "config/load.hpp"
+
+namespace troupe::config {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+constexpr auto size_pattern = "^[0-9]+(\\.[0-9]+)? ?([KMGT](iB|B)?|B)?$";
+constexpr auto duration_pattern = "^([0-9]+(\\.[0-9]+)?(ms|s|min|m|h|d))+$";
+
+json number_or_text(std::string_view pattern, json minimum) {
+  json number = {{"type", "integer"}};
+  if (!minimum.is_null())
+    number["minimum"] = std::move(minimum);
+  return {{"oneOf", json::array({std::move(number), {{"type", "string"}, {"pattern", pattern}}})}};
+}
+
+/// The form of a value; the parser says the rest (sizes within bounds, ports that exist).
+json form(kind type, uint64_t min, uint64_t max, std::span<const std::string_view> choices) {
+  switch (type) {
+  case kind::boolean:
+    return {{"type", "boolean"}};
+  case kind::count:
+    return {{"type", "integer"}, {"minimum", min}, {"maximum", max}};
+  case kind::size:
+    return number_or_text(size_pattern, min);
+  case kind::memory:
+    return number_or_text("^([1-9][0-9]?|100)%$|" + std::string{size_pattern}, min);
+  case kind::duration:
+    return number_or_text(duration_pattern, 0);
+  case kind::keep_alive:
+    return number_or_text("^-.+$|" + std::string{duration_pattern}, nullptr);
+  case kind::address:
+    return {{"type", "string"}, {"pattern", "^(\\[[^\\]]+\\]|[^:\\[\\]/ ]*):[0-9]{1,5}$"}};
+  case kind::text:
+    return {{"type", "string"}};
+  case kind::choice: {
+    json names = json::array();
+    for (const auto name : choices)
+      names.push_back(name);
+    return {{"enum", std::move(names)}};
+  }
+  case kind::paths:
+  case kind::names:
+    return {{"type", json::array({"array", "null"})},
+            {"items", {{"type", "string"}, {"minLength", 1}}}};
+  case kind::toggle_path:
+    return {
+        {"oneOf", json::array({{{"type", "boolean"}}, {{"type", "string"}, {"minLength", 1}}})}};
+  }
+  return json::object();
+}
+
+template <class Owner>
+json property(const key<Owner>& which, const Owner& defaults) {
+  json result = {{"description", which.about}};
+  result.update(form(which.type, which.min, which.max, which.choices));
+  const auto value = which.read(defaults);
+  if (!value)
+    return result;
+  if (const auto* flag = std::get_if<bool>(&*value))
+    result["default"] = *flag;
+  else if (const auto* number = std::get_if<uint64_t>(&*value); number && which.type == kind::count)
+    result["default"] = *number;
+  else if (const auto* list = std::get_if<std::vector<std::string>>(&*value))
+    result["default"] = *list;
+  else if (which.type == kind::toggle_path)
+    result["default"] = std::get<std::string>(*value) == "on";
+  else if (const auto* text = std::get_if<std::string>(&*value))
+    result["default"] = *text;
+  else
+    result["default"] = format_value(which.type, *value);
+  return result;
+}
+
+json section() {
+  return {{"type", json::array({"object", "null"})},
+          {"additionalProperties", false},
+          {"properties", json::object()}};
+}
+
+} // namespace
+
+std::string json_schema() {
+  const settings node_defaults;
+  const model_settings model_defaults;
+  json root = {{"$schema", "http://json-schema.org/draft-07/schema#"},
+               {"title", "troupe.yaml"},
+               {"description", "Configuration of a Troupe node. Made by `troupe config schema`."}};
+  root.update(section());
+  auto& properties = root["properties"];
+  for (const auto& entry : node_keys()) {
+    const size_t dot = entry.path.find('.');
+    if (dot == std::string_view::npos) {
+      properties[std::string{entry.path}] = property(entry, node_defaults);
+      continue;
+    }
+    const std::string here{entry.path.substr(0, dot)};
+    if (!properties.contains(here))
+      properties[here] = section();
+    properties[here]["properties"][std::string{entry.path.substr(dot + 1)}] =
+        property(entry, node_defaults);
+  }
+  json model = section();
+  for (const auto& entry : model_keys())
+    model["properties"][std::string{entry.path}] = property(entry, model_defaults);
+  properties["models"] = {
+      {"description",
+       "Settings by model id; * and ? match several, later ones win, exact names beat both."},
+      {"type", json::array({"object", "null"})},
+      {"additionalProperties", std::move(model)}};
+  return root.dump(2) + "\n";
+}
+
+} // namespace troupe::config

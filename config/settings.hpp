@@ -1,0 +1,79 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/units.hpp"
+
+namespace troupe::config {
+
+struct cluster_settings {
+  std::optional<host_port> listen;
+  std::optional<host_port> join;
+};
+
+struct engine_settings {
+  uint64_t kv_bytes = 256ull << 20;
+  uint32_t block_size = 16;
+  uint32_t sequences_max = 64;
+  uint32_t step_tokens_max = 512;
+  uint32_t context_max = 0;
+  std::string kv_type = "auto";
+};
+
+struct limit_settings {
+  uint64_t body_bytes = 16ull << 20;
+  uint64_t header_bytes = 64ull << 10;
+  uint32_t connections = 4096;
+  std::chrono::milliseconds read_timeout{60'000};
+  std::chrono::milliseconds write_timeout{60'000};
+  std::chrono::milliseconds sse_silence{10'000};
+  std::chrono::milliseconds request_timeout{600'000};
+  uint32_t n_max = 128;
+};
+
+struct log_settings {
+  std::string level = "info";
+  std::string format = "text";
+};
+
+/// Settings of the models whose id is, or matches, the name they stand under; unset = the node's.
+struct model_settings {
+  std::optional<std::chrono::milliseconds> keep_alive; ///< negative = for ever
+  std::optional<bool> pinned;
+  std::optional<bool> preload;
+  std::optional<uint64_t> kv_bytes;
+  std::optional<uint32_t> context_max;
+  std::optional<std::vector<std::string>> aliases;
+};
+
+/// Everything that can be configured, defaults filled in. What each means: the table in keys.cpp.
+struct settings {
+  host_port listen{"127.0.0.1", 11500};
+  bool admin = true;
+  std::string role = "all";
+  cluster_settings cluster;
+  std::string node_name;
+  std::vector<std::string> model_dirs;
+  std::string hub_cache = "on"; ///< "on", "off" or a directory
+  memory_amount memory_limit{0, 80};
+  uint32_t threads = 0;
+  std::string precision = "auto";
+  std::chrono::milliseconds keep_alive{300'000};
+  uint32_t queue_max = 1024;
+  std::chrono::milliseconds load_timeout{600'000};
+  std::chrono::milliseconds drain_timeout{30'000};
+  engine_settings engine;
+  limit_settings limits;
+  log_settings log;
+  /// By model id or glob, in file order.
+  std::vector<std::pair<std::string, model_settings>> models;
+};
+
+/// What applies to one model: globs in file order, later ones winning, and the exact name last.
+model_settings settings_for(const settings& all, const std::string& model);
+
+} // namespace troupe::config
