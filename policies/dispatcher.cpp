@@ -175,7 +175,8 @@ void dispatcher::want(const model_id& id, uint64_t bytes, std::optional<bool> pi
     model.bytes = bytes;
   if (pin)
     model.spec.pinned = *pin;
-  model.dismissed = false;
+  for (const auto worker : model.at)
+    find(worker, id)->dismissed = false;
   model.wanted = cold(id);
   model.wanted_since = now;
   active_.insert(id);
@@ -185,7 +186,8 @@ void dispatcher::dismiss(const model_id& id) {
   auto& model = models_.at(id);
   model.spec.pinned = false;
   model.wanted = false;
-  model.dismissed = !model.at.empty();
+  for (const auto worker : model.at)
+    find(worker, id)->dismissed = true;
 }
 
 bool dispatcher::cold(const model_id& id) const {
@@ -213,17 +215,19 @@ bool dispatcher::holds(const model_id& id, sequence_id sequence) const {
 model_view dispatcher::view(const model_id& id) const {
   const auto& model = models_.at(id);
   model_view out;
+  int best_rank = 0;
   out.queued = model.queue.size();
   out.pinned = model.spec.pinned;
   out.error = model.error;
   for (const auto worker : model.at) {
     const auto& x = workers_.at(worker).residents.at(id);
     out.running += x.assigned.size();
-    const auto rank = [](residence state) {
-      return state == residence::ready ? 3 : state == residence::loading ? 2 : 1;
-    };
-    if (out.best && rank(out.best->state) >= rank(x.state))
+    // Of several copies the one that gets the next sequence.
+    const auto rank = (x.state == residence::ready ? 3 : x.state == residence::loading ? 2 : 1) -
+                      (workers_.at(worker).leaving ? 3 : 0);
+    if (out.best && best_rank >= rank)
       continue;
+    best_rank = rank;
     out.best = &x;
     out.worker = worker;
     out.unload_at = overdue_at(model, x);

@@ -90,7 +90,8 @@ struct resident {
   instant ready_since{};
   instant last_used{};
   duration keep_alive{0};
-  bool used = false; ///< since it was loaded
+  bool used = false;      ///< since it was loaded
+  bool dismissed = false; ///< somebody asked for it to go
   /// Places that are free, those counted that are on their way.
   uint32_t places() const;
   bool idle() const { return assigned.empty() && known == 0; }
@@ -162,7 +163,6 @@ private:
     std::set<worker_id> at;
     bool wanted = false;
     instant wanted_since{};
-    bool dismissed = false;
     std::optional<duration> keep_alive; ///< of the last request
     std::string error;
     bool files_broken = false;

@@ -116,9 +116,9 @@ std::vector<dispatcher::model_state*> dispatcher::models_without_place() {
 
 std::set<std::pair<worker_id, model_id>> dispatcher::closed(instant now) {
   std::set<std::pair<worker_id, model_id>> out;
-  for (const auto& id : active_) // on its way out, or to be
-    if (models_.at(id).dismissed)
-      for (const auto worker : models_.at(id).at)
+  for (const auto& [worker, state] : workers_)
+    for (const auto& [id, x] : state.residents)
+      if (x.dismissed)
         out.emplace(worker, id);
   for (const auto* model : models_without_place()) {
     const auto oldest = model->queue.oldest();
@@ -176,11 +176,9 @@ void dispatcher::send_away(worker_id worker, const model_id& model, unload_reaso
 void dispatcher::unload_idle(instant now, std::vector<intent>& out) {
   for (const auto& id : active_) {
     auto& model = models_.at(id);
-    if (model.dismissed && model.at.empty())
-      model.dismissed = false;
     for (const auto worker : model.at) {
       const auto& x = workers_.at(worker).residents.at(id);
-      if (model.dismissed && x.state == residence::ready && x.idle())
+      if (x.dismissed && x.state == residence::ready && x.idle())
         send_away(worker, id, unload_reason::asked, out);
       else if (const auto when = overdue_at(model, x); when && *when <= now)
         send_away(worker, id, unload_reason::keep_alive, out);

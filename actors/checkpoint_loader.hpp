@@ -1,0 +1,34 @@
+#pragma once
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/messages.hpp"
+
+namespace troupe::actors {
+
+/// Called with bytes done and in all; returns false to stop.
+using open_progress = std::function<bool(uint64_t done, uint64_t total)>;
+
+struct checkpoint_loader_setup {
+  /// Opens and warms a model; blocks for as long as that takes.
+  std::function<opened_model(const load_order&, const open_progress&)> open;
+  /// Set by anyone to make a load in progress give up.
+  std::shared_ptr<const std::atomic<bool>> stop;
+  actor_card_ptr self_card;
+};
+
+struct checkpoint_loader_state {
+  static inline const char* name = "checkpoint-loader";
+  checkpoint_loader_setup setup;
+};
+
+/// Loads one model after the other, as they share a disk. To be spawned detached.
+checkpoint_loader_actor::behavior_type
+checkpoint_loader(checkpoint_loader_actor::stateful_pointer<checkpoint_loader_state> self,
+                  checkpoint_loader_setup setup);
+
+} // namespace troupe::actors

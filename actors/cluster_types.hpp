@@ -1,0 +1,110 @@
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actors/services.hpp"
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "engine/engine.hpp"
+
+/// What the nodes of a cluster say to each other. Each of these encodes as Cap'n Proto; the
+/// conversions are in wire.cpp, the schema is schemas/cluster.capnp.
+namespace troupe::actors {
+
+/// Raised when an older node could no longer understand a newer one.
+inline constexpr uint32_t cluster_protocol = 1;
+
+/// A sequence as dispatched once.
+struct sequence_ref {
+  model_id model;
+  sequence_id id;
+  uint32_t epoch = 0;
+};
+
+struct run_order {
+  model_id model;
+  engine::sequence_request sequence;
+};
+
+struct token_batch {
+  std::vector<engine::token_event> events;
+};
+
+enum class loss_kind : uint8_t {
+  retry,    ///< not the request's fault: run it elsewhere
+  invalid,  ///< can never run
+  internal, ///< the engine failed
+};
+struct sequence_loss {
+  sequence_ref sequence;
+  loss_kind kind = loss_kind::retry;
+  std::string message;
+};
+
+/// A model on a worker.
+struct residence_report {
+  model_id model;
+  uint64_t bytes = 0;
+  uint32_t room = 0;    ///< sequences it could start now
+  uint32_t running = 0; ///< sequences it holds, waiting ones included
+  double kv_usage = 0;
+  uint32_t context_length = 0;
+};
+
+struct worker_hello {
+  uint32_t protocol = cluster_protocol;
+  std::string node;
+  std::string device;
+  uint64_t limit_bytes = 0;
+  std::vector<residence_report> residents;
+};
+
+struct worker_report {
+  std::vector<residence_report> residents; ///< those that changed
+  std::vector<sequence_ref> retired;
+  bool leaving = false; ///< wants no more work
+};
+
+struct load_order {
+  model_id model;
+  std::string dir;
+  engine::engine_options options;
+};
+
+struct model_ref {
+  model_id model;
+};
+
+struct load_outcome {
+  residence_report residence;
+  double seconds = 0;
+  uint64_t loaded_bytes = 0;
+  std::string error; ///< empty = it is ready
+  bool files_broken = false;
+};
+
+struct actor_list {
+  std::vector<actor_info> actors;
+};
+
+/// One encode and decode pair per type; `decode` answers any bytes with a value or an error.
+namespace wire {
+#define TROUPE_WIRE(type)                                                                          \
+  std::string encode(const type& x);                                                               \
+  caf::error decode(std::string_view bytes, type& x);
+TROUPE_WIRE(sequence_ref)
+TROUPE_WIRE(run_order)
+TROUPE_WIRE(token_batch)
+TROUPE_WIRE(sequence_loss)
+TROUPE_WIRE(worker_hello)
+TROUPE_WIRE(worker_report)
+TROUPE_WIRE(load_order)
+TROUPE_WIRE(model_ref)
+TROUPE_WIRE(load_progress)
+TROUPE_WIRE(load_outcome)
+TROUPE_WIRE(actor_list)
+#undef TROUPE_WIRE
+} // namespace wire
+
+} // namespace troupe::actors

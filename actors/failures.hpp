@@ -1,0 +1,12 @@
+#pragma once
+#include "actors/request.hpp"
+#include "policies/dispatcher.hpp"
+
+namespace troupe::actors {
+
+/// A refusal of the dispatcher as the client hears of it.
+failure to_failure(const policies::refusal& why);
+/// An error of any module as the client hears of it. `doing` comes first in the message.
+failure to_failure(const caf::error& why);
+
+} // namespace troupe::actors

@@ -1,0 +1,365 @@
+#include "actors/gpu_worker.hpp"
+
+#include <algorithm>
+
+#include <caf/all.hpp>
+
+#include "actors/errors.hpp"
+#include "engine/errors.hpp"
+#include "storage/errors.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+using pointer = gpu_worker_actor::stateful_pointer<gpu_worker_state>;
+
+residence_report report_of(const model_id& id, const hosted_model& x) {
+  const auto memory = x.engine->memory();
+  return {.model = id,
+          .bytes = memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes,
+          .room = x.leaving ? 0 : x.engine->room(),
+          .running = x.engine->running() + x.engine->waiting(),
+          .kv_usage = x.engine->kv_usage(),
+          .context_length = x.engine->context_length()};
+}
+
+void note_room(pointer self, const model_id& id, hosted_model& x) {
+  auto now = report_of(id, x);
+  if (now.room == x.told_room && now.running == x.told_running)
+    return;
+  x.told_room = now.room;
+  x.told_running = now.running;
+  self->state.pending.residents.push_back(std::move(now));
+}
+
+/// Sends what has been noted, if anything.
+void tell(pointer self) {
+  auto& state = self->state;
+  auto report = std::exchange(state.pending, {});
+  report.leaving = state.leaving;
+  if (state.scheduler && (!report.residents.empty() || !report.retired.empty()))
+    self->send(state.scheduler, atom::report_v, std::move(report));
+}
+
+void show(pointer self) {
+  auto& state = self->state;
+  size_t running = 0;
+  for (const auto& [id, x] : state.models)
+    running += x.runners.size();
+  state.setup.self_card->show(!state.loading.empty() ? "loading" : running > 0 ? "running" : "idle",
+                              std::to_string(state.models.size()) + " models, " +
+                                std::to_string(running) + " sequences");
+}
+
+/// Forgets a sequence; it got its last token, was cancelled, or is lost.
+void retire(pointer self, const model_id& id, hosted_model& x,
+            std::map<sequence_id, hosted_model::runner>::iterator at) {
+  auto& state = self->state;
+  const auto address = at->second.sink->address();
+  if (const auto sink = state.sinks.find(address); sink != state.sinks.end()) {
+    sink->second.erase({id, at->first});
+    if (sink->second.empty()) {
+      state.sinks.erase(sink);
+      self->demonitor(address);
+    }
+  }
+  state.pending.retired.push_back({id, at->first, at->second.epoch});
+  x.runners.erase(at);
+  if (x.runners.empty())
+    show(self);
+}
+
+void answer_drains(pointer self) {
+  auto& state = self->state;
+  for (const auto& [id, x] : state.models)
+    if (!x.runners.empty())
+      return;
+  for (auto& promise : std::exchange(state.drains, {}))
+    promise.deliver(true);
+}
+
+/// Frees a model that is to leave, once nothing runs on it.
+void release(pointer self, const model_id& id) {
+  auto& state = self->state;
+  const auto at = state.models.find(id);
+  if (at == state.models.end() || !at->second.leaving || !at->second.runners.empty())
+    return;
+  const model_ref gone{id}; // `id` may be the key that is about to go
+  state.models.erase(at);
+  tell(self);
+  if (state.scheduler)
+    self->send(state.scheduler, atom::unloaded_v, gone);
+  show(self);
+}
+
+void lose(pointer self, const caf::strong_actor_ptr& sink, const sequence_ref& sequence,
+          loss_kind kind, std::string message) {
+  self->send(caf::actor_cast<token_sink_actor>(sink), atom::lost_v,
+             sequence_loss{sequence, kind, std::move(message)});
+}
+
+void want_step(pointer self) {
+  if (!std::exchange(self->state.stepping, true))
+    self->send(self, atom::step_v);
+}
+
+void run(pointer self, run_order& order) {
+  auto& state = self->state;
+  const auto sink = self->current_sender();
+  if (!sink)
+    return;
+  const sequence_ref ref{order.model, order.sequence.id, order.sequence.epoch};
+  const auto at = state.models.find(order.model);
+  if (at == state.models.end() || at->second.leaving) {
+    lose(self, sink, ref, loss_kind::retry, "the model is no longer on this worker");
+    state.pending.retired.push_back(ref);
+    return tell(self);
+  }
+  auto& model = at->second;
+  if (const auto old = model.runners.find(ref.id); old != model.runners.end()) {
+    model.engine->cancel(ref.id);
+    retire(self, order.model, model, old);
+  }
+  if (auto why = model.engine->add(std::move(order.sequence))) {
+    const bool invalid = why == engine::errc::invalid_argument;
+    lose(self, sink, ref, invalid ? loss_kind::invalid : loss_kind::internal, describe(why));
+    state.pending.retired.push_back(ref);
+    return tell(self);
+  }
+  model.runners[ref.id] = {sink, ref.epoch};
+  auto& sequences = state.sinks[sink->address()];
+  if (sequences.empty())
+    self->monitor(sink);
+  sequences.emplace(order.model, ref.id);
+  if (model.runners.size() == 1)
+    show(self);
+  want_step(self);
+}
+
+void cancel(pointer self, const model_id& id, sequence_id sequence, std::optional<uint32_t> epoch) {
+  const auto at = self->state.models.find(id);
+  if (at == self->state.models.end())
+    return;
+  const auto runner = at->second.runners.find(sequence);
+  if (runner == at->second.runners.end() || (epoch && runner->second.epoch != *epoch))
+    return;
+  at->second.engine->cancel(sequence);
+  retire(self, id, at->second, runner);
+  note_room(self, id, at->second);
+}
+
+/// A model whose engine failed: nothing it computes can be trusted any more.
+void abandon(pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
+  while (!x.runners.empty()) {
+    const auto at = x.runners.begin();
+    lose(self, at->second.sink, {id, at->first, at->second.epoch}, loss_kind::internal,
+         "running model " + id.text + ": " + describe(why));
+    retire(self, id, x, at);
+  }
+  x.leaving = true;
+  release(self, id);
+}
+
+void deliver(pointer self, const model_id& id, hosted_model& x,
+             std::vector<engine::token_event>& events) {
+  // Several choices of one request get one message; in the order of the events, so that a
+  // simulation can be repeated.
+  std::vector<std::pair<caf::strong_actor_ptr, token_batch>> batches;
+  for (auto& event : events) {
+    const auto runner = x.runners.find(event.id);
+    if (runner == x.runners.end())
+      continue;
+    const auto ended = event.finish != engine::finish_reason::none;
+    auto batch = std::find_if(batches.begin(), batches.end(), [&](const auto& entry) {
+      return entry.first == runner->second.sink;
+    });
+    if (batch == batches.end())
+      batch = batches.insert(batch, {runner->second.sink, {}});
+    batch->second.events.push_back(std::move(event));
+    if (ended)
+      retire(self, id, x, runner);
+  }
+  for (auto& [sink, batch] : batches)
+    self->send(caf::actor_cast<token_sink_actor>(sink), atom::tokens_v, std::move(batch));
+}
+
+/// Runs one step of the next model that has work, in turn.
+void step(pointer self) {
+  auto& state = self->state;
+  state.stepping = false;
+  auto at = state.models.upper_bound(state.last_stepped);
+  for (size_t i = 0; i < state.models.size(); ++i, ++at) {
+    if (at == state.models.end())
+      at = state.models.begin();
+    if (!at->second.engine->idle())
+      break;
+  }
+  if (state.models.empty() || at == state.models.end() || at->second.engine->idle())
+    return;
+  const auto id = at->first;
+  state.last_stepped = id;
+  auto events = at->second.engine->step();
+  if (!events) {
+    abandon(self, id, at->second, events.error());
+  } else {
+    deliver(self, id, at->second, *events);
+    note_room(self, id, at->second);
+    tell(self);
+    release(self, id);
+  }
+  answer_drains(self);
+  for (const auto& [other, x] : state.models)
+    if (!x.engine->idle())
+      return want_step(self);
+}
+
+bool files_broken(const caf::error& why) {
+  if (why.category() == caf::atom("storage"))
+    return why != storage::errc::cancelled && why != storage::errc::unreadable;
+  if (why.category() == caf::atom("engine"))
+    return why != engine::errc::out_of_memory && why != engine::errc::invalid_argument;
+  return false;
+}
+
+void opened(pointer self, opened_model& x) {
+  auto& state = self->state;
+  const auto id = x.order.model;
+  const auto started = state.loading.find(id);
+  if (started == state.loading.end())
+    return;
+  load_outcome out;
+  out.residence.model = id;
+  out.loaded_bytes = x.weight_bytes;
+  auto why = x.why;
+  if (!why) {
+    auto engine = state.setup.make_engine(x);
+    if (engine) {
+      auto& model = state.models[id];
+      model.engine = std::move(*engine);
+      out.residence = report_of(id, model);
+      model.told_room = out.residence.room;
+    } else {
+      why = engine.error();
+    }
+  }
+  out.seconds = std::chrono::duration<double>(self->clock().now() - started->second).count();
+  state.loading.erase(started);
+  if (why) {
+    out.error = "loading model " + id.text + " on " + state.setup.node + ": " + describe(why);
+    out.files_broken = files_broken(why);
+  }
+  if (state.scheduler)
+    self->send(state.scheduler, atom::loaded_v, std::move(out));
+  show(self);
+}
+
+void load(pointer self, const load_order& order) {
+  auto& state = self->state;
+  if (const auto at = state.models.find(order.model); at != state.models.end()) {
+    // The scheduler changed its mind while the model was leaving.
+    at->second.leaving = false;
+    if (state.scheduler)
+      self->send(state.scheduler, atom::loaded_v, load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
+    return;
+  }
+  if (state.loading.emplace(order.model, self->clock().now()).second)
+    self->send(state.setup.loader, atom::load_v, order);
+  show(self);
+}
+
+void unload(pointer self, const model_id& id) {
+  auto& state = self->state;
+  const auto at = state.models.find(id);
+  if (at == state.models.end()) {
+    if (state.scheduler)
+      self->send(state.scheduler, atom::unloaded_v, model_ref{id});
+    return;
+  }
+  at->second.leaving = true;
+  release(self, id);
+}
+
+void enlist(pointer self, const cluster_actor& scheduler) {
+  auto& state = self->state;
+  state.scheduler = scheduler;
+  self->monitor(scheduler);
+  worker_hello hello{.protocol = cluster_protocol,
+                     .node = state.setup.node,
+                     .device = state.setup.device,
+                     .limit_bytes = state.setup.limit_bytes,
+                     .residents = {}};
+  for (auto& [id, x] : state.models) {
+    hello.residents.push_back(report_of(id, x));
+    x.told_room = hello.residents.back().room;
+    x.told_running = hello.residents.back().running;
+  }
+  self->send(scheduler, atom::enlist_v, std::move(hello));
+}
+
+void on_down(pointer self, const caf::down_msg& down) {
+  auto& state = self->state;
+  if (state.scheduler && down.source == state.scheduler.address()) {
+    // Without a head nobody reads what is computed. The models stay, warm for the next one.
+    state.scheduler = nullptr;
+    for (auto& [id, x] : state.models)
+      while (!x.runners.empty()) {
+        x.engine->cancel(x.runners.begin()->first);
+        retire(self, id, x, x.runners.begin());
+      }
+    state.pending = {};
+    return answer_drains(self);
+  }
+  const auto at = state.sinks.find(down.source);
+  if (at == state.sinks.end())
+    return;
+  const auto sequences = at->second;
+  for (const auto& [model, id] : sequences)
+    cancel(self, model, id, std::nullopt);
+  tell(self);
+  for (const auto& [model, id] : sequences)
+    release(self, model);
+  answer_drains(self);
+}
+
+} // namespace
+
+gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup) {
+  self->state.setup = std::move(setup);
+  // They share the memory of what is being loaded: without one the other can keep no promise.
+  self->link_to(self->state.setup.loader);
+  show(self);
+  const auto count = [self] { self->state.setup.self_card->handled(); };
+  self->set_down_handler([=](const caf::down_msg& down) { count(), on_down(self, down); });
+  return {
+    [=](atom::load, const load_order& order) { count(), load(self, order); },
+    [=](atom::unload, const model_ref& x) { count(), unload(self, x.model); },
+    [=](atom::run, run_order& order) { count(), run(self, order); },
+    [=](atom::cancel, const sequence_ref& x) {
+      count(), cancel(self, x.model, x.id, x.epoch), tell(self), release(self, x.model);
+      answer_drains(self);
+    },
+    [=](atom::list) { return count(), self->delegate(self->state.setup.registry, atom::list_v); },
+    [=](atom::enlist, const cluster_actor& scheduler) { count(), enlist(self, scheduler); },
+    [=](atom::opened, opened_model& x) { count(), opened(self, x); },
+    [=](atom::progress, load_progress& x) {
+      count();
+      if (self->state.scheduler)
+        self->send(self->state.scheduler, atom::progress_v, std::move(x));
+    },
+    [=](atom::step) { count(), step(self); },
+    [=](atom::drain) {
+      count();
+      auto& state = self->state;
+      state.leaving = true;
+      if (state.scheduler)
+        self->send(state.scheduler, atom::report_v, worker_report{{}, {}, true});
+      auto promise = self->make_response_promise<bool>();
+      state.drains.push_back(promise);
+      answer_drains(self);
+      return promise;
+    },
+  };
+}
+
+} // namespace troupe::actors

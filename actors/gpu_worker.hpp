@@ -1,0 +1,57 @@
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+
+#include "actors/messages.hpp"
+
+namespace troupe::actors {
+
+struct gpu_worker_setup {
+  std::string node;
+  std::string device; ///< for people: "cpu"
+  uint64_t limit_bytes = 0;
+  /// Binds an engine to an opened model; runs on the worker's own thread.
+  std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)> make_engine;
+  checkpoint_loader_actor loader;
+  registry_actor registry;
+  actor_card_ptr self_card;
+};
+
+/// A model on this worker.
+struct hosted_model {
+  struct runner {
+    caf::strong_actor_ptr sink;
+    uint32_t epoch = 0;
+  };
+  std::unique_ptr<engine::engine> engine;
+  std::map<sequence_id, runner> runners;
+  bool leaving = false;
+  uint32_t told_room = 0, told_running = 0;
+};
+
+struct gpu_worker_state {
+  static inline const char* name = "gpu-worker";
+  gpu_worker_setup setup;
+  cluster_actor scheduler; ///< null while no cluster is joined
+  std::map<model_id, hosted_model> models;
+  std::map<model_id, instant> loading;
+  std::map<caf::actor_addr, std::set<std::pair<model_id, sequence_id>>> sinks;
+  model_id last_stepped;
+  bool stepping = false, leaving = false;
+  worker_report pending; ///< told to the scheduler after the current message
+  std::vector<caf::typed_response_promise<bool>> drains;
+};
+
+/// Owns one device. To be spawned detached; blocks while it computes, and only then.
+gpu_worker_actor::behavior_type
+gpu_worker(gpu_worker_actor::stateful_pointer<gpu_worker_state> self, gpu_worker_setup setup);
+
+} // namespace troupe::actors

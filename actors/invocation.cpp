@@ -1,0 +1,384 @@
+#include "actors/invocation.hpp"
+
+#include <caf/all.hpp>
+
+#include "actors/failures.hpp"
+#include "actors/sampling.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+using pointer = invocation_actor::stateful_pointer<invocation_state>;
+using phase = invocation_choice::phase;
+
+/// A request whose worker dies this often without one token in between is likely the cause.
+constexpr uint32_t losses_max = 5;
+/// Reading a tokenizer takes seconds at worst; more means that its disk hangs.
+constexpr auto text_timeout = std::chrono::seconds{120};
+
+double seconds(duration x) {
+  return std::chrono::duration<double>(x).count();
+}
+
+/// Stops whatever still runs or waits for this request, and ends.
+void wind_up(pointer self) {
+  auto& state = self->state;
+  state.ended = true;
+  for (uint32_t i = 0; i < state.choices.size(); ++i) {
+    auto& choice = state.choices[i];
+    if (choice.at == phase::finished)
+      continue;
+    const sequence_id id{state.setup.number, i};
+    const auto& model = state.setup.request.model;
+    if (choice.at == phase::running)
+      self->send(caf::actor_cast<worker_actor>(choice.worker), atom::cancel_v,
+                 sequence_ref{model, id, choice.text.epoch()});
+    self->send(state.setup.scheduler, atom::withdraw_v, model, id);
+  }
+  self->quit();
+}
+
+void fail(pointer self, failure why) {
+  auto& state = self->state;
+  if (state.ended)
+    return;
+  state.setup.meters->request_ended(state.setup.request.model, "failed");
+  state.setup.sink->on_failure(why);
+  wind_up(self);
+}
+
+void succeed(pointer self) {
+  auto& state = self->state;
+  const auto now = self->clock().now();
+  state.timing.total = now - state.accepted;
+  for (const auto& choice : state.choices)
+    state.used.completion_tokens += static_cast<uint32_t>(choice.text.tokens().size());
+  state.meters->end_to_end->Observe(seconds(state.timing.total));
+  state.setup.meters->request_ended(state.setup.request.model, "finished");
+  state.setup.sink->on_done(state.used, state.timing);
+  wind_up(self);
+}
+
+void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed) {
+  auto& state = self->state;
+  enqueue_order order{.model = state.setup.request.model,
+                      .sequences = {},
+                      .bytes = state.model->bytes,
+                      .keep_alive = state.setup.request.keep_alive};
+  const auto now = self->clock().now();
+  for (const auto i : which) {
+    auto& choice = state.choices[i];
+    choice.at = phase::queued;
+    choice.worker = nullptr;
+    order.sequences.push_back({.id = {state.setup.number, i},
+                               .epoch = choice.text.reopen(),
+                               .accepted = state.accepted,
+                               .since = now,
+                               .resumed = resumed});
+  }
+  self->send(state.setup.scheduler, atom::enqueue_v, std::move(order));
+}
+
+/// These choices lost their worker: they go on elsewhere, from the tokens they have.
+void resume(pointer self, const std::vector<uint32_t>& which) {
+  auto& state = self->state;
+  if (state.ended || which.empty())
+    return;
+  for (const auto i : which)
+    if (++state.choices[i].losses > losses_max)
+      return fail(self, {.kind = failure_kind::internal,
+                         .message = "the worker was lost " + std::to_string(losses_max + 1) +
+                                    " times in a row while running this request",
+                         .param = {},
+                         .retry_after = {}});
+  enqueue(self, which, true);
+}
+
+caf::error encode_prompts(pointer self) {
+  auto& state = self->state;
+  for (const auto& prompt : state.setup.request.prompts) {
+    auto tokens = state.model->text->encode(prompt);
+    if (!tokens)
+      return tokens.error();
+    state.used.prompt_tokens += static_cast<uint32_t>(tokens->size());
+    state.prompts.push_back(std::move(*tokens));
+  }
+  return {};
+}
+
+std::optional<failure> check_request(pointer self) {
+  auto& state = self->state;
+  const auto& request = state.setup.request;
+  const auto& text = *state.model->text;
+  if (auto why = encode_prompts(self)) {
+    auto out = to_failure(why);
+    if (out.kind != failure_kind::unsupported)
+      out.kind = failure_kind::invalid_request;
+    out.param = request.prompts.size() == 1 && std::holds_alternative<chat_prompt>(request.prompts[0])
+                  ? "messages"
+                  : "prompt";
+    return out;
+  }
+  for (const auto& tokens : state.prompts) {
+    if (tokens.empty())
+      return failure{failure_kind::invalid_request, "the prompt has no tokens", "prompt", {}};
+    if (auto why = check_context(text.context_length(), tokens.size(), request.sampling.max_tokens))
+      return why;
+  }
+  state.sampling = merge_sampling(request.sampling, text.defaults(), 1);
+  if (auto why = text.check(state.sampling))
+    return failure{failure_kind::invalid_request, describe(why), {}, {}};
+  return std::nullopt;
+}
+
+void make_choices(pointer self) {
+  auto& state = self->state;
+  const auto& request = state.setup.request;
+  const auto seed = request.sampling.seed.value_or(state.setup.drawn_seed);
+  for (size_t p = 0; p < state.prompts.size(); ++p)
+    for (uint32_t i = 0; i < request.n; ++i) {
+      const auto index = static_cast<uint32_t>(state.choices.size());
+      state.choices.push_back(
+        {.at = phase::queued,
+         .prompt = p,
+         .seed = seed + i,
+         .text = generation{*state.model->text, index,
+                            !std::holds_alternative<chat_prompt>(request.prompts[p]),
+                            request.sampling.stop,
+                            request.sampling.top_logprobs >= 0},
+         .worker = nullptr,
+         .losses = 0,
+         .last_token = {}});
+      if (request.echo) {
+        const auto* text = std::get_if<text_prompt>(&request.prompts[p]);
+        state.setup.sink->on_text(
+          {.choice = index,
+           .text = text ? text->text : state.model->text->decode(state.prompts[p]),
+           .logprobs = {}});
+      }
+    }
+}
+
+/// The model's text side is there: checks the request and puts it into the queue.
+void accept(pointer self, std::shared_ptr<const model_text> model) {
+  auto& state = self->state;
+  if (state.ended)
+    return;
+  state.model = std::move(model);
+  if (auto why = check_request(self))
+    return fail(self, std::move(*why));
+  state.meters->prompt_tokens->Increment(state.used.prompt_tokens);
+  state.setup.sink->on_accepted(state.used.prompt_tokens);
+  make_choices(self);
+  if (state.setup.request.sampling.max_tokens == 0u) {
+    // Nothing to generate: a way to have a prompt counted or echoed.
+    for (uint32_t i = 0; i < state.choices.size(); ++i) {
+      state.choices[i].at = phase::finished;
+      state.setup.sink->on_finish(i, engine::finish_reason::length);
+    }
+    return succeed(self);
+  }
+  std::vector<uint32_t> all(state.choices.size());
+  for (uint32_t i = 0; i < all.size(); ++i)
+    all[i] = i;
+  enqueue(self, all, false);
+}
+
+void begin(pointer self) {
+  auto& state = self->state;
+  state.accepted = self->clock().now();
+  state.meters = &state.setup.meters->of(state.setup.request.model);
+  state.setup.card->requests.fetch_add(1, std::memory_order_relaxed);
+  state.setup.card->touch();
+  if (auto text = state.setup.card->text.load())
+    return accept(self, std::move(text));
+  self->request(state.setup.model, text_timeout, atom::text_v)
+    .then(
+      [self](model_text& text) { accept(self, std::make_shared<model_text>(std::move(text))); },
+      [self](caf::error& why) {
+        auto out = to_failure(why);
+        if (why == caf::sec::request_timeout)
+          out.message = "reading the tokenizer of model " + self->state.setup.request.model.text +
+                        " took more than two minutes";
+        if (out.kind == failure_kind::internal || out.kind == failure_kind::invalid_request)
+          out.kind = failure_kind::load_failed;
+        fail(self, std::move(out));
+      });
+}
+
+void dispatch(pointer self, const dispatch_order& order) {
+  auto& state = self->state;
+  if (state.ended || order.id.choice >= state.choices.size())
+    return;
+  auto& choice = state.choices[order.id.choice];
+  if (choice.at != phase::queued || choice.text.epoch() != order.epoch)
+    return;
+  choice.at = phase::running;
+  choice.worker = order.worker;
+  const auto worker = caf::actor_cast<worker_actor>(order.worker);
+  // Monitoring twice would bring two DOWNs; that is harmless, and cheaper than keeping count.
+  self->monitor(worker);
+  if (!state.dispatched) {
+    state.dispatched = true;
+    state.timing.queued = self->clock().now() - state.accepted;
+    state.meters->queue_time->Observe(seconds(state.timing.queued));
+  }
+  const auto& prompt = state.prompts[choice.prompt];
+  engine::sequence_request sequence;
+  sequence.id = order.id;
+  sequence.epoch = order.epoch;
+  sequence.tokens.reserve(prompt.size() + choice.text.tokens().size());
+  sequence.tokens = prompt;
+  sequence.tokens.insert(sequence.tokens.end(), choice.text.tokens().begin(),
+                         choice.text.tokens().end());
+  sequence.prompt_size = static_cast<uint32_t>(prompt.size());
+  sequence.sampling = state.sampling;
+  sequence.sampling.seed = choice.seed;
+  sequence.sampling.max_tokens = state.setup.request.sampling.max_tokens.value_or(
+    state.model->text->context_length() - sequence.prompt_size);
+  self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
+}
+
+void take(pointer self, const engine::token_event& event) {
+  auto& state = self->state;
+  if (event.id.number != state.setup.number || event.id.choice >= state.choices.size())
+    return;
+  auto& choice = state.choices[event.id.choice];
+  if (choice.at != phase::running)
+    return;
+  auto piece = choice.text.accept(event);
+  if (!piece)
+    return;
+  const auto now = self->clock().now();
+  if (state.timing.first_token.count() == 0) {
+    state.timing.first_token = now - state.accepted;
+    state.meters->first_token->Observe(seconds(state.timing.first_token));
+  }
+  if (choice.last_token != instant{})
+    state.meters->inter_token->Observe(seconds(now - choice.last_token));
+  choice.last_token = now;
+  choice.losses = 0;
+  state.meters->generated_tokens->Increment();
+  state.setup.card->generated_tokens.fetch_add(1, std::memory_order_relaxed);
+  if (!piece->text.empty() || !piece->logprobs.empty())
+    state.setup.sink->on_text(std::move(*piece));
+  const auto finish = choice.text.finish();
+  if (finish == engine::finish_reason::none)
+    return;
+  choice.at = phase::finished;
+  ++state.finished;
+  if (event.finish == engine::finish_reason::none) // a stop string: the worker does not know of it
+    self->send(caf::actor_cast<worker_actor>(choice.worker), atom::cancel_v,
+               sequence_ref{state.setup.request.model, event.id, event.epoch});
+  state.setup.sink->on_finish(event.id.choice, finish);
+}
+
+void lost(pointer self, const sequence_loss& loss) {
+  auto& state = self->state;
+  const auto index = loss.sequence.id.choice;
+  if (state.ended || index >= state.choices.size())
+    return;
+  auto& choice = state.choices[index];
+  if (choice.at != phase::running || choice.text.epoch() != loss.sequence.epoch)
+    return;
+  if (loss.kind == loss_kind::retry)
+    return resume(self, {index});
+  fail(self, {.kind = loss.kind == loss_kind::invalid ? failure_kind::invalid_request
+                                                      : failure_kind::internal,
+              .message = loss.message,
+              .param = {},
+              .retry_after = {}});
+}
+
+void on_down(pointer self, const caf::down_msg& down) {
+  auto& state = self->state;
+  if (state.ended)
+    return;
+  if (down.source == state.setup.gateway)
+    return fail(self, {.kind = failure_kind::shutting_down,
+                       .message = "the server is shutting down",
+                       .param = {},
+                       .retry_after = std::chrono::seconds{5}});
+  if (down.source == state.setup.scheduler)
+    return fail(self, {.kind = failure_kind::internal,
+                       .message = "the scheduler failed",
+                       .param = {},
+                       .retry_after = {}});
+  std::vector<uint32_t> orphans;
+  for (uint32_t i = 0; i < state.choices.size(); ++i)
+    if (state.choices[i].at == phase::running && down.source == state.choices[i].worker)
+      orphans.push_back(i);
+  resume(self, orphans);
+}
+
+} // namespace
+
+invocation_actor::behavior_type invocation(pointer self, invocation_setup setup) {
+  self->state.setup = std::move(setup);
+  self->set_down_handler([self](const caf::down_msg& down) {
+    self->state.setup.self_card->handled();
+    on_down(self, down);
+  });
+  self->monitor(self->state.setup.scheduler);
+  self->monitor(self->state.setup.gateway);
+  return {
+    [self](atom::tokens, const token_batch& batch) {
+      auto& state = self->state;
+      state.setup.self_card->handled();
+      if (state.ended)
+        return;
+      for (const auto& event : batch.events)
+        take(self, event);
+      if (!state.choices.empty() && state.finished == state.choices.size())
+        succeed(self);
+    },
+    [self](atom::lost, const sequence_loss& loss) {
+      self->state.setup.self_card->handled();
+      lost(self, loss);
+    },
+    [self](atom::begin) {
+      self->state.setup.self_card->handled();
+      begin(self);
+    },
+    [self](atom::dispatch, const dispatch_order& order) {
+      self->state.setup.self_card->handled();
+      dispatch(self, order);
+    },
+    [self](atom::refuse, const refusal_notice& refusal) {
+      auto& state = self->state;
+      state.setup.self_card->handled();
+      const auto index = refusal.id.choice;
+      if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
+          state.choices[index].at == phase::queued)
+        fail(self, refusal.why);
+    },
+    [self](atom::progress, const load_progress& progress) {
+      auto& state = self->state;
+      state.setup.self_card->handled();
+      if (state.ended)
+        return;
+      state.timing.cold = state.timing.cold || !state.dispatched;
+      state.setup.sink->on_progress(progress);
+    },
+    [self](atom::cancel) {
+      auto& state = self->state;
+      state.setup.self_card->handled();
+      if (state.ended)
+        return;
+      state.setup.meters->request_ended(state.setup.request.model, "cancelled");
+      wind_up(self);
+    },
+    [self](atom::expire) {
+      self->state.setup.self_card->handled();
+      const auto& request = self->state.setup.request;
+      fail(self, {.kind = failure_kind::timed_out,
+                  .message = "the request took longer than its timeout of " +
+                             std::to_string(request.timeout.count()) + " ms",
+                  .param = {},
+                  .retry_after = {}});
+    },
+  };
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,281 @@
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <caf/actor_control_block.hpp>
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/atom.hpp>
+#include <caf/replies_to.hpp>
+#include <caf/type_id.hpp>
+#include <caf/typed_actor.hpp>
+
+#include "actors/actor_card.hpp"
+#include "actors/cluster_types.hpp"
+#include "actors/text_side.hpp"
+#include "base/ids.hpp"
+#include "engine/model/model_config.hpp"
+#include "policies/queue_order.hpp"
+
+/// Every message of this module. Those that cross nodes encode as Cap'n Proto inside `inspect`;
+/// the others are plain structs that are moved.
+namespace troupe::actors {
+
+template <class Inspector, class T>
+typename Inspector::result_type inspect_as_bytes(Inspector& f, T& x) {
+  if constexpr (Inspector::reads_state) {
+    auto bytes = wire::encode(x);
+    return f(bytes);
+  } else {
+    std::string bytes;
+    if (auto why = f(bytes))
+      return why;
+    return wire::decode(bytes, x);
+  }
+}
+
+#define TROUPE_CROSSES_NODES(type)                                                                 \
+  template <class Inspector>                                                                       \
+  typename Inspector::result_type inspect(Inspector& f, type& x) {                                 \
+    return inspect_as_bytes(f, x);                                                                 \
+  }
+TROUPE_CROSSES_NODES(sequence_ref)
+TROUPE_CROSSES_NODES(run_order)
+TROUPE_CROSSES_NODES(token_batch)
+TROUPE_CROSSES_NODES(sequence_loss)
+TROUPE_CROSSES_NODES(worker_hello)
+TROUPE_CROSSES_NODES(worker_report)
+TROUPE_CROSSES_NODES(load_order)
+TROUPE_CROSSES_NODES(model_ref)
+TROUPE_CROSSES_NODES(load_progress)
+TROUPE_CROSSES_NODES(load_outcome)
+TROUPE_CROSSES_NODES(actor_list)
+#undef TROUPE_CROSSES_NODES
+
+// Within the process.
+
+/// A model's text side, once loaded, and what its engine would take.
+struct model_text {
+  std::shared_ptr<const text_side> text;
+  std::shared_ptr<const engine::frontend> frontend;
+  uint64_t bytes = 0;
+};
+
+/// All sequences of one request; the sender is their invocation.
+struct enqueue_order {
+  model_id model;
+  std::vector<policies::waiting_sequence> sequences;
+  uint64_t bytes = 0;
+  std::optional<duration> keep_alive;
+};
+
+/// The scheduler to an invocation: send this sequence to that worker.
+struct dispatch_order {
+  sequence_id id;
+  uint32_t epoch = 0;
+  caf::strong_actor_ptr worker;
+};
+
+struct refusal_notice {
+  sequence_id id;
+  uint32_t epoch = 0;
+  failure why;
+};
+
+struct load_wish {
+  model_id model;
+  std::optional<bool> pin;
+  uint64_t bytes = 0;
+};
+
+struct status_list {
+  std::vector<model_status> models;
+};
+
+/// A checkpoint that is mapped and warm.
+struct opened_model {
+  load_order order;
+  std::shared_ptr<const engine::model_config> config;
+  engine::weight_lookup lookup;
+  std::shared_ptr<const void> keep_alive;
+  uint64_t weight_bytes = 0;
+  caf::error why; ///< if it could not be opened
+};
+
+struct enrolment {
+  caf::strong_actor_ptr who;
+  actor_card_ptr card;
+};
+
+/// The gateway learns of a request that begins.
+struct admission {
+  caf::strong_actor_ptr invocation;
+  instant deadline{};
+};
+
+} // namespace troupe::actors
+
+CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id) // append only
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::model_id))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::sequence_id))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::sequence_ref))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::run_order))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::token_batch))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::sequence_loss))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::worker_hello))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::worker_report))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_order))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::model_ref))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_progress))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_outcome))
+  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::actor_list))
+
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, admit, "admit")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, begin, "begin")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, cancel, "cancel")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dial, "dial")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dispatch, "dispatch")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, drain, "drain")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enlist, "enlist")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enqueue, "enqueue")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enrol, "enrol")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, expire, "expire")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, list, "list")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, load, "load")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, loaded, "loaded")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, lost, "lost")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, opened, "opened")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, progress, "progress")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, refuse, "refuse")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, report, "report")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, restart, "restart")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, run, "run")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, status, "status")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, step, "step")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, sweep, "sweep")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, text, "text")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, tokens, "tokens")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unload, "unload")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unloaded, "unloaded")
+  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, withdraw, "withdraw")
+CAF_END_TYPE_ID_BLOCK(troupe_actors)
+
+// These hold pointers into this process, or are only ever exchanged within it.
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::model_text)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::enqueue_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::dispatch_order)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::refusal_notice)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::load_wish)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::model_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::status_list)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::opened_model)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::enrolment)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::admission)
+
+namespace troupe::actors {
+
+// The interfaces of all actors in one place: they name each other.
+
+/// Gets the tokens of one request. The part that workers see, also from other nodes.
+using token_sink_actor = caf::typed_actor<
+  // Tokens of one step; those of an earlier dispatch are dropped.
+  caf::reacts_to<atom::tokens, token_batch>,
+  // A sequence gets no more tokens from that worker.
+  caf::reacts_to<atom::lost, sequence_loss>>;
+
+/// Owns one request from acceptance to its last token.
+using invocation_actor = token_sink_actor::extend<
+  // INTERNAL: the first message, sent by its maker.
+  caf::reacts_to<atom::begin>,
+  // A worker has room for this sequence.
+  caf::reacts_to<atom::dispatch, dispatch_order>,
+  // A sequence cannot be run.
+  caf::reacts_to<atom::refuse, refusal_notice>,
+  // How far the model's load is.
+  caf::reacts_to<atom::progress, load_progress>,
+  // The client went away.
+  caf::reacts_to<atom::cancel>,
+  // The request's time is up.
+  caf::reacts_to<atom::expire>>;
+
+/// Runs models on one device. The part that the head of a cluster sees.
+using worker_actor = caf::typed_actor<
+  // Loads a model; answered by `progress` and `loaded` to the scheduler.
+  caf::reacts_to<atom::load, load_order>,
+  // Frees a model once nothing runs on it; answered by `unloaded`.
+  caf::reacts_to<atom::unload, model_ref>,
+  // Runs a sequence for the sender, a token_sink_actor.
+  caf::reacts_to<atom::run, run_order>,
+  // Stops a sequence within one step.
+  caf::reacts_to<atom::cancel, sequence_ref>,
+  // The actors of the worker's node.
+  caf::replies_to<atom::list>::with<actor_list>>;
+
+/// What workers see of the scheduler, also from other nodes.
+using cluster_actor = caf::typed_actor<
+  // The sender, a worker_actor, is ready for work.
+  caf::reacts_to<atom::enlist, worker_hello>,
+  // Sequences have ended, or there is another room than before.
+  caf::reacts_to<atom::report, worker_report>,
+  caf::reacts_to<atom::progress, load_progress>,
+  caf::reacts_to<atom::loaded, load_outcome>,
+  caf::reacts_to<atom::unloaded, model_ref>>;
+
+/// Hands sequences to workers, and decides what is loaded where.
+using scheduler_actor = cluster_actor::extend<
+  // Queues the sender's sequences: each is dispatched or refused later.
+  caf::reacts_to<atom::enqueue, enqueue_order>,
+  // The owner of a sequence wants no more of it.
+  caf::reacts_to<atom::withdraw, model_id, sequence_id>,
+  // Answers once the model is ready.
+  caf::replies_to<atom::load, load_wish>::with<model_status>,
+  // Answers once the model's memory is free.
+  caf::replies_to<atom::unload, model_id>::with<model_status>,
+  caf::replies_to<atom::status>::with<status_list>,
+  caf::replies_to<atom::status, model_id>::with<model_status>,
+  // Workers that are joined, for the inspector.
+  caf::replies_to<atom::list>::with<std::vector<caf::strong_actor_ptr>>,
+  // INTERNAL: something is due; the number tells the newest timer from older ones.
+  caf::reacts_to<atom::sweep, uint64_t>>;
+
+using gpu_worker_actor = worker_actor::extend<
+  // Joins a cluster through its scheduler.
+  caf::reacts_to<atom::enlist, cluster_actor>,
+  // From the loader.
+  caf::reacts_to<atom::opened, opened_model>,
+  caf::reacts_to<atom::progress, load_progress>,
+  // INTERNAL: runs one step of one engine.
+  caf::reacts_to<atom::step>,
+  // Takes no more work and answers when the last sequence has ended.
+  caf::replies_to<atom::drain>::with<bool>>;
+
+/// Opens checkpoints and brings them into memory, for the sender, a gpu_worker_actor.
+using checkpoint_loader_actor = caf::typed_actor<caf::reacts_to<atom::load, load_order>>;
+
+/// Reads the text side of models: the only place where tokenizer files are parsed.
+using text_loader_actor = caf::typed_actor<caf::replies_to<atom::text, model_id>::with<model_text>>;
+
+/// One deployed model.
+using model_actor = caf::typed_actor<
+  // The text side, loaded when first asked for.
+  caf::replies_to<atom::text>::with<model_text>>;
+
+/// Knows every running request and its deadline.
+using gateway_actor = caf::typed_actor<
+  caf::reacts_to<atom::admit, admission>,
+  // INTERNAL: a deadline may have passed.
+  caf::reacts_to<atom::sweep>,
+  // Answers when no request runs any more.
+  caf::replies_to<atom::drain>::with<bool>>;
+
+using registry_actor = caf::typed_actor<
+  caf::reacts_to<atom::enrol, enrolment>,
+  // All actors of this node.
+  caf::replies_to<atom::list>::with<actor_list>>;
+
+} // namespace troupe::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::cluster_actor)

@@ -1,0 +1,56 @@
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include "base/ids.hpp"
+
+namespace troupe::actors {
+
+/// The series of one model. All may be used from any thread.
+struct model_metrics {
+  prometheus::Gauge* running;
+  prometheus::Gauge* waiting;
+  prometheus::Gauge* kv_usage;
+  prometheus::Counter* prompt_tokens;
+  prometheus::Counter* generated_tokens;
+  prometheus::Histogram* queue_time;
+  prometheus::Histogram* first_token;
+  prometheus::Histogram* inter_token;
+  prometheus::Histogram* end_to_end;
+  prometheus::Histogram* cold_start;
+  prometheus::Gauge* state_cold;
+  prometheus::Gauge* state_loading;
+  prometheus::Gauge* state_ready;
+  prometheus::Gauge* state_failed;
+};
+
+/// The metrics of the actors, in a registry that the gateway shares and serializes.
+class metrics {
+public:
+  metrics();
+  ~metrics();
+  prometheus::Registry& registry() { return *registry_; }
+  /// Labels come from served models only, so that clients cannot make new series.
+  model_metrics& of(const model_id& model);
+  void request_ended(const model_id& model, const std::string& result);
+  void evicted(const std::string& reason);
+  void loaded(uint64_t bytes);
+  void worker_count(size_t count);
+
+private:
+  struct families;
+  std::shared_ptr<prometheus::Registry> registry_;
+  std::unique_ptr<families> families_;
+  std::mutex mutex_; // held while a series is looked up
+  std::unordered_map<std::string, std::unique_ptr<model_metrics>> models_;
+};
+
+} // namespace troupe::actors

@@ -1,0 +1,89 @@
+#include "actors/model.hpp"
+
+#include <caf/all.hpp>
+
+#include "actors/errors.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+/// Reading a tokenizer takes a second or two at worst; more means that its disk hangs.
+constexpr auto text_timeout = std::chrono::seconds{100};
+/// A large vocabulary is tens of MiB in memory.
+constexpr size_t texts_max = 32;
+
+void answer(model_actor::stateful_pointer<model_state> self, const caf::expected<model_text>& text) {
+  for (auto& promise : std::exchange(self->state.waiting, {}))
+    if (text)
+      promise.deliver(*text);
+    else
+      promise.deliver(text.error());
+  self->state.self_card->show(text ? "running" : "failed", text ? "" : describe(text.error()));
+}
+
+/// Drops the text sides that were used longest ago, beyond the limit.
+void trim(const std::map<model_id, model_card_ptr>& cards) {
+  std::vector<model_card*> held;
+  for (const auto& [id, card] : cards)
+    if (card->text.load())
+      held.push_back(card.get());
+  if (held.size() <= texts_max)
+    return;
+  std::sort(held.begin(), held.end(), [](const model_card* a, const model_card* b) {
+    return a->last_used_us > b->last_used_us;
+  });
+  for (size_t i = texts_max; i < held.size(); ++i)
+    held[i]->text.store(nullptr);
+}
+
+} // namespace
+
+model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self, model_card_ptr card,
+                                 std::shared_ptr<const directory> where, actor_card_ptr self_card) {
+  self->state.card = std::move(card);
+  self->state.where = std::move(where);
+  self->state.self_card = std::move(self_card);
+  return {
+    [self](atom::text) -> caf::result<model_text> {
+      auto& state = self->state;
+      state.self_card->handled();
+      if (const auto text = state.card->text.load())
+        return *text;
+      auto promise = self->make_response_promise<model_text>();
+      state.waiting.push_back(promise);
+      if (state.waiting.size() > 1)
+        return promise;
+      state.self_card->show("loading", "tokenizer");
+      self->request(state.where->text_loader(), text_timeout, atom::text_v, state.card->source.id)
+        .then([self](model_text& text) { answer(self, std::move(text)); },
+              [self](caf::error& why) { answer(self, std::move(why)); });
+      return promise;
+    },
+  };
+}
+
+text_loader_actor::behavior_type
+text_loader(text_loader_actor::stateful_pointer<text_loader_state> self, text_loader_setup setup) {
+  self->state.setup = std::move(setup);
+  return {
+    [self](atom::text, const model_id& id) -> caf::result<model_text> {
+      auto& setup = self->state.setup;
+      setup.self_card->handled();
+      const auto at = setup.cards.find(id);
+      if (at == setup.cards.end())
+        return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+      auto& card = *at->second;
+      auto text = setup.load(card);
+      if (!text)
+        return std::move(text.error());
+      card.context_length = text->text->context_length();
+      card.touch();
+      card.text.store(std::make_shared<const model_text>(*text));
+      trim(setup.cards);
+      return std::move(*text);
+    },
+  };
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,14 @@
+#pragma once
+#include "actors/checkpoint_loader.hpp"
+#include "actors/messages.hpp"
+#include "actors/model_card.hpp"
+
+namespace troupe::actors {
+
+/// Opens the files that `order` names and brings the weights into memory. Blocks.
+opened_model open_model_files(const load_order& order, const open_progress& progress);
+
+/// Reads a model's tokenizer, templates and configuration. Blocks.
+caf::expected<model_text> load_model_text(const model_card& card);
+
+} // namespace troupe::actors

@@ -1,0 +1,49 @@
+#include "actors/model_view.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+std::string state_name(const policies::model_view& view) {
+  if (!view.best)
+    return view.error.empty() ? "cold" : "failed";
+  switch (view.best->state) {
+  case policies::residence::reserved:
+  case policies::residence::loading: return "loading";
+  case policies::residence::ready: return "ready";
+  case policies::residence::leaving: return "cold";
+  }
+  return "cold";
+}
+
+} // namespace
+
+model_status make_status(const model_card& card, const policies::model_view& view,
+                         const std::string& device, instant now) {
+  using system = std::chrono::system_clock;
+  model_status out;
+  out.id = card.source.id;
+  out.architecture = card.source.architecture;
+  out.path = card.source.dir.string();
+  out.state = state_name(view);
+  out.error = view.best ? std::string{} : view.error;
+  out.weight_bytes = card.source.weight_bytes;
+  out.active = static_cast<uint32_t>(view.running);
+  out.queued = static_cast<uint32_t>(view.queued);
+  out.pinned = view.pinned;
+  out.context_length = card.context_length;
+  out.created = card.source.modified;
+  if (view.best) {
+    out.resident_bytes = view.best->state == policies::residence::reserved ? 0 : view.best->bytes;
+    out.device = device;
+  }
+  if (const auto used = card.last_used_us.load())
+    out.last_used = system::time_point{std::chrono::microseconds{used}};
+  if (view.unload_at)
+    out.unload_at = system::now() + std::chrono::duration_cast<system::duration>(*view.unload_at - now);
+  out.requests = card.requests;
+  out.generated_tokens = card.generated_tokens;
+  return out;
+}
+
+} // namespace troupe::actors

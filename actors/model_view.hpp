@@ -1,0 +1,12 @@
+#pragma once
+#include "actors/model_card.hpp"
+#include "actors/services.hpp"
+#include "policies/dispatcher.hpp"
+
+namespace troupe::actors {
+
+/// A model as people see it.
+model_status make_status(const model_card& card, const policies::model_view& view,
+                         const std::string& device, instant now);
+
+} // namespace troupe::actors

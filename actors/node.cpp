@@ -1,0 +1,306 @@
+#include "actors/node.hpp"
+
+#include <cstdlib>
+#include <random>
+
+#include <unistd.h>
+
+#include <caf/all.hpp>
+
+#include "actors/checkpoint_loader.hpp"
+#include "actors/cluster.hpp"
+#include "actors/errand.hpp"
+#include "actors/errors.hpp"
+#include "actors/gateway_actor.hpp"
+#include "actors/gpu_worker.hpp"
+#include "actors/log.hpp"
+#include "actors/model.hpp"
+#include "actors/model_files.hpp"
+#include "actors/node_impl.hpp"
+#include "actors/registry.hpp"
+#include "actors/scheduler.hpp"
+#include "gpu/device.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "node";
+}
+
+template <class Handle>
+caf::strong_actor_ptr erase(const Handle& x) {
+  return caf::actor_cast<caf::strong_actor_ptr>(x);
+}
+
+caf::error check(const node_options& options) {
+  const auto bad = [](std::string why) { return caf::make_error(errc::invalid_options, std::move(why)); };
+  if (options.role == node_role::worker && options.join.empty())
+    return bad("a worker needs the address of a head: --join HOST:PORT");
+  if (options.role != node_role::worker && !options.join.empty())
+    return bad("--join is for workers: add --role worker");
+  if (options.role == node_role::head && options.cluster_listen.empty())
+    return bad("a head without --cluster-listen HOST:PORT can have no workers");
+  return {};
+}
+
+} // namespace
+
+caf::expected<std::unique_ptr<node>> node::start(node_options options) {
+  if (auto why = check(options))
+    return why;
+  auto out = std::make_unique<node_impl>(std::move(options));
+  if (auto why = out->boot())
+    return why;
+  return std::unique_ptr<node>{std::move(out)};
+}
+
+node_impl::node_impl(node_options options) : options_{std::move(options)} {
+  name_ = options_.node_name.empty() ? host_name() : options_.node_name;
+}
+
+node_impl::~node_impl() {
+  accepting_ = false;
+  stop_all();
+  registry_ = nullptr;
+  scheduler_ = nullptr;
+  gateway_ = nullptr;
+  supervisor_ = nullptr;
+  worker_ = nullptr;
+  children_.clear();
+  started_.clear();
+  directory_ = nullptr;
+  system_.reset(); // waits for every actor
+}
+
+void node_impl::stop_all() {
+  *stopping_ = true;
+  if (!system_)
+    return;
+  // The supervisor first, so that it starts nothing again; invocations end with the gateway.
+  if (supervisor_)
+    caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
+  if (gateway_)
+    caf::anon_send_exit(gateway_, caf::exit_reason::user_shutdown);
+  const std::lock_guard guard{mutex_};
+  for (auto at = started_.rbegin(); at != started_.rend(); ++at)
+    caf::anon_send_exit(*at, caf::exit_reason::user_shutdown);
+}
+
+caf::error node_impl::make_cards() {
+  for (const auto& source : options_.models) {
+    auto card = std::make_shared<model_card>();
+    card->source = source;
+    card->options = options_.engine;
+    if (const auto at = options_.settings.find(source.id); at != options_.settings.end()) {
+      card->options.kv_bytes = at->second.kv_bytes.value_or(card->options.kv_bytes);
+      card->options.context_max = at->second.context_max.value_or(card->options.context_max);
+      for (const auto& alias : at->second.aliases)
+        if (!aliases_.emplace(model_id{alias}, source.id).second)
+          return caf::make_error(errc::invalid_options, "two models have the alias " + alias);
+    }
+    cards_.emplace(source.id, std::move(card));
+  }
+  return {};
+}
+
+actor_card_ptr node_impl::card(std::string type, std::string name) const {
+  return std::make_shared<actor_card>(std::move(type), std::move(name), root_id_);
+}
+
+void node_impl::enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& card) const {
+  caf::anon_send(registry_, atom::enrol_v, enrolment{who, card});
+}
+
+caf::error node_impl::boot() {
+  if (auto why = make_cards())
+    return why;
+  if (!options_.cluster_listen.empty() || !options_.join.empty())
+    load_network(config_);
+  system_ = std::make_unique<caf::actor_system>(config_);
+  next_number_ = (static_cast<uint64_t>(std::random_device{}()) << 24) + 1;
+  const auto registry_card = card("registry", "registry");
+  registry_ = system_->spawn(registry, name_, registry_card);
+  children_.push_back({"registry", erase(registry_), {}, true, registry_card});
+  if (heads())
+    if (auto why = boot_head())
+      return why;
+  if (works())
+    if (auto why = boot_worker())
+      return why;
+  for (const auto& child : children_)
+    started_.push_back(child.first);
+  auto self_card = std::make_shared<actor_card>("node", name_, nullptr);
+  supervisor_ = system_->spawn(
+    supervisor, supervisor_setup{std::move(children_), {}, self_card, stopping_,
+                                 [this](const std::string& why) { give_up(why); }});
+  *root_id_ = supervisor_.id();
+  enrol(erase(supervisor_), self_card);
+  accepting_ = true;
+  if (heads())
+    preload();
+  return {};
+}
+
+caf::error node_impl::boot_head() {
+  scheduler_setup setup;
+  setup.policy.queue_max = options_.queue_max;
+  setup.policy.keep_alive = options_.keep_alive;
+  setup.meters = meters_;
+  setup.workers = workers_;
+  setup.self_card = card("scheduler", "scheduler");
+  for (const auto& [id, card] : cards_) {
+    policies::served_model spec{.id = id, .keep_alive = {}, .pinned = false};
+    if (const auto at = options_.settings.find(id); at != options_.settings.end()) {
+      spec.keep_alive = at->second.keep_alive;
+      spec.pinned = at->second.pinned;
+    }
+    setup.models.emplace_back(card, std::move(spec));
+  }
+  const auto scheduler_card = setup.self_card;
+  scheduler_ = system_->spawn(scheduler, std::move(setup));
+  enrol(erase(scheduler_), scheduler_card);
+  children_.push_back({"scheduler", erase(scheduler_), {}, true, scheduler_card});
+  const auto gateway_card = card("gateway", "gateway");
+  gateway_ = system_->spawn(gateway, gateway_card);
+  *gateway_id_ = gateway_.id();
+  enrol(erase(gateway_), gateway_card);
+  children_.push_back({"gateway", erase(gateway_), {}, true, gateway_card});
+  const auto text_card = card("text-loader", "text-loader");
+  children_.push_back({"text-loader", start_text_loader(text_card),
+                       [this, text_card] { return start_text_loader(text_card); }, false, text_card});
+  for (const auto& [id, source] : cards_) {
+    const auto model_card = card("model", "model:" + id.text);
+    children_.push_back({"model " + id.text, start_model(id, model_card),
+                         [this, id = id, model_card] { return start_model(id, model_card); }, false,
+                         model_card});
+  }
+  if (options_.cluster_listen.empty())
+    return {};
+  const auto at = parse_host_port(options_.cluster_listen, "cluster_listen");
+  if (!at)
+    return at.error();
+  const auto port = publish(*system_, scheduler_, *at);
+  if (!port)
+    return port.error();
+  cluster_port_ = *port;
+  return {};
+}
+
+caf::error node_impl::boot_worker() {
+  gpu::device_options options;
+  options.threads = options_.threads;
+  options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
+  device_ = gpu::make_cpu_device(options);
+  if (!options_.join.empty())
+    if (const auto at = parse_host_port(options_.join, "join"); !at)
+      return at.error();
+  const auto worker_card = card("gpu-worker", "gpu-worker:0");
+  children_.push_back({"gpu-worker", start_worker(worker_card),
+                       [this, worker_card] { return start_worker(worker_card); }, false, worker_card});
+  return {};
+}
+
+caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card) {
+  const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
+  const auto loader = system_->spawn<caf::detached>(
+    checkpoint_loader, checkpoint_loader_setup{open_model_files, stopping_, loader_card});
+  enrol(erase(loader), loader_card);
+  gpu_worker_setup setup;
+  setup.node = name_;
+  setup.device = "cpu";
+  setup.limit_bytes = options_.memory_limit_bytes != 0 ? options_.memory_limit_bytes
+                                                       : device_->memory_bytes() / 5 * 4;
+  // An engine outlives neither the device nor the files it points into.
+  setup.make_engine = [device = device_](const opened_model& x) {
+    return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, x.order.options);
+  };
+  setup.loader = loader;
+  setup.registry = registry_;
+  setup.self_card = worker_card;
+  const auto worker = system_->spawn<caf::detached>(gpu_worker, std::move(setup));
+  enrol(erase(worker), worker_card);
+  if (options_.role == node_role::all) {
+    caf::anon_send(worker, atom::enlist_v, caf::actor_cast<cluster_actor>(scheduler_));
+  } else {
+    const auto link_card = card("cluster-link", "cluster-link");
+    const auto head = parse_host_port(options_.join, "join");
+    enrol(erase(spawn_cluster_link(*system_, worker, *head, link_card)), link_card);
+  }
+  const std::lock_guard guard{mutex_};
+  worker_ = worker;
+  started_.push_back(erase(worker)); // its loader and its link are linked to it
+  return erase(worker);
+}
+
+caf::strong_actor_ptr node_impl::start_text_loader(const actor_card_ptr& loader_card) {
+  const auto loader = system_->spawn<caf::detached>(
+    text_loader, text_loader_setup{load_model_text, cards_, loader_card});
+  enrol(erase(loader), loader_card);
+  directory_->text_loader(loader);
+  const std::lock_guard guard{mutex_};
+  started_.push_back(erase(loader));
+  return erase(loader);
+}
+
+caf::strong_actor_ptr node_impl::start_model(const model_id& id, const actor_card_ptr& model_card) {
+  const auto actor =
+    system_->spawn(actors::model, cards_.at(id),
+                   std::shared_ptr<const directory>{directory_}, model_card);
+  enrol(erase(actor), model_card);
+  directory_->model(id, actor);
+  const std::lock_guard guard{mutex_};
+  started_.push_back(erase(actor));
+  return erase(actor);
+}
+
+void node_impl::preload() {
+  for (const auto& [id, settings] : options_.settings)
+    if ((settings.pinned || settings.preload) && cards_.contains(id))
+      load(id, settings.pinned ? std::optional{true} : std::nullopt,
+           [id = id](const caf::expected<model_status>& status) {
+             if (!status)
+               log_warning("preloading model " + id.text + " failed: " + describe(status.error()));
+           });
+}
+
+void node_impl::give_up(const std::string& why) {
+  log_error(why + "; this node ends");
+  accepting_ = false;
+  if (gateway_)
+    caf::anon_send_exit(gateway_, caf::exit_reason::user_shutdown);
+  // Clients get a moment to hear of it. A program in an unknown state must not run destructors.
+  system_->spawn([](caf::event_based_actor* self) -> caf::behavior {
+    self->delayed_send(self, std::chrono::milliseconds{300}, atom::expire_v);
+    return {[](atom::expire) { std::_Exit(70); }};
+  });
+}
+
+void node_impl::drain(std::chrono::milliseconds grace, std::function<void()> done) {
+  accepting_ = false;
+  const auto finish = [this, done = std::move(done)] {
+    done();
+    const std::lock_guard guard{drained_mutex_};
+    drained_ = true;
+    drained_signal_.notify_all();
+  };
+  const auto forced = [this, finish](const caf::error&) {
+    if (gateway_)
+      caf::anon_send_exit(gateway_, caf::exit_reason::user_shutdown);
+    finish();
+  };
+  const auto drained = [finish](bool) { finish(); };
+  if (heads())
+    return ask<bool>(*system_, gateway_, grace, drained, forced, atom::drain_v);
+  const std::lock_guard guard{mutex_};
+  ask<bool>(*system_, worker_, grace, drained, forced, atom::drain_v);
+}
+
+void node_impl::wait() {
+  std::unique_lock guard{drained_mutex_};
+  drained_signal_.wait(guard, [this] { return drained_; });
+}
+
+} // namespace troupe::actors

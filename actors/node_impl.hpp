@@ -1,0 +1,101 @@
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <caf/actor_system.hpp>
+
+#include "actors/actor_card.hpp"
+#include "actors/directory.hpp"
+#include "actors/messages.hpp"
+#include "actors/metrics.hpp"
+#include "actors/model_card.hpp"
+#include "actors/node.hpp"
+#include "actors/supervisor.hpp"
+#include "actors/system_config.hpp"
+
+namespace troupe::gpu {
+class device;
+}
+
+namespace troupe::actors {
+
+/// A node and what it offers to its edges. Public calls come from any thread; everything that they
+/// touch is fixed after `boot`, or guarded by itself.
+class node_impl final : public node, public services {
+public:
+  explicit node_impl(node_options options);
+  ~node_impl() override;
+  /// Starts the actors; to be called once.
+  caf::error boot();
+
+  services& edge() override { return *this; }
+  uint16_t cluster_port() const override { return cluster_port_; }
+  void drain(std::chrono::milliseconds grace, std::function<void()> done) override;
+  void wait() override;
+
+  std::shared_ptr<invocation_handle> invoke(invocation_request request,
+                                            std::shared_ptr<reply_sink> sink) override;
+  void models(callback<std::vector<model_status>> then) override;
+  void model(const model_id& id, callback<model_status> then) override;
+  void frontend(const model_id& id,
+                callback<std::shared_ptr<const engine::frontend>> then) override;
+  void load(const model_id& id, std::optional<bool> pin, callback<model_status> then) override;
+  void unload(const model_id& id, callback<model_status> then) override;
+  void actors(callback<std::vector<actor_info>> then) override;
+  bool ready() const override { return accepting_ && *workers_ > 0; }
+  prometheus::Registry& metrics() override { return meters_->registry(); }
+
+private:
+  bool heads() const { return options_.role != node_role::worker; }
+  bool works() const { return options_.role != node_role::head; }
+  /// The served model of that name or alias.
+  std::optional<model_id> resolve(const model_id& id) const;
+  caf::error make_cards();
+  actor_card_ptr card(std::string type, std::string name) const;
+  void enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& card) const;
+  caf::error boot_head();
+  caf::error boot_worker();
+  caf::strong_actor_ptr start_worker(const actor_card_ptr& card);
+  caf::strong_actor_ptr start_text_loader(const actor_card_ptr& card);
+  caf::strong_actor_ptr start_model(const model_id& id, const actor_card_ptr& card);
+  void preload();
+  void give_up(const std::string& why);
+  void stop_all();
+
+  node_options options_;
+  std::string name_;
+  std::shared_ptr<actors::metrics> meters_ = std::make_shared<actors::metrics>();
+  std::shared_ptr<std::atomic<size_t>> workers_ = std::make_shared<std::atomic<size_t>>(0);
+  std::shared_ptr<std::atomic<bool>> stopping_ = std::make_shared<std::atomic<bool>>(false);
+  /// The supervisor's id, which is known only once its children run.
+  parent_id root_id_ = std::make_shared<std::atomic<uint64_t>>(0);
+  parent_id gateway_id_ = std::make_shared<std::atomic<uint64_t>>(0);
+  std::shared_ptr<directory> directory_ = std::make_shared<directory>();
+  std::map<model_id, model_card_ptr> cards_;
+  std::map<model_id, model_id> aliases_;
+  std::shared_ptr<gpu::device> device_;
+  uint16_t cluster_port_ = 0;
+  std::atomic<bool> accepting_{false};
+  std::atomic<uint64_t> next_number_{0};
+
+  system_config config_;
+  std::unique_ptr<caf::actor_system> system_;
+  registry_actor registry_;
+  scheduler_actor scheduler_;
+  gateway_actor gateway_;
+  supervisor_actor supervisor_;
+  std::vector<child_spec> children_; // until the supervisor has them
+  std::mutex mutex_;                 // of the two below
+  gpu_worker_actor worker_;
+  std::vector<caf::strong_actor_ptr> started_;
+
+  std::mutex drained_mutex_;
+  std::condition_variable drained_signal_;
+  bool drained_ = false;
+};
+
+} // namespace troupe::actors

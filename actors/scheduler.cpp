@@ -1,0 +1,410 @@
+#include "actors/scheduler.hpp"
+
+#include <set>
+
+#include <caf/all.hpp>
+
+#include "actors/errors.hpp"
+#include "actors/failures.hpp"
+#include "actors/model_view.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+using pointer = scheduler_actor::stateful_pointer<scheduler_state>;
+using namespace policies;
+
+invocation_actor invocation_of(const caf::strong_actor_ptr& owner) {
+  return caf::actor_cast<invocation_actor>(owner);
+}
+
+model_status status_of(pointer self, const model_id& id) {
+  auto& state = self->state;
+  const auto& model = state.models.at(id);
+  const auto view = state.policy.view(id);
+  const auto at = state.workers.find(view.worker);
+  const auto device = at == state.workers.end()
+                        ? std::string{}
+                        : at->second.hello.device + "@" + at->second.hello.node;
+  auto out = make_status(*model.card, view, device, self->clock().now());
+  out.loaded_bytes = out.state == "loading" ? model.progress.done_bytes : 0;
+  out.load_seconds = model.load_seconds;
+  return out;
+}
+
+/// The gauges of one model follow its state.
+void publish(pointer self, const model_id& id) {
+  const auto status = status_of(self, id);
+  auto& meters = *self->state.models.at(id).meters;
+  meters.running->Set(status.active);
+  meters.waiting->Set(status.queued);
+  meters.state_cold->Set(status.state == "cold");
+  meters.state_loading->Set(status.state == "loading");
+  meters.state_ready->Set(status.state == "ready");
+  meters.state_failed->Set(status.state == "failed");
+}
+
+/// Every request that waits for this model hears how far its load is.
+void tell_waiting(pointer self, const model_id& id) {
+  auto& state = self->state;
+  std::set<caf::actor_addr> told; // several choices of one request
+  for (const auto& x : state.policy.waiting(id)) {
+    const auto at = state.owners.find(x.id);
+    if (at != state.owners.end() && told.insert(at->second.invocation->address()).second)
+      self->send(invocation_of(at->second.invocation), atom::progress_v, state.models.at(id).progress);
+  }
+}
+
+caf::error to_error(const refusal& why) {
+  switch (why.reason) {
+  case refusal_reason::load_failed: return caf::make_error(errc::load_failed, why.message);
+  case refusal_reason::files_broken: return caf::make_error(errc::files_broken, why.message);
+  default: return caf::make_error(errc::no_capacity, why.message);
+  }
+}
+
+void fail_loads(pointer self, const model_id& id, const caf::error& why) {
+  for (auto& promise : std::exchange(self->state.models.at(id).loads, {}))
+    promise.deliver(why);
+}
+
+void carry_out(pointer self, dispatch_intent& x) {
+  auto& state = self->state;
+  const auto owner = state.owners.find(x.sequence.id);
+  const auto worker = state.workers.find(x.worker);
+  if (owner == state.owners.end() || worker == state.workers.end())
+    return;
+  self->send(invocation_of(owner->second.invocation), atom::dispatch_v,
+             dispatch_order{x.sequence.id, x.sequence.epoch,
+                            caf::actor_cast<caf::strong_actor_ptr>(worker->second.handle)});
+}
+
+void carry_out(pointer self, load_intent& x) {
+  auto& state = self->state;
+  auto& model = state.models.at(x.model);
+  const auto& card = *model.card;
+  model.load_started = self->clock().now();
+  model.progress = {x.model, "loading", 0, card.source.weight_bytes};
+  self->send(state.workers.at(x.worker).handle, atom::load_v,
+             load_order{x.model, card.source.dir.string(), card.options});
+  tell_waiting(self, x.model);
+}
+
+void carry_out(pointer self, unload_intent& x) {
+  auto& state = self->state;
+  self->send(state.workers.at(x.worker).handle, atom::unload_v, model_ref{x.model});
+  state.setup.meters->evicted(x.reason == unload_reason::keep_alive  ? "keep_alive"
+                              : x.reason == unload_reason::make_room ? "make_room"
+                                                                     : "asked");
+}
+
+void carry_out(pointer self, refuse_intent& x) {
+  const auto owner = self->state.owners.find(x.id);
+  if (owner == self->state.owners.end())
+    return;
+  self->send(invocation_of(owner->second.invocation), atom::refuse_v,
+             refusal_notice{x.id, x.epoch, to_failure(x.why)});
+  self->state.owners.erase(owner);
+}
+
+void carry_out(pointer self, give_up_intent& x) {
+  fail_loads(self, x.model, to_error(x.why));
+}
+
+/// Lets the policy decide and does what it says; sets the timer for its next decision.
+void decide(pointer self) {
+  auto& state = self->state;
+  const auto now = self->clock().now();
+  for (auto& intent : state.policy.decide(now)) {
+    const auto id = std::visit([](const auto& x) { return x.model; }, intent);
+    std::visit([self](auto& x) { carry_out(self, x); }, intent);
+    publish(self, id);
+  }
+  const auto next = state.policy.next_wakeup(now);
+  if (!next || (state.timer_at > now && state.timer_at <= *next))
+    return;
+  state.timer_at = *next;
+  self->delayed_send(self, *next - now, atom::sweep_v, ++state.timer);
+}
+
+void enqueue(pointer self, const enqueue_order& order) {
+  auto& state = self->state;
+  const auto now = self->clock().now();
+  const auto owner = self->current_sender();
+  if (!owner || !state.policy.knows(order.model) || order.sequences.empty())
+    return;
+  const auto why =
+    state.policy.enqueue(order.model, order.sequences, order.bytes, order.keep_alive, now);
+  if (why) {
+    self->send(invocation_of(owner), atom::refuse_v,
+               refusal_notice{order.sequences.front().id, order.sequences.front().epoch,
+                              to_failure(*why)});
+    return;
+  }
+  for (const auto& x : order.sequences)
+    state.owners[x.id] = {owner, order.model};
+  // A crash is the one way in which an invocation ends without withdrawing what it has here.
+  self->monitor(owner);
+  if (state.policy.cold(order.model)) {
+    auto& model = state.models.at(order.model);
+    if (model.progress.phase != "loading")
+      model.progress = {order.model, "queued", 0, model.card->source.weight_bytes};
+    self->send(invocation_of(owner), atom::progress_v, model.progress);
+  }
+  decide(self);
+  publish(self, order.model);
+}
+
+void invocation_down(pointer self, const caf::down_msg& down) {
+  if (!down.reason) // it ended in order
+    return;
+  auto& state = self->state;
+  std::erase_if(state.owners, [&](const auto& entry) {
+    if (entry.second.invocation->address() != down.source)
+      return false;
+    state.policy.withdraw(entry.second.model, entry.first, self->clock().now());
+    return true;
+  });
+  decide(self);
+}
+
+worker_id worker_of(pointer self, const caf::strong_actor_ptr& sender) {
+  for (const auto& [id, worker] : self->state.workers)
+    if (sender && worker.handle.address() == sender->address())
+      return id;
+  return 0;
+}
+
+void enlist(pointer self, const worker_hello& hello) {
+  auto& state = self->state;
+  if (hello.protocol != cluster_protocol || worker_of(self, self->current_sender()) != 0)
+    return;
+  const auto id = ++state.last_worker;
+  auto handle = caf::actor_cast<worker_actor>(self->current_sender());
+  const auto now = self->clock().now();
+  self->monitor(handle);
+  state.workers[id] = {handle, hello};
+  state.policy.worker_joined(id, hello.node, hello.limit_bytes);
+  for (const auto& x : hello.residents) {
+    if (!state.policy.knows(x.model)) {
+      self->send(handle, atom::unload_v, model_ref{x.model});
+      continue;
+    }
+    state.policy.worker_holds(id, x.model, x.bytes, x.room, now);
+    state.models.at(x.model).card->context_length = x.context_length;
+    publish(self, x.model);
+  }
+  *state.setup.workers = state.workers.size();
+  state.setup.meters->worker_count(state.workers.size());
+  decide(self);
+}
+
+void report(pointer self, const worker_report& x) {
+  auto& state = self->state;
+  const auto worker = worker_of(self, self->current_sender());
+  if (worker == 0)
+    return;
+  const auto now = self->clock().now();
+  std::set<model_id> changed;
+  for (const auto& gone : x.retired) {
+    state.policy.retired(worker, gone.model, gone.id, gone.epoch, now);
+    // Its owner may wait for another place already, in a later epoch.
+    if (!state.policy.holds(gone.model, gone.id))
+      state.owners.erase(gone.id);
+    changed.insert(gone.model);
+  }
+  for (const auto& resident : x.residents) {
+    if (!state.policy.knows(resident.model))
+      continue;
+    state.policy.room(worker, resident.model, resident.room, resident.running, now);
+    state.models.at(resident.model).meters->kv_usage->Set(resident.kv_usage);
+    changed.insert(resident.model);
+  }
+  if (x.leaving)
+    state.policy.worker_leaving(worker);
+  decide(self);
+  for (const auto& id : changed)
+    if (state.models.contains(id))
+      publish(self, id);
+}
+
+void loaded(pointer self, const load_outcome& x) {
+  auto& state = self->state;
+  const auto worker = worker_of(self, self->current_sender());
+  const auto& id = x.residence.model;
+  if (worker == 0 || !state.policy.knows(id))
+    return;
+  auto& model = state.models.at(id);
+  const auto now = self->clock().now();
+  if (!x.error.empty()) {
+    const caf::error why =
+      caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
+    model.progress = {};
+    state.policy.load_failed(worker, id, x.error, x.files_broken, now);
+    fail_loads(self, id, why);
+  } else {
+    state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
+    model.card->context_length = x.residence.context_length;
+    model.load_seconds = std::chrono::duration<double>(now - model.load_started).count();
+    model.meters->cold_start->Observe(model.load_seconds);
+    state.setup.meters->loaded(x.loaded_bytes);
+    model.progress = {id, "ready", x.loaded_bytes, x.loaded_bytes};
+    tell_waiting(self, id);
+    for (auto& promise : std::exchange(model.loads, {}))
+      promise.deliver(status_of(self, id));
+  }
+  decide(self);
+  publish(self, id);
+}
+
+/// Whoever waits for this model's memory to be free is answered once no worker holds it.
+void answer_unloads(pointer self, const model_id& id) {
+  auto& model = self->state.models.at(id);
+  if (model.unloads.empty() || self->state.policy.view(id).best)
+    return;
+  for (auto& promise : std::exchange(model.unloads, {}))
+    promise.deliver(status_of(self, id));
+}
+
+void unloaded(pointer self, const model_id& id) {
+  auto& state = self->state;
+  const auto worker = worker_of(self, self->current_sender());
+  if (worker == 0 || !state.policy.knows(id))
+    return;
+  state.policy.unloaded(worker, id);
+  auto& model = state.models.at(id);
+  model.progress = {};
+  model.meters->kv_usage->Set(0);
+  answer_unloads(self, id);
+  decide(self);
+  publish(self, id);
+}
+
+void on_down(pointer self, const caf::down_msg& down) {
+  auto& state = self->state;
+  for (auto at = state.workers.begin(); at != state.workers.end(); ++at) {
+    if (at->second.handle.address() != down.source)
+      continue;
+    const auto id = at->first;
+    state.workers.erase(at);
+    state.policy.worker_lost(id, self->clock().now());
+    *state.setup.workers = state.workers.size();
+    state.setup.meters->worker_count(state.workers.size());
+    for (auto& [model, entry] : state.models) {
+      if (!state.policy.view(model).best)
+        entry.progress = {};
+      answer_unloads(self, model);
+      publish(self, model);
+    }
+    decide(self);
+    return;
+  }
+  invocation_down(self, down);
+}
+
+caf::result<model_status> load(pointer self, const load_wish& wish) {
+  auto& state = self->state;
+  if (!state.policy.knows(wish.model))
+    return caf::make_error(errc::model_not_found, "no model " + wish.model.text + " is served here");
+  state.policy.want(wish.model, wish.bytes, wish.pin, self->clock().now());
+  if (!state.policy.cold(wish.model)) {
+    decide(self);
+    return status_of(self, wish.model);
+  }
+  auto promise = self->make_response_promise<model_status>();
+  state.models.at(wish.model).loads.push_back(promise);
+  decide(self);
+  publish(self, wish.model);
+  return promise;
+}
+
+caf::result<model_status> unload(pointer self, const model_id& id) {
+  auto& state = self->state;
+  if (!state.policy.knows(id))
+    return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+  state.policy.dismiss(id);
+  fail_loads(self, id, caf::make_error(errc::load_failed, "model " + id.text + " was unloaded"));
+  if (!state.policy.view(id).best)
+    return status_of(self, id);
+  auto promise = self->make_response_promise<model_status>();
+  state.models.at(id).unloads.push_back(promise);
+  decide(self);
+  return promise;
+}
+
+void init(pointer self, scheduler_setup setup) {
+  auto& state = self->state;
+  state.setup = std::move(setup);
+  state.policy = dispatcher{state.setup.policy};
+  for (auto& [card, spec] : state.setup.models) {
+    auto& model = state.models[card->source.id];
+    model.card = card;
+    model.meters = &state.setup.meters->of(card->source.id);
+    state.policy.add_model(spec);
+    publish(self, card->source.id);
+  }
+  self->set_down_handler([self](const caf::down_msg& down) {
+    self->state.setup.self_card->handled();
+    on_down(self, down);
+  });
+}
+
+} // namespace
+
+scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
+  init(self, std::move(setup));
+  const auto count = [self] { self->state.setup.self_card->handled(); };
+  return {
+    [=](atom::enlist, const worker_hello& hello) { count(), enlist(self, hello); },
+    [=](atom::report, const worker_report& x) { count(), report(self, x); },
+    [=](atom::progress, const load_progress& x) {
+      count();
+      if (!self->state.policy.knows(x.model))
+        return;
+      self->state.models.at(x.model).progress = x;
+      tell_waiting(self, x.model);
+    },
+    [=](atom::loaded, const load_outcome& x) { count(), loaded(self, x); },
+    [=](atom::unloaded, const model_ref& x) { count(), unloaded(self, x.model); },
+    [=](atom::enqueue, const enqueue_order& order) { count(), enqueue(self, order); },
+    [=](atom::withdraw, const model_id& model, const sequence_id& id) {
+      count();
+      self->state.policy.withdraw(model, id, self->clock().now());
+      self->state.owners.erase(id);
+      decide(self);
+      publish(self, model);
+    },
+    [=](atom::load, const load_wish& wish) { return count(), load(self, wish); },
+    [=](atom::unload, const model_id& id) { return count(), unload(self, id); },
+    [=](atom::status) {
+      count();
+      status_list out;
+      for (const auto& [id, model] : self->state.models)
+        out.models.push_back(status_of(self, id));
+      return out;
+    },
+    [=](atom::status, const model_id& id) -> caf::result<model_status> {
+      count();
+      if (!self->state.policy.knows(id))
+        return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+      return status_of(self, id);
+    },
+    [=](atom::list) {
+      count();
+      std::vector<caf::strong_actor_ptr> out;
+      for (const auto& [id, worker] : self->state.workers)
+        out.push_back(caf::actor_cast<caf::strong_actor_ptr>(worker.handle));
+      return out;
+    },
+    [=](atom::sweep, uint64_t timer) {
+      count();
+      if (timer != self->state.timer)
+        return;
+      self->state.timer_at = {};
+      decide(self);
+    },
+  };
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,19 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "base/error.hpp"
+
+namespace troupe::schemas {
+
+/// Append only: the numbers travel between nodes.
+enum class errc : uint8_t {
+  /// Bytes are not the message that they should be.
+  malformed = 1,
+};
+
+std::string to_string(errc code);
+
+} // namespace troupe::schemas
+
+CAF_ERROR_CODE_ENUM(troupe::schemas::errc, "schemas")
