@@ -19,9 +19,32 @@ struct slot_ref {
 };
 
 enum class expr_kind : uint8_t {
-  constant, name, list, tuple, dict, attribute, item, slice, call, filter, test, concat, compare,
-  conditional, logical_and, logical_or, logical_not, negate, plus,
-  add, sub, mul, div, floordiv, mod, pow,
+  constant,
+  name,
+  list,
+  tuple,
+  dict,
+  attribute,
+  item,
+  slice,
+  call,
+  filter,
+  test,
+  concat,
+  compare,
+  conditional,
+  logical_and,
+  logical_or,
+  logical_not,
+  negate,
+  plus,
+  add,
+  sub,
+  mul,
+  div,
+  floordiv,
+  mod,
+  pow,
   space_attribute, ///< ns.x as the target of an assignment
 };
 
@@ -68,8 +91,19 @@ struct scope {
 };
 
 enum class stmt_kind : uint8_t {
-  text, print, assign, assign_block, branch, loop, macro, call_block, filter_block, with, generation,
-  stop, next,
+  text,
+  print,
+  assign,
+  assign_block,
+  branch,
+  loop,
+  macro,
+  call_block,
+  filter_block,
+  with,
+  generation,
+  stop,
+  next,
 };
 
 struct stmt;
@@ -97,19 +131,19 @@ struct function_body {
 struct stmt {
   stmt_kind kind;
   uint32_t line;
-  std::string text;      ///< template text, or the name of a macro
-  expr_ptr target;       ///< assign, assign_block, loop
-  expr_ptr subject;      ///< what is printed, assigned, looped over, called or filtered
-  expr_ptr condition;    ///< of a loop; a branch keeps its own in `arms`
+  std::string text;   ///< template text, or the name of a macro
+  expr_ptr target;    ///< assign, assign_block, loop
+  expr_ptr subject;   ///< what is printed, assigned, looped over, called or filtered
+  expr_ptr condition; ///< of a loop; a branch keeps its own in `arms`
   bool recursive = false;
   bool uses_loop = false;
   block body;
   block otherwise;
-  std::vector<std::pair<expr_ptr, block>> arms; ///< if and elif
+  std::vector<std::pair<expr_ptr, block>> arms;        ///< if and elif
   std::vector<std::pair<expr_ptr, expr_ptr>> bindings; ///< of with
-  scope inner;          ///< of body
-  scope inner_else;     ///< of a loop's else
-  scope inner_test;     ///< of a loop's condition
+  scope inner;                                         ///< of body
+  scope inner_else;                                    ///< of a loop's else
+  scope inner_test;                                    ///< of a loop's condition
   expr_ptr test_target; ///< the loop's target again, bound in inner_test
   slot_ref slot;        ///< where a macro's name is stored
   uint32_t loop_slot = 0;

@@ -32,7 +32,8 @@ bool assigns(const expr* node, std::string_view name) {
 bool assigns(const block& body, std::string_view name) {
   return std::any_of(body.begin(), body.end(), [&](const auto& node) {
     return assigns(node->target.get(), name) || assigns(node->body, name) ||
-           assigns(node->otherwise, name) || (node->function && assigns(node->function->body, name)) ||
+           assigns(node->otherwise, name) ||
+           (node->function && assigns(node->function->body, name)) ||
            std::any_of(node->arms.begin(), node->arms.end(),
                        [&](const auto& arm) { return assigns(arm.second, name); });
   });

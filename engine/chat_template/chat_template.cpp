@@ -78,8 +78,8 @@ chat_template::compile(std::string_view source, const std::string& origin,
                                " bytes; at most " + std::to_string(options.source_bytes_max) +
                                " are allowed");
   if (!jinja::valid_utf8(source))
-    return caf::make_error(template_errc::syntax, "chat template " + origin +
-                                                      " is not valid UTF-8: save it as UTF-8");
+    return caf::make_error(template_errc::syntax,
+                           "chat template " + origin + " is not valid UTF-8: save it as UTF-8");
   if (!options.now)
     options.now = [] { return std::time(nullptr); };
   try {

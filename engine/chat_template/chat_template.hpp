@@ -14,19 +14,20 @@ namespace troupe::engine {
 /// What a rendering may use, and what time it is. A template comes with a model from anywhere, so
 /// the bounds hold for every template.
 struct chat_template_options {
-  uint64_t steps_max = 50'000'000;        ///< evaluation steps; long strings cost several
-  uint64_t output_bytes_max = 64u << 20;  ///< also the longest string in between
+  uint64_t steps_max = 50'000'000;       ///< evaluation steps; long strings cost several
+  uint64_t output_bytes_max = 64u << 20; ///< also the longest string in between
   uint64_t source_bytes_max = 1u << 20;
   /// What strftime_now writes, in local time; std::time when empty.
   std::function<std::time_t()> now;
 };
 
 /// A compiled chat template: the subset of Jinja2 that model authors use, rendering what Python's
-/// jinja2 renders as Hugging Face transformers sets it up. Immutable; safe to share between threads.
+/// jinja2 renders as Hugging Face transformers sets it up. Immutable; safe to share between
+/// threads.
 class chat_template {
 public:
-  /// `origin` names the source in errors, for example a file path. Fails with template_errc::syntax,
-  /// unsupported or limit; the text names the origin and the line.
+  /// `origin` names the source in errors, for example a file path. Fails with
+  /// template_errc::syntax, unsupported or limit; the text names the origin and the line.
   static caf::expected<std::shared_ptr<const chat_template>>
   compile(std::string_view source, const std::string& origin, chat_template_options options = {});
 

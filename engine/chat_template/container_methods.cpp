@@ -160,17 +160,26 @@ value container_attribute(const value& of, std::string_view name) {
 
 bool is_hidden_attribute(const value& of, std::string_view name) {
   if (name.starts_with("__") && name.ends_with("__"))
-    return any_of({"__class__",      "__contains__", "__delattr__",  "__dir__",    "__doc__",
-                   "__eq__",         "__format__",   "__ge__",       "__getattribute__",
-                   "__getitem__",    "__gt__",       "__hash__",     "__init__",   "__init_subclass__",
-                   "__iter__",       "__le__",       "__len__",      "__lt__",     "__ne__",
-                   "__new__",        "__reduce__",   "__reduce_ex__", "__repr__",  "__setattr__",
-                   "__sizeof__",     "__str__",      "__subclasshook__"},
+    return any_of({"__class__",        "__contains__",
+                   "__delattr__",      "__dir__",
+                   "__doc__",          "__eq__",
+                   "__format__",       "__ge__",
+                   "__getattribute__", "__getitem__",
+                   "__gt__",           "__hash__",
+                   "__init__",         "__init_subclass__",
+                   "__iter__",         "__le__",
+                   "__len__",          "__lt__",
+                   "__ne__",           "__new__",
+                   "__reduce__",       "__reduce_ex__",
+                   "__repr__",         "__setattr__",
+                   "__sizeof__",       "__str__",
+                   "__subclasshook__"},
                   name);
   if (of.is(kind::dict))
     return any_of({"clear", "pop", "popitem", "setdefault", "update"}, name);
   if (of.is(flavor::list))
-    return any_of({"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"}, name);
+    return any_of({"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"},
+                  name);
   return false;
 }
 

@@ -60,10 +60,10 @@ value runtime::evaluate_unguarded(const expr& node, environment& scope) {
   case expr_kind::conditional:
     if (truthy(part(0)))
       return part(1);
-    return node.parts[2] ? part(2)
-                         : value::undefined("the inline if-expression on line " +
-                                            std::to_string(node.line) +
-                                            " evaluated to false and no else section was defined.");
+    return node.parts[2]
+               ? part(2)
+               : value::undefined("the inline if-expression on line " + std::to_string(node.line) +
+                                  " evaluated to false and no else section was defined.");
   case expr_kind::logical_and: {
     value left = part(0);
     return truthy(left) ? part(1) : left;
@@ -168,8 +168,8 @@ value runtime::evaluate_function(const expr& node, environment& scope, const val
 
 /// Filters of a filter or set block: the innermost has no operand of its own and gets `subject`.
 value runtime::apply_filters(const expr& node, environment& scope, const value& subject) {
-  return evaluate_function(
-      node, scope, node.parts[0] ? apply_filters(*node.parts[0], scope, subject) : subject);
+  return evaluate_function(node, scope,
+                           node.parts[0] ? apply_filters(*node.parts[0], scope, subject) : subject);
 }
 
 value runtime::evaluate_concat(const expr& node, environment& scope) {

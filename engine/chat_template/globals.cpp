@@ -139,13 +139,13 @@ value make_joiner(runtime&, call_values& arguments) {
   const value separator = bound[0].is_missing() ? value::string(", ") : bound[0];
   if (!separator.is(kind::string))
     fail("joiner: the separator must be a string");
-  return make_callable("joiner", [separator, used = std::make_shared<bool>(false)](
-                                     runtime&, call_values&) {
-    if (*used)
-      return separator;
-    *used = true;
-    return value::string({});
-  });
+  return make_callable("joiner",
+                       [separator, used = std::make_shared<bool>(false)](runtime&, call_values&) {
+                         if (*used)
+                           return separator;
+                         *used = true;
+                         return value::string({});
+                       });
 }
 
 } // namespace
@@ -153,9 +153,12 @@ value make_joiner(runtime&, call_values& arguments) {
 const std::unordered_map<std::string, value>& globals() {
   using maker = value (*)(runtime&, call_values&);
   static constexpr std::pair<const char*, maker> functions[] = {
-      {"range", range},         {"namespace", make_namespace},
-      {"dict", make_plain_dict},     {"raise_exception", raise_exception},
-      {"strftime_now", strftime_now}, {"cycler", make_cycler},
+      {"range", range},
+      {"namespace", make_namespace},
+      {"dict", make_plain_dict},
+      {"raise_exception", raise_exception},
+      {"strftime_now", strftime_now},
+      {"cycler", make_cycler},
       {"joiner", make_joiner},
   };
   static const auto all = [] { // none of them has a state, so every rendering can share them

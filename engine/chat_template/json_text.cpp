@@ -90,9 +90,8 @@ private:
     for (const auto& entry : dict.entries)
       entries.push_back(&entry);
     if (style_.sorted)
-      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
-        return less(a->first, b->first);
-      });
+      std::stable_sort(entries.begin(), entries.end(),
+                       [](const auto* a, const auto* b) { return less(a->first, b->first); });
     write_group('{', '}', entries, [&](const auto* entry) {
       write_string(key_text(entry->first));
       out_ += style_.key_separator;

@@ -86,7 +86,8 @@ private:
   /// Where the next "{{", "{%" or "{#" is.
   size_t find_tag() const {
     for (size_t at = rest_.find('{', at_); at != rest_.npos; at = rest_.find('{', at + 1))
-      if (at + 1 < rest_.size() && std::string_view("{%#").find(rest_[at + 1]) != std::string_view::npos)
+      if (at + 1 < rest_.size() &&
+          std::string_view("{%#").find(rest_[at + 1]) != std::string_view::npos)
         return at;
     return rest_.npos;
   }

@@ -144,7 +144,8 @@ value unique(runtime& rt, const value& x, call_values& arguments) {
 
 template <bool Max>
 value extreme(runtime& rt, const value& x, call_values& arguments) {
-  const auto bound = bind_arguments(arguments, Max ? "max" : "min", {"case_sensitive", "attribute"});
+  const auto bound =
+      bind_arguments(arguments, Max ? "max" : "min", {"case_sensitive", "attribute"});
   const attribute_path path{bound[1]};
   std::optional<keyed> best;
   cursor items{rt, x};
@@ -260,14 +261,13 @@ value group(runtime& rt, const value& x, call_values& arguments) {
   sort_by_key(rt, pairs, false);
   std::vector<value> out;
   for (auto at = pairs.begin(); at != pairs.end();) {
-    const auto end = std::find_if(at, pairs.end(),
-                                  [&](const keyed& other) { return !equal(other.first, at->first); });
+    const auto end = std::find_if(
+        at, pairs.end(), [&](const keyed& other) { return !equal(other.first, at->first); });
     std::vector<value> members;
     for (auto member = at; member != end; ++member)
       members.push_back(member->second);
     value name = exact ? at->first : path.of(rt, members.front());
-    out.push_back(
-        value::sequence(flavor::group, {std::move(name), rt.list(std::move(members))}));
+    out.push_back(value::sequence(flavor::group, {std::move(name), rt.list(std::move(members))}));
     at = end;
   }
   return rt.list(std::move(out));
@@ -318,13 +318,11 @@ value without_case(const value& x) {
 }
 
 std::vector<named_function> list_filters() {
-  return {{"length", length},   {"count", length},    {"first", first},
-          {"last", last},       {"reverse", reverse}, {"list", to_list},
-          {"default", fallback}, {"d", fallback},     {"sort", sort},
-          {"unique", unique},   {"min", extreme<false>}, {"max", extreme<true>},
-          {"sum", sum},         {"items", items},     {"dictsort", sort_dict},
-          {"batch", batch},     {"slice", slices},    {"groupby", group},
-          {"attr", attr}};
+  return {{"length", length},   {"count", length},  {"first", first},        {"last", last},
+          {"reverse", reverse}, {"list", to_list},  {"default", fallback},   {"d", fallback},
+          {"sort", sort},       {"unique", unique}, {"min", extreme<false>}, {"max", extreme<true>},
+          {"sum", sum},         {"items", items},   {"dictsort", sort_dict}, {"batch", batch},
+          {"slice", slices},    {"groupby", group}, {"attr", attr}};
 }
 
 } // namespace troupe::engine::jinja

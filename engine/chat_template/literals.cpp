@@ -79,7 +79,10 @@ uint32_t hex_escape(std::string_view body, size_t& at, size_t width, std::string
   uint32_t point = 0;
   for (size_t i = 0; i < width; ++i, ++at) {
     if (at >= body.size() || digit_value(body[at]) > 15) {
-      problem = "truncated \\" + std::string(width == 2 ? "x" : width == 4 ? "u" : "U") +
+      problem = "truncated \\" +
+                std::string(width == 2   ? "x"
+                            : width == 4 ? "u"
+                                         : "U") +
                 "X escape in a string";
       return 0;
     }

@@ -143,7 +143,8 @@ flow runtime::run_loop(const stmt& node, const value& source, const environment_
   std::shared_ptr<loop_object> loop;
   std::optional<cursor> plain;
   if (node.uses_loop)
-    loop = std::make_shared<loop_object>(*this, items, node.recursive ? &node : nullptr, scope, depth);
+    loop =
+        std::make_shared<loop_object>(*this, items, node.recursive ? &node : nullptr, scope, depth);
   else
     plain.emplace(*this, items);
   bool finished_one = false;
@@ -159,7 +160,8 @@ flow runtime::run_loop(const stmt& node, const value& source, const environment_
     const flow how = execute(node.body, inner, out);
     if (how == flow::stop)
       break;
-    finished_one = finished_one || how == flow::normal; // as Jinja has it: "continue" does not count
+    finished_one =
+        finished_one || how == flow::normal; // as Jinja has it: "continue" does not count
   }
   if (finished_one || node.otherwise.empty())
     return flow::normal;

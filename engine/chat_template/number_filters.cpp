@@ -124,7 +124,8 @@ value round(runtime&, const value& x, call_values& arguments) {
   if (!std::isfinite(scaled))
     fail("cannot convert float to integer");
   const double whole = how == "ceil" ? std::ceil(scaled) : std::floor(scaled);
-  return value::real(whole == 0 ? 0.0 : whole / unit); // an integer in Python: it has no negative zero
+  return value::real(whole == 0 ? 0.0
+                                : whole / unit); // an integer in Python: it has no negative zero
 }
 
 value file_size(runtime&, const value& x, call_values& arguments) {
@@ -157,8 +158,11 @@ value file_size(runtime&, const value& x, call_values& arguments) {
 } // namespace
 
 std::vector<named_function> number_filters() {
-  return {{"int", to_int}, {"float", to_float}, {"abs", absolute},
-          {"round", round}, {"filesizeformat", file_size}};
+  return {{"int", to_int},
+          {"float", to_float},
+          {"abs", absolute},
+          {"round", round},
+          {"filesizeformat", file_size}};
 }
 
 } // namespace troupe::engine::jinja

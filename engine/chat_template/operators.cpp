@@ -136,7 +136,8 @@ value repeat(runtime& rt, const value& what, const value& times) {
   if (what.is(kind::string)) {
     const auto& unit = what.text();
     if (!unit.empty() && count > rt.allowed().output_bytes_max / unit.size())
-      fail_limit("a string is longer than " + std::to_string(rt.allowed().output_bytes_max) + " bytes");
+      fail_limit("a string is longer than " + std::to_string(rt.allowed().output_bytes_max) +
+                 " bytes");
     std::string out;
     out.reserve(unit.size() * count);
     for (uint64_t i = 0; i < count && !unit.empty(); ++i)

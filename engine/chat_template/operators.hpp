@@ -4,7 +4,8 @@
 
 namespace troupe::engine::jinja {
 
-/// Python's arithmetic operators for the kinds add ... pow. Integers are 64 bit: beyond is an error.
+/// Python's arithmetic operators for the kinds add ... pow. Integers are 64 bit: beyond is an
+/// error.
 value arithmetic(runtime& rt, expr_kind op, const value& a, const value& b);
 value negate(const value& x);
 value plus(const value& x);

@@ -27,8 +27,9 @@ private:
   }
 
   [[noreturn]] void unknown_tag(end_tags wanted) const {
-    std::string text = is(token_type::eof) ? "Unexpected end of template."
-                                           : "Encountered unknown tag '" + describe(current()) + "'.";
+    std::string text = is(token_type::eof)
+                           ? "Unexpected end of template."
+                           : "Encountered unknown tag '" + describe(current()) + "'.";
     std::string list;
     for (auto tag : wanted)
       list += (list.empty() ? "'" : " or '") + std::string(tag) + "'";
@@ -208,8 +209,7 @@ private:
 
   stmt_ptr parse_call_block() {
     auto out = make(stmt_kind::call_block, take().line);
-    out->function =
-        is(token_type::lparen) ? parse_signature() : std::make_unique<function_body>();
+    out->function = is(token_type::lparen) ? parse_signature() : std::make_unique<function_body>();
     out->subject = parse_expression();
     if (out->subject->kind != expr_kind::call)
       error("expected call", out->line);

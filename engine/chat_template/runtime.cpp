@@ -49,7 +49,8 @@ value subscript(runtime& rt, const value& of, const value& key) {
     next_point(held.text, to);
     return value::string(held.text.substr(from, to - from));
   }
-  if (!of.is(kind::sequence) || of.is(flavor::keys) || of.is(flavor::values) || of.is(flavor::items))
+  if (!of.is(kind::sequence) || of.is(flavor::keys) || of.is(flavor::values) ||
+      of.is(flavor::items))
     return {};
   const auto size = static_cast<int64_t>(of.items().size());
   at += at < 0 ? size : 0;

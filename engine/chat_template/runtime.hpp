@@ -33,7 +33,8 @@ enum class flow : uint8_t { normal, stop, next };
 /// Arguments of a built-in function sorted to its parameters; absent ones are missing.
 using bound_arguments = std::array<value, 6>;
 
-/// Renders one template once. Not shared between threads; the program and the context are only read.
+/// Renders one template once. Not shared between threads; the program and the context are only
+/// read.
 class runtime {
 public:
   runtime(const limits& allowed, std::function<std::time_t()> now, value context);

@@ -12,8 +12,8 @@ namespace {
 /// text[start:end] by code points, and where it begins.
 struct window {
   std::string_view text;
-  size_t first = 0;   ///< code points before it
-  bool valid = true;  ///< false when start lies beyond the end: nothing is found there
+  size_t first = 0;  ///< code points before it
+  bool valid = true; ///< false when start lies beyond the end: nothing is found there
 };
 
 int64_t optional_index(const value& x, int64_t absent, int64_t size) {
@@ -84,8 +84,7 @@ value starts(runtime& rt, const value& self, call_values& arguments) {
            (End ? where.text.ends_with(what.text()) : where.text.starts_with(what.text()));
   };
   if (bound[0].is(flavor::tuple))
-    return value::boolean(
-        std::any_of(bound[0].items().begin(), bound[0].items().end(), fits));
+    return value::boolean(std::any_of(bound[0].items().begin(), bound[0].items().end(), fits));
   return value::boolean(fits(bound[0]));
 }
 

@@ -102,7 +102,8 @@ value partition(runtime& rt, const value& self, call_values& arguments) {
   const size_t at = Back ? text.rfind(separator) : text.find(separator);
   const auto make = [&](std::string_view part) { return rt.text(std::string(part)); };
   if (at == text.npos)
-    return Back ? value::tuple({make({}), make({}), self}) : value::tuple({self, make({}), make({})});
+    return Back ? value::tuple({make({}), make({}), self})
+                : value::tuple({self, make({}), make({})});
   return value::tuple(
       {make(text.substr(0, at)), make(separator), make(text.substr(at + separator.size()))});
 }

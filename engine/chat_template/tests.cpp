@@ -44,8 +44,7 @@ value parity(runtime& rt, const value& x, call_values& arguments) {
 
 value divisible(runtime& rt, const value& x, call_values& arguments) {
   const auto bound = bind_arguments(arguments, "divisibleby", {"num"}, 1);
-  return value::boolean(
-      equal(arithmetic(rt, expr_kind::mod, x, bound[0]), value::integer(0)));
+  return value::boolean(equal(arithmetic(rt, expr_kind::mod, x, bound[0]), value::integer(0)));
 }
 
 template <compare_op Op>

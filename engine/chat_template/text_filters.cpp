@@ -150,7 +150,8 @@ value word_count(runtime& rt, const value& x, call_values& arguments) {
 }
 
 value truncate(runtime& rt, const value& x, call_values& arguments) {
-  const auto bound = bind_arguments(arguments, "truncate", {"length", "killwords", "end", "leeway"});
+  const auto bound =
+      bind_arguments(arguments, "truncate", {"length", "killwords", "end", "leeway"});
   const int64_t length = bound[0].is_missing() ? 255 : to_integer(bound[0], "truncate");
   const std::string end = bound[2].is_missing() ? "..." : to_string_argument(bound[2], "end");
   const bool usual = bound[3].is_missing() || bound[3].is(kind::none);
@@ -173,7 +174,8 @@ std::string quote_url(std::string_view text, bool query) {
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     const bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-    if (plain || std::string_view("_.-~").find(c) != std::string_view::npos || (c == '/' && !query)) {
+    if (plain || std::string_view("_.-~").find(c) != std::string_view::npos ||
+        (c == '/' && !query)) {
       out += c;
     } else if (c == ' ' && query) {
       out += '+';

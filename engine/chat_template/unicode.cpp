@@ -63,7 +63,8 @@ void append_title(std::string& out, uint32_t point) {
 
 constexpr uint32_t capital_sigma = 0x3a3;
 
-/// Whether no letter follows directly: a capital sigma that ends a word has a small letter of its own.
+/// Whether no letter follows directly: a capital sigma that ends a word has a small letter of its
+/// own.
 bool ends_word(std::string_view text, size_t after) {
   while (after < text.size()) {
     const uint32_t point = next_point(text, after);
@@ -213,8 +214,9 @@ bool valid_utf8(std::string_view text) {
 bool is_space(uint32_t point) {
   if (point < 0x80)
     return point == ' ' || (point >= 9 && point <= 13) || (point >= 28 && point <= 31);
-  return point == 0x85 || point == 0xa0 || point == 0x1680 || (point >= 0x2000 && point <= 0x200a) ||
-         point == 0x2028 || point == 0x2029 || point == 0x202f || point == 0x205f || point == 0x3000;
+  return point == 0x85 || point == 0xa0 || point == 0x1680 ||
+         (point >= 0x2000 && point <= 0x200a) || point == 0x2028 || point == 0x2029 ||
+         point == 0x202f || point == 0x205f || point == 0x3000;
 }
 
 bool is_alpha(uint32_t point) {
@@ -261,9 +263,8 @@ bool is_printable(uint32_t point) {
 bool is_word(uint32_t point) { return point == '_' || is_alpha(point) || is_numeric(point); }
 
 std::string upper(std::string_view text) {
-  return map_points(text, [](std::string& out, uint32_t point, size_t, size_t) {
-    append_upper(out, point);
-  });
+  return map_points(
+      text, [](std::string& out, uint32_t point, size_t, size_t) { append_upper(out, point); });
 }
 
 std::string lower(std::string_view text) {
@@ -313,9 +314,9 @@ std::string swapcase(std::string_view text) {
 
 std::string casefold(std::string_view text) {
   utf8proc_uint8_t* folded = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &folded,
-                                 UTF8PROC_CASEFOLD);
+  const auto size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &folded, UTF8PROC_CASEFOLD);
   if (size < 0)
     return lower(text); // malformed input: fold what can be folded
   std::string out(reinterpret_cast<const char*>(folded), static_cast<size_t>(size));

@@ -40,7 +40,8 @@ bool equal_sequences(const sequence_object& a, const sequence_object& b) {
     return &a == &b;
   if (a.type == flavor::keys || a.type == flavor::items) { // they compare as sets
     const auto holds = [&](const value& x) {
-      return std::any_of(b.items.begin(), b.items.end(), [&](const value& y) { return equal(x, y); });
+      return std::any_of(b.items.begin(), b.items.end(),
+                         [&](const value& y) { return equal(x, y); });
     };
     return a.items.size() == b.items.size() && std::all_of(a.items.begin(), a.items.end(), holds);
   }

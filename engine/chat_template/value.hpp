@@ -73,7 +73,9 @@ public:
   bool as_bool() const { return number_.i != 0; }
   int64_t as_int() const { return number_.i; }
   /// Of any number.
-  double as_real() const { return kind_ == kind::real ? number_.d : static_cast<double>(number_.i); }
+  double as_real() const {
+    return kind_ == kind::real ? number_.d : static_cast<double>(number_.i);
+  }
   const std::string& text() const;
   const std::vector<value>& items() const;
   uint32_t depth() const { return object_ ? object_->depth : 0; }
@@ -101,7 +103,7 @@ struct undefined_object : object {
 };
 
 struct string_object : object {
-  std::string text; ///< UTF-8; lone surrogates as three bytes
+  std::string text;  ///< UTF-8; lone surrogates as three bytes
   size_t length = 0; ///< code points
   bool markup = false;
   bool ascii() const { return length == text.size(); }

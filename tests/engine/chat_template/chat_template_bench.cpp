@@ -20,9 +20,14 @@ std::string read_template(const std::string& name) {
 nlohmann::ordered_json conversation(int64_t messages) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (int64_t i = 0; i < messages; ++i)
-    list.push_back({{"role", i % 2 == 0 ? "user" : "assistant"},
-                    {"content", "Some words of ordinary length, as people write them. " + std::to_string(i)}});
-  return {{"messages", list}, {"tools", nullptr}, {"bos_token", "<s>"}, {"eos_token", "</s>"}, {"add_generation_prompt", true}};
+    list.push_back(
+        {{"role", i % 2 == 0 ? "user" : "assistant"},
+         {"content", "Some words of ordinary length, as people write them. " + std::to_string(i)}});
+  return {{"messages", list},
+          {"tools", nullptr},
+          {"bos_token", "<s>"},
+          {"eos_token", "</s>"},
+          {"add_generation_prompt", true}};
 }
 
 void render(benchmark::State& state, const std::string& name) {
@@ -38,9 +43,13 @@ void compile(benchmark::State& state, const std::string& name) {
     benchmark::DoNotOptimize(chat_template::compile(source, name));
 }
 
-BENCHMARK_CAPTURE(render, engine/chat_template/render/qwen3, "qwen3_thinking")->Arg(1)->Arg(101);
-BENCHMARK_CAPTURE(render, engine/chat_template/render/llama31, "llama31_tools")->Arg(1)->Arg(101);
-BENCHMARK_CAPTURE(compile, engine/chat_template/compile/qwen3, "qwen3_thinking");
+BENCHMARK_CAPTURE(render, engine / chat_template / render / qwen3, "qwen3_thinking")
+    ->Arg(1)
+    ->Arg(101);
+BENCHMARK_CAPTURE(render, engine / chat_template / render / llama31, "llama31_tools")
+    ->Arg(1)
+    ->Arg(101);
+BENCHMARK_CAPTURE(compile, engine / chat_template / compile / qwen3, "qwen3_thinking");
 
 } // namespace
 BENCHMARK_MAIN();

@@ -14,9 +14,11 @@ namespace {
 using nlohmann::ordered_json;
 using testing::HasSubstr;
 
-caf::expected<std::string> render(const std::string& source, const ordered_json& context = ordered_json::object(),
+caf::expected<std::string> render(const std::string& source,
+                                  const ordered_json& context = ordered_json::object(),
                                   chat_template_options options = {}) {
-  const auto compiled = chat_template::compile(source, "model/chat_template.jinja", std::move(options));
+  const auto compiled =
+      chat_template::compile(source, "model/chat_template.jinja", std::move(options));
   if (!compiled)
     return compiled.error();
   return (*compiled)->render(context);
@@ -31,9 +33,10 @@ void expect_error(const std::string& source, template_errc code, const std::stri
 }
 
 TEST(chat_template, an_error_names_the_origin_and_the_line) {
-  expect_error("a\n{% if x %}\n{{ x.y.z }}\n{% endif %}", template_errc::runtime,
-               "chat template model/chat_template.jinja, line 3: 'dict object' has no attribute 'y'",
-               {{"x", {{"a", 1}}}});
+  expect_error(
+      "a\n{% if x %}\n{{ x.y.z }}\n{% endif %}", template_errc::runtime,
+      "chat template model/chat_template.jinja, line 3: 'dict object' has no attribute 'y'",
+      {{"x", {{"a", 1}}}});
   expect_error("a\n\n{% fro x in y %}", template_errc::syntax,
                "line 3: Encountered unknown tag 'fro'.");
   expect_error("{% for x in y %}\n", template_errc::syntax, "'endfor' or 'else'");
@@ -75,8 +78,10 @@ TEST(chat_template, endless_work_ends_in_a_limit) {
                             "{% endfor %}{% endfor %}";
   expect_error(loops, template_errc::limit, "steps");
   expect_error("{{ range(100001) }}", template_errc::limit, "MAX_RANGE");
-  expect_error("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", template_errc::limit, "nested too deep");
-  expect_error("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", template_errc::limit, "nested too deep");
+  expect_error("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", template_errc::limit,
+               "nested too deep");
+  expect_error("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", template_errc::limit,
+               "nested too deep");
   expect_error("{{ 'x' * 99999999999 }}", template_errc::limit, "longer than");
   expect_error("{{ [0] * 99999999999 }}", template_errc::limit, "steps");
   expect_error("{{ '%999999999d' % 1 }}", template_errc::limit, "width");
@@ -87,11 +92,12 @@ TEST(chat_template, endless_work_ends_in_a_limit) {
 
 TEST(chat_template, values_that_grow_by_themselves_end_in_a_limit) {
   const auto repeat = [](const std::string& step, const std::string& show) {
-    return "{% set ns = namespace(x='ab', l=[1], g=[1], n=none) %}{% for i in range(50000) %}" + step +
-           "{% endfor %}" + show;
+    return "{% set ns = namespace(x='ab', l=[1], g=[1], n=none) %}{% for i in range(50000) %}" +
+           step + "{% endfor %}" + show;
   };
   expect_error(repeat("{% set ns.x = ns.x ~ ns.x %}", ""), template_errc::limit, "longer than");
-  expect_error(repeat("{% set ns.x = ns.x | replace('a', 'aaaa') %}", ""), template_errc::limit, "too l");
+  expect_error(repeat("{% set ns.x = ns.x | replace('a', 'aaaa') %}", ""), template_errc::limit,
+               "too l");
   expect_error(repeat("{% set ns.l = [ns.l] %}", ""), template_errc::limit, "deep");
   expect_error(repeat("{% set ns.l = [ns.l, ns.l] %}", ""), template_errc::limit, "too large");
   expect_error(repeat("{% set ns.g = ns.g | map('string') %}", "{{ ns.g | list }}"),
@@ -165,7 +171,8 @@ TEST(chat_template, the_context_must_be_an_object) {
 }
 
 TEST(chat_template, a_set_block_hides_the_variable_that_it_assigns) {
-  // Jinja decides at compile time that x is a variable of the template, not yet set in its own block.
+  // Jinja decides at compile time that x is a variable of the template, not yet set in its own
+  // block.
   EXPECT_EQ(render("{% set x %}[{{ x }}]{% endset %}{{ x }}", {{"x", 1}}), "[]");
   EXPECT_EQ(render("{{ x }}{% set x %}[{{ x }}]{% endset %}{{ x }}", {{"x", 1}}), "1[1]");
   EXPECT_EQ(render("{% for i in [1] %}{{ x }}{% endfor %}{% set x = 2 %}{{ x }}", {{"x", 1}}), "2");

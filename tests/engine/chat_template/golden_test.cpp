@@ -66,8 +66,8 @@ TEST(chat_template_golden, every_conversation_renders_as_in_jinja2) {
     for (const auto& [which, wanted] : expected.items()) {
       const bool add = which.ends_with("+prompt");
       const auto& conversation = conversations.at(which.substr(0, which.rfind("+prompt")));
-      ordered_json context = {{"tools", nullptr}, {"documents", nullptr},
-                              {"bos_token", "<s>"}, {"eos_token", "</s>"}};
+      ordered_json context = {
+          {"tools", nullptr}, {"documents", nullptr}, {"bos_token", "<s>"}, {"eos_token", "</s>"}};
       context.update(conversation.at("variables"));
       context["add_generation_prompt"] = add;
       expect_same(source, context, wanted, name + " with " + which);
