@@ -74,11 +74,14 @@ std::vector<worker_space> dispatcher::spaces(instant now) const {
     worker_space space{id, worker.limit_bytes, {}};
     for (const auto& [model, x] : worker.residents) {
       const bool ready = x.state == residence::ready;
+      const bool stayed = now >= x.ready_since + config_.stay_min;
+      // One that has just come for its own waiting sequences gets to run them first.
+      const bool idle = ready && x.idle() && (stayed || models_.at(model).queue.size() == 0);
       space.models.push_back({.model = model,
                               .bytes = x.bytes,
                               .pinned = models_.at(model).spec.pinned,
-                              .idle = ready && x.idle(),
-                              .closable = ready && !x.idle() && now >= x.ready_since + config_.stay_min,
+                              .idle = idle,
+                              .closable = ready && !idle && stayed,
                               .leaving = x.state == residence::leaving,
                               .last_used = x.last_used});
     }

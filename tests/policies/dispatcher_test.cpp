@@ -214,6 +214,38 @@ TEST_F(dispatcher_test, two_models_that_exclude_each_other_take_turns) {
   EXPECT_GT(served["b"], 60);
 }
 
+TEST_F(dispatcher_test, a_model_that_was_just_loaded_runs_something_before_it_makes_room) {
+  join(1);
+  ask("a");
+  ready("a");
+  ask("b");
+  now += 10s;
+  decide();
+  retire("a", 1);
+  gone("a");
+  ask("a");
+  now += 10s; // a has waited longer than its patience when b gets ready
+  take<dispatch_intent>();
+  ready("b");
+  EXPECT_EQ(take<dispatch_intent>().size(), 1u);
+}
+
+TEST_F(dispatcher_test, a_dismissed_model_that_is_loaded_elsewhere_is_not_dismissed_there) {
+  join(1);
+  join(2);
+  ask("a");
+  const auto first = take<load_intent>()[0].worker;
+  ready("a", first);
+  policy.dismiss({"a"});
+  ask("a");
+  retire("a", 1, first);
+  const auto load = take<load_intent>();
+  ASSERT_EQ(load.size(), 1u);
+  take<dispatch_intent>();
+  ready("a", load[0].worker);
+  EXPECT_EQ(take<dispatch_intent>().size(), 1u);
+}
+
 TEST_F(dispatcher_test, unloads_an_idle_model_after_its_keep_alive) {
   join(1);
   ask("a");
