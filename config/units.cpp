@@ -1,5 +1,6 @@
 #include "config/units.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -197,7 +198,11 @@ caf::expected<host_port> parse_address(std::string_view text) {
     return invalid(text,
                    "is ambiguous: write an IPv6 address in brackets, for example [::1]:11500");
   }
-  if (host.find_first_of(" \t/[]") != std::string_view::npos)
+  const auto in_names = [](char c) {
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view{".-_:%"}.find(c) != std::string_view::npos; // % begins an IPv6 zone
+  };
+  if (host.starts_with('-') || !std::ranges::all_of(host, in_names))
     return invalid(text, help);
   const std::string_view digits = text.substr(colon + 1);
   uint32_t port = 0;

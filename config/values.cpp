@@ -168,7 +168,8 @@ std::string format_value(kind type, const value& what) {
     std::string operator()(const memory_amount& x) const { return format_memory(x); }
     std::string operator()(const host_port& x) const {
       const std::string text = format_address(x);
-      return text[0] == '[' ? "'" + text + "'" : text; // else a YAML list
+      // In brackets it would be a YAML list, and after % a directive.
+      return text.find_first_of("[%") != std::string::npos ? single_quoted(text) : text;
     }
   };
   return std::visit(visitor{type}, what);
