@@ -325,6 +325,10 @@ void cluster::break_engine(const std::string& model) {
   state_->ledgers.at(model)->broken = true;
 }
 
+void cluster::silence_engine(const std::string& model) {
+  state_->ledgers.at(model)->silent = true;
+}
+
 size_t cluster::run(size_t count) {
   auto& jobs = state_->jobs.jobs;
   size_t done = 0;
@@ -337,11 +341,6 @@ size_t cluster::run(size_t count) {
       std::rotate(jobs.begin(), jobs.begin() + 1, jobs.end());
   }
   return done;
-}
-
-void cluster::run_urgent(size_t worker) {
-  while (state_->jobs.prioritize(state_->workers.at(worker)) && state_->jobs.try_run_once()) {
-  }
 }
 
 bool cluster::run_any(const std::function<size_t(size_t)>& pick) {

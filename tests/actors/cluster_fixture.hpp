@@ -81,11 +81,11 @@ public:
   void break_tokenizer(const std::string& why);
   /// The next step of this model's engines fails.
   void break_engine(const std::string& model);
+  /// Engines of this model give no tokens: `run` needs a limit then, as they never finish.
+  void silence_engine(const std::string& model);
 
   /// Handles up to `count` messages; returns how many there were.
   size_t run(size_t count = SIZE_MAX);
-  /// Handles everything that this worker has in its mailbox before anybody else's messages.
-  void run_urgent(size_t worker);
   /// Handles one message of an actor picked by `pick(number of actors that have one)`.
   bool run_any(const std::function<size_t(size_t)>& pick);
   /// Handles everything, lets time pass, and handles everything again.

@@ -13,6 +13,7 @@ struct engine_ledger {
   size_t tokens = 0;
   size_t held = 0;
   bool broken = false; ///< the next step fails
+  bool silent = false; ///< steps give no tokens, as if they computed a long prompt
 };
 
 /// The fixture's model: the next token of a text, any of 'a' to 'z'.
