@@ -60,12 +60,14 @@ void succeed(pointer self) {
   wind_up(self);
 }
 
-void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed) {
+void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
+             caf::strong_actor_ptr lost_worker = nullptr) {
   auto& state = self->state;
   enqueue_order order{.model = state.setup.request.model,
                       .sequences = {},
                       .bytes = state.model->bytes,
-                      .keep_alive = state.setup.request.keep_alive};
+                      .keep_alive = state.setup.request.keep_alive,
+                      .lost_worker = std::move(lost_worker)};
   const auto now = self->clock().now();
   for (const auto i : which) {
     auto& choice = state.choices[i];
@@ -81,7 +83,8 @@ void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed) {
 }
 
 /// These choices lost their worker: they go on elsewhere, from the tokens they have.
-void resume(pointer self, const std::vector<uint32_t>& which) {
+void resume(pointer self, const std::vector<uint32_t>& which,
+            caf::strong_actor_ptr lost_worker = nullptr) {
   auto& state = self->state;
   if (state.ended || which.empty())
     return;
@@ -92,7 +95,7 @@ void resume(pointer self, const std::vector<uint32_t>& which) {
                                     " times in a row while running this request",
                          .param = {},
                          .retry_after = {}});
-  enqueue(self, which, true);
+  enqueue(self, which, true, std::move(lost_worker));
 }
 
 caf::error encode_prompts(pointer self) {
@@ -306,10 +309,13 @@ void on_down(pointer self, const caf::down_msg& down) {
                        .param = {},
                        .retry_after = {}});
   std::vector<uint32_t> orphans;
+  caf::strong_actor_ptr lost_worker;
   for (uint32_t i = 0; i < state.choices.size(); ++i)
-    if (state.choices[i].at == phase::running && down.source == state.choices[i].worker)
+    if (state.choices[i].at == phase::running && down.source == state.choices[i].worker) {
       orphans.push_back(i);
-  resume(self, orphans);
+      lost_worker = state.choices[i].worker;
+    }
+  resume(self, orphans, std::move(lost_worker));
 }
 
 } // namespace

@@ -70,6 +70,9 @@ struct enqueue_order {
   std::vector<policies::waiting_sequence> sequences;
   uint64_t bytes = 0;
   std::optional<duration> keep_alive;
+  /// Resumed: the worker that vanished under these sequences. The scheduler may not have heard of it
+  /// yet, and would hand them to the dead worker again.
+  caf::strong_actor_ptr lost_worker;
 };
 
 /// The scheduler to an invocation: send this sequence to that worker.

@@ -128,8 +128,42 @@ void decide(pointer self) {
   self->delayed_send(self, *next - now, atom::sweep_v, ++state.timer);
 }
 
+/// Whoever waits for this model's memory to be free is answered once no worker holds it.
+void answer_unloads(pointer self, const model_id& id) {
+  auto& model = self->state.models.at(id);
+  if (model.unloads.empty() || self->state.policy.view(id).best)
+    return;
+  for (auto& promise : std::exchange(model.unloads, {}))
+    promise.deliver(status_of(self, id));
+}
+
+/// False when it is none of the workers, or one that is known to be gone.
+bool worker_gone(pointer self, const caf::actor_addr& address) {
+  auto& state = self->state;
+  for (auto at = state.workers.begin(); at != state.workers.end(); ++at) {
+    if (at->second.handle.address() != address)
+      continue;
+    const auto id = at->first;
+    state.workers.erase(at);
+    state.policy.worker_lost(id, self->clock().now());
+    *state.setup.workers = state.workers.size();
+    state.setup.meters->worker_count(state.workers.size());
+    for (auto& [model, entry] : state.models) {
+      if (!state.policy.view(model).best)
+        entry.progress = {};
+      answer_unloads(self, model);
+      publish(self, model);
+    }
+    decide(self);
+    return true;
+  }
+  return false;
+}
+
 void enqueue(pointer self, const enqueue_order& order) {
   auto& state = self->state;
+  if (order.lost_worker)
+    worker_gone(self, order.lost_worker->address());
   const auto now = self->clock().now();
   const auto owner = self->current_sender();
   if (!owner || !state.policy.knows(order.model) || order.sequences.empty())
@@ -258,15 +292,6 @@ void loaded(pointer self, const load_outcome& x) {
   publish(self, id);
 }
 
-/// Whoever waits for this model's memory to be free is answered once no worker holds it.
-void answer_unloads(pointer self, const model_id& id) {
-  auto& model = self->state.models.at(id);
-  if (model.unloads.empty() || self->state.policy.view(id).best)
-    return;
-  for (auto& promise : std::exchange(model.unloads, {}))
-    promise.deliver(status_of(self, id));
-}
-
 void unloaded(pointer self, const model_id& id) {
   auto& state = self->state;
   const auto worker = worker_of(self, self->current_sender());
@@ -282,25 +307,8 @@ void unloaded(pointer self, const model_id& id) {
 }
 
 void on_down(pointer self, const caf::down_msg& down) {
-  auto& state = self->state;
-  for (auto at = state.workers.begin(); at != state.workers.end(); ++at) {
-    if (at->second.handle.address() != down.source)
-      continue;
-    const auto id = at->first;
-    state.workers.erase(at);
-    state.policy.worker_lost(id, self->clock().now());
-    *state.setup.workers = state.workers.size();
-    state.setup.meters->worker_count(state.workers.size());
-    for (auto& [model, entry] : state.models) {
-      if (!state.policy.view(model).best)
-        entry.progress = {};
-      answer_unloads(self, model);
-      publish(self, model);
-    }
-    decide(self);
-    return;
-  }
-  invocation_down(self, down);
+  if (!worker_gone(self, down.source))
+    invocation_down(self, down);
 }
 
 caf::result<model_status> load(pointer self, const load_wish& wish) {
