@@ -38,6 +38,7 @@ CAF_LIMITED = ("base", "gpu", "storage", "engine", "config", "gateway")
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 100
+WIDE_LINES_LEFT = 320
 
 # (name, pattern, folders it holds in or None for everywhere, folders it does not hold in, why)
 BANNED = (
@@ -281,12 +282,22 @@ def self_test():
     return failures
 
 
+def is_wide(problem):
+    return str(problem).endswith(f"columns: at most {COLUMNS_MAX}")
+
+
+def over_the_ratchet(wide):
+    """Lines that were wide when the rule came may stay; their number may only shrink."""
+    return wide if len(wide) > WIDE_LINES_LEFT else []
+
+
 def main(arguments):
     if arguments == ["--self-test"]:
         problems = self_test()
     else:
         here = os.path.dirname(os.path.abspath(__file__))
         problems = check_tree(arguments[0] if arguments else os.path.dirname(os.path.dirname(here)))
+        problems = [p for p in problems if not is_wide(p)] + over_the_ratchet([p for p in problems if is_wide(p)])
     for problem in problems:
         print(problem)
     print(f"{len(problems)} problems" if problems else "the tree is tidy", file=sys.stderr)
