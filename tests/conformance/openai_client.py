@@ -115,11 +115,11 @@ def test_max_tokens_is_exact_and_named_as_the_reason(client, model):
 
 
 def test_n_gives_as_many_choices(client, model):
-    answer = client.chat.completions.create(model=model, n=3, seed=5, messages=MESSAGES, max_tokens=16)
+    answer = client.chat.completions.create(model=model, n=3, seed=5, temperature=2, messages=MESSAGES, max_tokens=16)
     assert [c.index for c in answer.choices] == [0, 1, 2]
     assert len({c.message.content for c in answer.choices}) > 1
     stream = client.chat.completions.create(
-        model=model, n=3, seed=5, messages=MESSAGES, max_tokens=16, stream=True)
+        model=model, n=3, seed=5, temperature=2, messages=MESSAGES, max_tokens=16, stream=True)
     texts, roles, finishes = ["", "", ""], [0, 0, 0], [0, 0, 0]
     for chunk in stream:
         (choice,) = chunk.choices
