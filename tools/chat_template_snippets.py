@@ -7,7 +7,7 @@ and a part of them is wrong on purpose.
 import random
 
 CONTEXT = {
-    "s": "Hello, World", "e": "", "u": "naïve café – 日本語 🙂 ß", "ws": "  a b\tc \n", "q": "it's \"x\" \\ \n",
+    "s": "Hello, World", "e": "", "u": "naïve café – 日本語 🙂 ß", "ws": "  a b\tc \n", "q": "it's \"x\" \\ \n\x7f",
     "html": "<b>&'\"</b>", "lines": "one\ntwo\r\n\nthree", "num": "42", "fl": "3.75", "word": "ab-cd ef_gh (ij)",
     "n": 7, "z": 0, "neg": -3, "big": 1099511627776, "f": 2.5, "f2": 0.1, "f3": -1e22, "f4": 1e-7,
     "t": True, "b": False, "nil": None,
@@ -228,12 +228,45 @@ class Maker:
         return "".join(parts) + self.text()
 
 
+    def scopes(self, depth=0):
+        """Statements that read and write the same few names: s and n come from the context."""
+        name = lambda: self.pick(["s", "n", "p", "w", "n"])
+        body = lambda: self.scopes(depth + 1)
+        parts = []
+        for _ in range(self.r.randint(1, 4)):
+            kind = self.r.randint(0, 14 if depth < 3 else 5)
+            if kind <= 2:
+                parts.append("{{ %s }}," % name())
+            elif kind <= 4:
+                parts.append("{%% set %s = %s %%}" % (name(), self.pick(["1", "2", "%s ~ 'x'" % name(), name()])))
+            elif kind == 5:
+                parts.append("{%% if %s is defined %%}d{%% endif %%}" % name())
+            elif kind <= 7:
+                parts.append("{%% if %s %%}%s%s{%% endif %%}" % (self.pick(["true", "false", name(), "n == 1"]), body(), self.pick(["", "{% else %}" + body(), "{% elif z %}" + body() + "{% else %}" + body()])))
+            elif kind <= 9:
+                parts.append("{%% for %s in %s%s %%}%s%s{%% endfor %%}" % (name(), self.pick(["[1, 2]", "'ab'", "[]", "l"]), self.pick(["", "", " if " + name()]), body(), self.pick(["", "", "{% else %}" + body()])))
+            elif kind == 10:
+                macro = self.pick(["f", "g"])
+                parts.append("{%% macro %s(%s) %%}%s{%% endmacro %%}" % (macro, self.pick(["", name(), "p=%s" % name(), "p, w=p"]), body()) + self.pick(["", "{{ %s() }}" % macro, "{{ %s(5) }}" % macro]))
+            elif kind == 11:
+                parts.append("{%% set %s %%}%s{%% endset %%}" % (name(), body()))
+            elif kind == 12:
+                parts.append(self.pick(["{%% with %s = %s %%}%%s{%% endwith %%}" % (name(), name()), "{% filter upper %}%s{% endfilter %}", "{% generation %}%s{% endgeneration %}"]).replace("%s", body()))
+            elif kind == 13:
+                parts.append("{%% macro h() %%}%s({{ caller() }}){%% endmacro %%}{%% call h() %%}%s{%% endcall %%}" % (body(), body()))
+            else:
+                parts.append(self.pick(["{{ f() if f is defined }}", "{{ g(7) if g is defined }}", "{{ loop.index if loop is defined }}"]))
+        return "".join(parts)
+
+
 def generate(seed):
     maker = Maker(seed)
     while True:
         kind = maker.r.random()
-        if kind < 0.35:
+        if kind < 0.3:
             yield "{{ %s }}" % maker.typed("any")
+        elif kind < 0.4:
+            yield maker.scopes()
         elif kind < 0.6:
             yield "{{ %s }}" % (maker.expr() + maker.pick([""] * 12 + [" | e", " | escape | safe"]))
         else:

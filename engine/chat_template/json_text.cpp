@@ -137,7 +137,7 @@ private:
           known != special.npos) {
         out_ += '\\';
         out_ += letters[known];
-      } else if (point < 0x20 || (style_.ascii && point > 0x7f && point < 0x10000)) {
+      } else if (point < 0x20 || (style_.ascii && point >= 0x7f && point < 0x10000)) {
         write_unit(point);
       } else if (style_.ascii && point >= 0x10000) {
         write_unit(0xd800 + ((point - 0x10000) >> 10));
