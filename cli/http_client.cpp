@@ -1,61 +1,20 @@
 #include "cli/http_client.hpp"
 
-#include <memory>
+#include <atomic>
 
 #include <curl/curl.h>
 #include <nlohmann/json.hpp>
 
 namespace troupe::cli {
-
 namespace {
 
 using handle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
 using header_list = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
+using multi_handle = std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)>;
 
 size_t append(char* data, size_t size, size_t count, void* to) {
   static_cast<std::string*>(to)->append(data, size * count);
   return size * count;
-}
-
-/// Cuts an event stream into its lines.
-struct event_reader {
-  CURL* curl;
-  std::string pending, refused;
-  const std::function<void(std::string_view)>& on_data;
-  const std::function<void(std::string_view)>& on_comment;
-
-  void take(std::string_view bytes) {
-    long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status != 200) {
-      refused += bytes;
-      return;
-    }
-    pending += bytes;
-    for (size_t end; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) {
-      const std::string_view line{pending.data(), end};
-      if (line.starts_with("data: "))
-        on_data(line.substr(6));
-      else if (line.starts_with(":"))
-        on_comment(line.substr(line.starts_with(": ") ? 2 : 1));
-    }
-  }
-};
-
-size_t take_events(char* data, size_t size, size_t count, void* to) {
-  static_cast<event_reader*>(to)->take({data, size * count});
-  return size * count;
-}
-
-http_answer perform(CURL* curl, std::string& body) {
-  http_answer out;
-  if (const auto why = curl_easy_perform(curl); why != CURLE_OK) {
-    out.body = curl_easy_strerror(why);
-    return out;
-  }
-  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out.status);
-  out.body = std::move(body);
-  return out;
 }
 
 void set_post(CURL* curl, const std::string& body, header_list& headers) {
@@ -73,6 +32,33 @@ handle open(const std::string& url) {
   return curl;
 }
 
+struct stream_reader {
+  CURL* curl;
+  event_splitter splitter{};
+  std::string refused{};
+  const std::function<void(std::string_view)>& on_data;
+  const std::function<void(std::string_view)>& on_comment;
+};
+
+size_t take_events(char* data, size_t size, size_t count, void* to) {
+  auto& reader = *static_cast<stream_reader*>(to);
+  long status = 0;
+  curl_easy_getinfo(reader.curl, CURLINFO_RESPONSE_CODE, &status);
+  if (status == 200)
+    reader.splitter.feed({data, size * count}, reader.on_data, reader.on_comment);
+  else
+    reader.refused.append(data, size * count);
+  return size * count;
+}
+
+http_answer outcome(CURL* curl, CURLcode why, std::string body) {
+  if (why != CURLE_OK)
+    return {0, curl_easy_strerror(why)};
+  http_answer out{0, std::move(body)};
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out.status);
+  return out;
+}
+
 } // namespace
 
 http_answer http_request(const std::string& url, bool post, const std::string& body) {
@@ -82,20 +68,77 @@ http_answer http_request(const std::string& url, bool post, const std::string& b
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, append);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &answer);
   if (post)
-    set_post(curl.get(), body, headers);
-  return perform(curl.get(), answer);
+    set_post(curl.get(), body, headers); // a load may take as long as it takes
+  else
+    curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 10L);
+  const auto why = curl_easy_perform(curl.get());
+  return outcome(curl.get(), why, std::move(answer));
 }
 
-http_answer http_stream(const std::string& url, const std::string& body,
-                        const std::function<void(std::string_view)>& on_data,
-                        const std::function<void(std::string_view)>& on_comment) {
+struct http_stream::state {
+  multi_handle multi{curl_multi_init(), curl_multi_cleanup};
+  std::atomic<bool> cancelled = false;
+};
+
+http_stream::http_stream() : state_{std::make_unique<state>()} {}
+http_stream::~http_stream() = default;
+
+void http_stream::cancel() {
+  state_->cancelled = true;
+  curl_multi_wakeup(state_->multi.get());
+}
+
+bool http_stream::cancelled() const { return state_->cancelled; }
+
+http_answer http_stream::run(const std::string& url, const std::string& body,
+                             const std::function<void(std::string_view)>& on_data,
+                             const std::function<void(std::string_view)>& on_comment) {
   auto curl = open(url);
   header_list headers{nullptr, curl_slist_free_all};
-  event_reader reader{curl.get(), {}, {}, on_data, on_comment};
+  stream_reader reader{.curl = curl.get(), .on_data = on_data, .on_comment = on_comment};
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, take_events);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &reader);
   set_post(curl.get(), body, headers);
-  return perform(curl.get(), reader.refused);
+  CURLM* multi = state_->multi.get();
+  curl_multi_add_handle(multi, curl.get());
+  CURLcode why = CURLE_ABORTED_BY_CALLBACK;
+  for (int running = 1; running > 0 && !state_->cancelled;) {
+    if (curl_multi_perform(multi, &running) != CURLM_OK)
+      break;
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi, &left))
+      if (message->msg == CURLMSG_DONE)
+        why = message->data.result;
+    if (running > 0)
+      curl_multi_poll(multi, nullptr, 0, 1000, nullptr);
+  }
+  curl_multi_remove_handle(multi, curl.get());
+  return outcome(curl.get(), why, std::move(reader.refused));
+}
+
+void event_splitter::feed(std::string_view bytes,
+                          const std::function<void(std::string_view)>& on_data,
+                          const std::function<void(std::string_view)>& on_comment) {
+  pending_ += bytes;
+  size_t start = 0;
+  for (size_t end; (end = pending_.find('\n', start)) != std::string::npos; start = end + 1) {
+    std::string_view line{pending_.data() + start, end - start};
+    if (line.ends_with('\r'))
+      line.remove_suffix(1);
+    if (line.starts_with("data:"))
+      on_data(line.substr(line.starts_with("data: ") ? 6 : 5));
+    else if (line.starts_with(':'))
+      on_comment(line.substr(line.starts_with(": ") ? 2 : 1));
+  }
+  pending_.erase(0, start);
+}
+
+std::string normal_url(std::string url) {
+  if (url.find("://") == std::string::npos)
+    url.insert(0, "http://");
+  while (url.ends_with('/'))
+    url.pop_back();
+  return url;
 }
 
 std::string url_escape(std::string_view text) {
@@ -104,10 +147,8 @@ std::string url_escape(std::string_view text) {
   for (const char c : text) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                        c == '-' || c == '_' || c == '.' || c == '~';
-    if (plain)
-      out += c;
-    else
-      out += {'%', digits[static_cast<unsigned char>(c) >> 4], digits[static_cast<unsigned char>(c) & 15]};
+    const auto byte = static_cast<unsigned char>(c);
+    out += plain ? std::string(1, c) : std::string{'%', digits[byte >> 4], digits[byte & 15]};
   }
   return out;
 }
@@ -117,7 +158,9 @@ std::string error_message(const http_answer& answer) {
   if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object() &&
       parsed["error"].contains("message") && parsed["error"]["message"].is_string())
     return parsed["error"]["message"].get<std::string>();
-  return answer.body;
+  if (answer.body.empty())
+    return "the server answered with status " + std::to_string(answer.status);
+  return answer.body.substr(0, 500);
 }
 
 } // namespace troupe::cli

@@ -1,23 +1,50 @@
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
 namespace troupe::cli {
 
 struct http_answer {
-  long status = 0; ///< 0: no connection, and `body` says why
+  long status = 0; ///< 0: no connection, or it broke; `body` says why
   std::string body;
 };
 
-/// A request to a running server; blocks. `body` empty = GET unless `post`.
+/// A GET, or with `post` a POST of `body`; blocks. A GET ends after ten seconds at most.
 http_answer http_request(const std::string& url, bool post, const std::string& body = {});
 
-/// POSTs and hands over each `data:` payload of the event stream as it comes, and each comment.
-/// With a status other than 200 the body comes back in the answer and no event is handed over.
-http_answer http_stream(const std::string& url, const std::string& body,
-                        const std::function<void(std::string_view data)>& on_data,
-                        const std::function<void(std::string_view comment)>& on_comment);
+/// A POST whose answer is an event stream.
+class http_stream {
+public:
+  http_stream();
+  ~http_stream();
+  /// Hands over each `data:` payload as it comes, and each comment; blocks. With a status other
+  /// than 200 the body comes back in the answer and nothing is handed over.
+  http_answer run(const std::string& url, const std::string& body,
+                  const std::function<void(std::string_view data)>& on_data,
+                  const std::function<void(std::string_view comment)>& on_comment);
+  /// Ends `run` soon, by closing the connection. Any thread.
+  void cancel();
+  bool cancelled() const;
+
+private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// Cuts an event stream, however its bytes are split, into data payloads and comments.
+class event_splitter {
+public:
+  void feed(std::string_view bytes, const std::function<void(std::string_view)>& on_data,
+            const std::function<void(std::string_view)>& on_comment);
+
+private:
+  std::string pending_;
+};
+
+/// "host:port" becomes "http://host:port", and a '/' at the end goes.
+std::string normal_url(std::string url);
 
 /// For a path segment: everything but letters, digits and -_.~ is escaped.
 std::string url_escape(std::string_view text);

@@ -1,6 +1,6 @@
 #include "cli/inspect.hpp"
 
-#include <chrono>
+#include <algorithm>
 #include <functional>
 #include <iostream>
 #include <thread>
@@ -10,11 +10,9 @@
 
 #include "cli/exit_codes.hpp"
 #include "cli/http_client.hpp"
-#include "cli/table.hpp"
-#include "config/units.hpp"
+#include "cli/terminal.hpp"
 
 namespace troupe::cli {
-
 namespace {
 
 using json = nlohmann::ordered_json;
@@ -22,87 +20,51 @@ using json = nlohmann::ordered_json;
 int report(const http_answer& answer, const std::string& url) {
   if (answer.status == 0) {
     std::cerr << "troupe: no server answers at " << url << " (" << answer.body
-              << "); start one with `troupe serve`, or name another with --url\n";
+              << "): start one with `troupe serve`, or name another with --url\n";
     return cannot_connect;
   }
   std::cerr << "troupe: " << error_message(answer) << "\n";
   return answer.status == 404 ? not_found : failed;
 }
 
-std::string text(const json& row, const char* key) {
-  const auto found = row.find(key);
-  if (found == row.end() || found->is_null())
-    return "-";
-  return found->is_string() ? found->get<std::string>() : found->dump();
-}
-
-std::string size(const json& row, const char* key) {
-  return config::format_size_rounded(row.value(key, uint64_t{0}));
-}
-
-std::string when(const json& row, const char* key) {
-  const auto written = text(row, key);
-  return written == "-" ? written
-                        : relative_time(parse_rfc3339(written), std::chrono::system_clock::now());
-}
-
-std::string models_table(const json& rows, bool only_loaded) {
-  std::vector<std::vector<std::string>> table{
-      only_loaded ? std::vector<std::string>{"MODEL", "STATE", "SIZE", "DEVICE", "ACTIVE", "QUEUED", "UNTIL"}
-                  : std::vector<std::string>{"MODEL", "STATE", "SIZE", "ARCHITECTURE", "LAST USED"}};
-  for (const auto& row : rows) {
-    auto state = text(row, "state");
-    if (only_loaded && state == "cold")
-      continue;
-    if (only_loaded)
-      table.push_back({text(row, "id"), state, size(row, "resident_bytes"), text(row, "device"),
-                       text(row, "active"), text(row, "queued"),
-                       row.value("pinned", false) ? "pinned" : when(row, "unload_at")});
-    else
-      table.push_back({text(row, "id"), state, size(row, "weight_bytes"), text(row, "architecture"),
-                       when(row, "last_used")});
-  }
-  return render_table(table);
-}
-
-std::string actors_table(const json& rows) {
-  std::vector<std::vector<std::string>> table{
-      {"ID", "NAME", "TYPE", "NODE", "STATE", "MESSAGES", "RESTARTS", "DETAIL"}};
-  for (const auto& row : rows)
-    table.push_back({text(row, "id"), text(row, "name"), text(row, "type"), text(row, "node"),
-                     text(row, "state"), text(row, "messages"), text(row, "restarts"),
-                     text(row, "detail")});
-  return render_table(table);
-}
-
 /// Fetches and prints, again and again with --watch.
 int show(const inspect_options& options, const std::string& path,
          const std::function<std::string(const json&)>& render) {
-  for (;;) {
-    const auto answer = http_request(options.url + path, false);
+  const auto url = normal_url(options.url);
+  const bool redraw = options.watch_seconds > 0 && !options.json && isatty(STDOUT_FILENO);
+  while (true) {
+    const auto answer = http_request(url + path, false);
     if (answer.status != 200)
-      return report(answer, options.url);
+      return report(answer, url);
     const auto parsed = json::parse(answer.body, nullptr, false);
-    if (!parsed.is_object() || !parsed.contains("data")) {
-      std::cerr << "troupe: what answers at " << options.url << " is not troupe\n";
+    if (!parsed.is_object() || !parsed.contains("data") || !parsed["data"].is_array()) {
+      std::cerr << "troupe: what answers at " << url << " is not troupe\n";
       return failed;
     }
-    if (options.watch_seconds > 0 && !options.json && isatty(STDOUT_FILENO))
-      std::cout << "\033[H\033[2J";
-    std::cout << (options.json ? parsed["data"].dump(2) + "\n" : render(parsed["data"])) << std::flush;
-    if (options.watch_seconds <= 0)
+    const auto text = options.json ? parsed["data"].dump(2) + "\n" : render(parsed["data"]);
+    std::cout << (redraw ? "\033[H\033[2J" : "") << text << std::flush;
+    if (options.watch_seconds <= 0 || !std::cout)
       return ok;
     std::this_thread::sleep_for(std::chrono::duration<double>(options.watch_seconds));
   }
 }
 
+std::string names(const json& rows) {
+  std::string text;
+  for (const auto& row : rows)
+    if (row.is_object() && row.contains("id") && row["id"].is_string())
+      text += row["id"].get<std::string>() + "\n";
+  return text;
+}
+
 int act(const inspect_options& options, const std::string& model, const std::string& verb) {
+  const auto url = normal_url(options.url);
   const auto answer =
-      http_request(options.url + "/admin/models/" + url_escape(model) + "/" + verb, true, "{}");
+      http_request(url + "/admin/models/" + url_escape(model) + "/" + verb, true, "{}");
   if (answer.status != 200)
-    return report(answer, options.url);
+    return report(answer, url);
   if (options.json)
-    std::cout << answer.body << "\n";
+    std::cout << answer.body << (answer.body.ends_with('\n') ? "" : "\n");
   else
     std::cout << model << (verb == "load" ? " is loaded\n" : " is unloaded\n");
   return ok;
@@ -111,12 +73,20 @@ int act(const inspect_options& options, const std::string& model, const std::str
 } // namespace
 
 int show_models(const inspect_options& options, bool only_loaded) {
-  return show(options, "/admin/models",
-              [&](const json& rows) { return models_table(rows, only_loaded); });
+  const bool colour = colours_wanted(STDOUT_FILENO);
+  return show(options, "/admin/models", [&](const json& rows) {
+    return options.quiet ? names(rows)
+                         : models_text(rows, only_loaded, std::chrono::system_clock::now(), colour);
+  });
 }
-int show_actors(const inspect_options& options) {
-  return show(options, "/admin/actors", actors_table);
+
+int show_actors(const inspect_options& options, bool tree) {
+  const bool colour = colours_wanted(STDOUT_FILENO);
+  return show(options, "/admin/actors", [&](const json& rows) {
+    return tree ? actor_tree_text(rows) : actors_text(rows, colour);
+  });
 }
+
 int load_model(const inspect_options& options, const std::string& model) {
   return act(options, model, "load");
 }

@@ -1,5 +1,8 @@
 #pragma once
+#include <chrono>
 #include <string>
+
+#include <nlohmann/json_fwd.hpp>
 
 /// The commands that ask a running server over its admin API. Each returns an exit code.
 namespace troupe::cli {
@@ -7,12 +10,21 @@ namespace troupe::cli {
 struct inspect_options {
   std::string url = "http://127.0.0.1:11500";
   bool json = false;
+  bool quiet = false;       ///< models: names alone, one a line
   double watch_seconds = 0; ///< 0 = once
 };
 
 int show_models(const inspect_options& options, bool only_loaded);
-int show_actors(const inspect_options& options);
+int show_actors(const inspect_options& options, bool tree);
 int load_model(const inspect_options& options, const std::string& model);
 int stop_model(const inspect_options& options, const std::string& model);
+
+using time_point = std::chrono::system_clock::time_point;
+
+/// `rows` as the admin API lists them -> what people read.
+std::string models_text(const nlohmann::ordered_json& rows, bool only_loaded, time_point now,
+                        bool colour);
+std::string actors_text(const nlohmann::ordered_json& rows, bool colour);
+std::string actor_tree_text(const nlohmann::ordered_json& rows);
 
 } // namespace troupe::cli

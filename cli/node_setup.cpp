@@ -1,9 +1,12 @@
 #include "cli/node_setup.hpp"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include <unistd.h>
 
+#include "cli/model_choice.hpp"
 #include "config/errors.hpp"
 
 namespace troupe::cli {
@@ -11,10 +14,7 @@ namespace troupe::cli {
 namespace {
 
 uint64_t memory_limit(const config::memory_amount& amount) {
-  if (amount.percent == 0)
-    return amount.bytes;
-  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
-  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 100 * amount.percent;
+  return amount.percent == 0 ? amount.bytes : machine_memory_bytes() / 100 * amount.percent;
 }
 
 actors::node_role role_of(const std::string& name) {
@@ -23,7 +23,31 @@ actors::node_role role_of(const std::string& name) {
                             : actors::node_role::all;
 }
 
+/// True if `dir` is one of the directories in `named` or below one.
+bool within(const std::filesystem::path& dir, const std::vector<std::string>& named) {
+  std::error_code ignored;
+  const auto whole = std::filesystem::weakly_canonical(dir, ignored).string() + "/";
+  return std::ranges::any_of(named, [&](const std::string& one) {
+    return std::filesystem::is_directory(one, ignored) &&
+           whole.starts_with(std::filesystem::canonical(one, ignored).string() + "/");
+  });
+}
+
 } // namespace
+
+uint64_t machine_memory_bytes() {
+  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
+  uint64_t total = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  // A container may have less than its machine.
+  for (const char* file :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream input{file};
+    uint64_t limit = 0;
+    if (input >> limit && limit > 0)
+      total = std::min(total, limit);
+  }
+  return total;
+}
 
 caf::expected<storage::catalog> find_served(const config::settings& settings,
                                             const std::vector<std::string>& named) {
@@ -42,6 +66,8 @@ caf::expected<storage::catalog> find_served(const config::settings& settings,
                              "model_dirs names " + dir + ", which is no directory");
     roots.emplace_back(dir);
   }
+  if (roots.empty() && std::filesystem::is_directory("models", ignored))
+    roots.emplace_back("models");
   if (settings.hub_cache == "on") {
     if (const auto hub = storage::default_hub_cache())
       roots.push_back(*hub);
@@ -49,16 +75,22 @@ caf::expected<storage::catalog> find_served(const config::settings& settings,
     roots.emplace_back(settings.hub_cache);
   }
   auto found = storage::find_models(roots);
-  for (const auto& id : ids)
-    if (std::none_of(found.models.begin(), found.models.end(),
-                     [&](const auto& model) { return model.id.text == id; }))
-      return caf::make_error(config::errc::invalid_value,
-                             "'" + id + "' is neither a directory nor a model in the directories "
-                             "searched; give the path of its directory");
-  if (!ids.empty())
-    std::erase_if(found.models, [&](const auto& model) {
-      return std::find(ids.begin(), ids.end(), model.id.text) == ids.end();
-    });
+  if (ids.empty())
+    return found;
+  std::vector<storage::model_source> chosen;
+  for (const auto& id : ids) {
+    auto model = choose_model(found.models, settings, id);
+    if (!model)
+      return model.error();
+    if (std::ranges::find(chosen, model->id, &storage::model_source::id) == chosen.end())
+      chosen.push_back(std::move(*model));
+  }
+  // Directories that were named are served whole, whatever else was named beside them.
+  for (auto& model : found.models)
+    if (within(model.dir, named) &&
+        std::ranges::find(chosen, model.id, &storage::model_source::id) == chosen.end())
+      chosen.push_back(std::move(model));
+  found.models = std::move(chosen);
   return found;
 }
 

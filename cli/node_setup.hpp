@@ -10,10 +10,15 @@
 /// Settings -> the options of a node and of its gateway.
 namespace troupe::cli {
 
-/// Finds models in the settings' directories, in `named` (directories, or ids that must be among
-/// what is found) and in the hub cache. Fails naming what was asked for and is not there.
+/// Finds models in `named` (directories, or names of models as choose_model takes them), in the
+/// settings' directories (./models if there are neither) and in the hub cache. With names, only
+/// those models and the named directories' remain. Fails naming what was asked for and is not
+/// there.
 caf::expected<storage::catalog> find_served(const config::settings& settings,
                                             const std::vector<std::string>& named);
+
+/// What this process may use at most: the machine's memory, or its container's.
+uint64_t machine_memory_bytes();
 
 actors::node_options node_options_of(const config::settings& settings,
                                      std::vector<storage::model_source> models);

@@ -1,138 +1,118 @@
 #include "cli/run.hpp"
 
+#include <atomic>
+#include <csignal>
 #include <iostream>
 #include <iterator>
+#include <thread>
 
 #include <unistd.h>
 
+#include "actors/node.hpp"
 #include "cli/answer.hpp"
+#include "cli/chat.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/line_editor.hpp"
 #include "cli/node_setup.hpp"
+#include "cli/signals.hpp"
 
 namespace troupe::cli {
-
 namespace {
 
-using json = nlohmann::ordered_json;
-
-json message(const char* role, const std::string& text) {
-  return {{"role", role}, {"content", text}};
+int complain(const std::string& what, int code) {
+  std::cerr << "troupe: " << what << "\n";
+  return code;
 }
 
-json conversation(const run_options& options) {
-  auto out = json::array();
-  if (!options.system.empty())
-    out.push_back(message("system", options.system));
-  return out;
-}
-
-void print(std::string_view text) { std::cout << text << std::flush; }
-
-void report_speed(const answer_report& report) {
-  const double decode = report.total_seconds - report.first_token_seconds;
-  std::cerr << "[first token after " << report.first_token_seconds * 1e3 << " ms, " << report.tokens
-            << " tokens";
-  if (report.tokens > 1 && decode > 0)
-    std::cerr << ", " << (report.tokens - 1) / decode << " tokens/s";
-  std::cerr << "]\n";
-}
-
-int answer_once(answerer& source, const run_options& options, const std::string& prompt) {
-  auto messages = conversation(options);
-  messages.push_back(message("user", prompt));
-  const auto report = source.answer(messages, print);
-  if (report.code == ok)
-    std::cout << std::endl;
-  if (report.code == ok && options.verbose)
-    report_speed(report);
-  return report.code;
-}
-
-int converse(answerer& source, const run_options& options) {
-  std::cerr << "Talk to " << options.model << ". /clear forgets the conversation, /bye leaves.\n";
-  auto messages = conversation(options);
-  for (std::string line; std::cerr << "> " && std::getline(std::cin, line);) {
-    if (line == "/bye")
-      break;
-    if (line == "/help") {
-      std::cerr << "/clear forgets the conversation, /bye (or Ctrl-D) leaves\n";
-      continue;
-    }
-    if (line == "/clear") {
-      messages = conversation(options);
-      continue;
-    }
-    if (line.empty())
-      continue;
-    messages.push_back(message("user", line));
-    const auto report = source.answer(messages, print);
-    std::cout << std::endl;
-    if (report.code == cannot_connect || report.code == not_found)
-      return report.code;
-    if (report.code == ok)
-      messages.push_back(message("assistant", report.text));
-    else
-      messages.erase(messages.size() - 1);
-    if (options.verbose)
-      report_speed(report);
+/// Ctrl-C ends the answer in progress; where there is none, and the second time, the program.
+class interrupter {
+public:
+  explicit interrupter(signal_watch& signals) : signals_{signals}, thread_{[this] { watch(); }} {}
+  ~interrupter() {
+    leaving_ = true;
+    signals_.wake();
+    thread_.join();
   }
-  return ok;
-}
+  interrupter(const interrupter&) = delete;
+  interrupter& operator=(const interrupter&) = delete;
 
-int talk(answerer& source, const run_options& options) {
-  if (!options.prompt.empty())
-    return answer_once(source, options, options.prompt);
-  if (isatty(STDIN_FILENO))
-    return converse(source, options);
-  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-  if (text.ends_with('\n'))
-    text.pop_back();
-  if (text.empty()) {
-    std::cerr << "troupe: there is no prompt: give it as an argument or on standard input\n";
-    return usage;
+  /// The answer in progress; null = there is none.
+  void attend(answerer* source) {
+    asked_ = false;
+    source_ = source;
   }
-  return answer_once(source, options, text);
+
+private:
+  void watch() {
+    while (!leaving_) {
+      const int signal = signals_.wait();
+      if (signal == 0)
+        continue;
+      answerer* source = source_;
+      if (signal == SIGINT && source && !asked_.exchange(true)) {
+        source->cancel();
+        continue;
+      }
+      restore_terminal();
+      _exit(128 + signal);
+    }
+  }
+
+  signal_watch& signals_;
+  std::atomic<bool> leaving_ = false;
+  std::atomic<bool> asked_ = false;
+  std::atomic<answerer*> source_ = nullptr;
+  std::thread thread_;
+};
+
+int talk(answerer& source, const run_options& options, interrupter& signals) {
+  const auto attend = [&signals](answerer* to) { signals.attend(to); };
+  if (!options.prompt && isatty(STDIN_FILENO))
+    return converse(source, options, attend);
+  std::string text = options.prompt.value_or("");
+  if (!options.prompt) {
+    text.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+    if (text.ends_with('\n'))
+      text.pop_back();
+  }
+  if (text.empty())
+    return complain("there is no prompt: give it as an argument or on standard input", usage);
+  return answer_once(source, options, text, attend);
 }
 
 } // namespace
 
-void show_load(std::string_view phase, uint64_t done_bytes, uint64_t total_bytes) {
-  if (!isatty(STDERR_FILENO))
-    return;
-  const auto percent = total_bytes == 0 ? 0 : done_bytes * 100 / total_bytes;
-  std::cerr << "\r\033[K" << phase << " " << percent << "%" << std::flush;
-}
-
-void clear_load() {
-  if (isatty(STDERR_FILENO))
-    std::cerr << "\r\033[K" << std::flush;
-}
-
 int run(const config::settings& settings, const run_options& options) {
-  if (!options.url.empty())
-    return talk(*make_remote_answerer(options), options);
-  auto found = find_served(settings, {options.model});
-  if (!found) {
-    std::cerr << "troupe: " << describe(found.error()) << "\n";
-    return not_found;
+  signal_watch watch; // before any thread starts
+  interrupter signals{watch};
+  if (!options.url.empty()) {
+    const auto source = make_remote_answerer(options);
+    return talk(*source, options, signals);
   }
-  if (found->models.size() != 1) {
-    std::cerr << "troupe: " << options.model << " holds " << found->models.size()
-              << " models; name one of them\n";
+  auto found = find_served(settings, {options.model});
+  if (!found)
+    return complain(describe(found.error()), not_found);
+  if (found->models.size() > 1) {
+    std::string names;
+    for (const auto& model : found->models)
+      names += "\n  " + model.dir.string();
+    return complain(options.model + " holds several models; name one:" + names, not_found);
+  }
+  if (found->models.empty()) {
+    std::string why = options.model + " holds no model that can be served";
     for (const auto& note : found->skipped)
-      std::cerr << "skipped " << note.where.string() << ": " << note.why << "\n";
-    return not_found;
+      why += "\n  " + note.where.string() + ": " + note.why;
+    return complain(why, not_found);
   }
   const auto id = found->models.front().id;
   auto local = settings;
   local.role = "all";
   local.cluster = {};
   auto node = actors::node::start(node_options_of(local, std::move(found->models)));
-  if (!node) {
-    std::cerr << "troupe: " << describe(node.error()) << "\n";
-    return failed;
-  }
-  return talk(*make_local_answerer((*node)->edge(), id, options), options);
+  if (!node)
+    return complain(describe(node.error()), failed);
+  const auto source = make_local_answerer((*node)->edge(), id, options);
+  return talk(*source, options, signals);
 }
 
 } // namespace troupe::cli

@@ -9,9 +9,10 @@
 namespace troupe::cli {
 
 struct run_options {
-  std::string model;  ///< a directory, or the id of a model that is found or served
-  std::string prompt; ///< empty: from standard input, or a conversation on a terminal
-  std::string url;    ///< a running server; empty = in this process
+  std::string model; ///< a directory, or the name of a model that is found or served
+  std::optional<std::string>
+      prompt;      ///< without it: standard input, or a conversation on a terminal
+  std::string url; ///< a running server; empty = in this process
   std::string system;
   std::vector<std::string> stop;
   std::optional<float> temperature;

@@ -5,30 +5,18 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <thread>
 
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "cli/exit_codes.hpp"
 #include "cli/node_setup.hpp"
-#include "cli/table.hpp"
+#include "cli/signals.hpp"
+#include "cli/terminal.hpp"
 
 namespace troupe::cli {
-
 namespace {
-
-constexpr size_t models_shown = 12;
-
-/// Before any thread starts, so that all inherit it and only `wait_for_signal` sees the signals.
-sigset_t block_signals() {
-  std::signal(SIGPIPE, SIG_IGN);
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  return set;
-}
 
 void raise_file_limit() {
   rlimit limit{};
@@ -52,97 +40,106 @@ bool write_port_file(const std::string& file, uint16_t port) {
   return !why;
 }
 
-void print_models(const storage::catalog& found) {
-  std::vector<std::vector<std::string>> rows{{"MODEL", "SIZE", "ARCHITECTURE"}};
-  for (size_t i = 0; i < std::min(found.models.size(), models_shown); ++i) {
-    const auto& model = found.models[i];
-    rows.push_back({model.id.text, config::format_size_rounded(model.weight_bytes), model.architecture});
-  }
-  std::cout << render_table(rows);
-  if (found.models.size() > models_shown)
-    std::cout << "and " << found.models.size() - models_shown << " more\n";
-  for (const auto& note : found.skipped)
-    std::cout << "skipped " << note.where.string() << ": " << note.why << "\n";
-}
-
-void print_welcome(const config::settings& settings, const storage::catalog& found, uint16_t port,
-                   uint16_t cluster_port) {
-  auto host = settings.listen.host.empty() || settings.listen.host == "0.0.0.0" ? "127.0.0.1"
-                                                                                : settings.listen.host;
-  if (host.find(':') != std::string::npos)
-    host = "[" + host + "]";
-  const auto url = "http://" + host + ":" + std::to_string(port);
-  std::cout << "troupe " TROUPE_VERSION " serves " << found.models.size() << " model"
-            << (found.models.size() == 1 ? "" : "s") << " at " << url << "\n\n";
-  if (found.models.empty())
-    std::cout << "No model was found. Name a directory: troupe serve ~/models\n";
-  else
-    print_models(found);
-  if (cluster_port != 0)
-    std::cout << "workers join at port " << cluster_port << ": troupe serve --role worker --join HOST:"
-              << cluster_port << "\n";
-  if (!found.models.empty())
-    std::cout << "\ncurl " << url << "/v1/chat/completions -H 'Content-Type: application/json' -d '{\"model\": \""
-              << found.models.front().id.text
-              << "\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'\n";
-  std::cout << std::flush;
-}
-
-/// Drains; a further signal meanwhile ends the process.
-void drain(actors::node& node, std::chrono::milliseconds grace, const sigset_t& signals) {
-  std::atomic<bool> drained = false;
-  node.drain(grace, [&drained] { drained = true; });
-  const timespec tick{0, 20'000'000};
-  while (!drained)
-    if (const int again = sigtimedwait(&signals, nullptr, &tick); again > 0)
-      _exit(128 + again);
-}
-
-int fail(const caf::error& why, int code) {
-  std::cerr << "troupe: " << describe(why) << "\n";
+int fail(const std::string& why, int code) {
+  std::cerr << "troupe: " << why << "\n";
   return code;
+}
+
+/// Wakes the main thread when the node ends by itself.
+class node_watch {
+public:
+  node_watch(actors::node& node, signal_watch& signals)
+      : thread_{[this, &node, &signals] {
+          node.wait();
+          ended_ = true;
+          signals.wake();
+        }} {}
+  /// The node must have ended or been drained.
+  ~node_watch() { thread_.join(); }
+  node_watch(const node_watch&) = delete;
+  node_watch& operator=(const node_watch&) = delete;
+  bool ended() const { return ended_; }
+
+private:
+  std::atomic<bool> ended_ = false;
+  std::thread thread_;
+};
+
+[[noreturn]] void leave_now(int signal) { _exit(128 + signal); }
+
+/// Lets what runs finish; a further signal meanwhile ends the process.
+void drain(actors::node& node, gateway::server* server, std::chrono::milliseconds grace,
+           signal_watch& signals) {
+  using namespace std::chrono_literals;
+  if (server)
+    server->drain();
+  // Shared, because the node may call back after this function has given up waiting.
+  const auto drained = std::make_shared<std::atomic<bool>>(false);
+  node.drain(grace, [drained, &signals] {
+    *drained = true;
+    signals.wake();
+  });
+  while (!*drained)
+    if (const int again = signals.wait())
+      leave_now(again);
+  // What is answered may still be on its way to slow clients.
+  const auto last = std::chrono::steady_clock::now() + 2s;
+  while (server && server->in_flight() > 0 && std::chrono::steady_clock::now() < last)
+    if (const int again = signals.wait(10ms))
+      leave_now(again);
+}
+
+int run_until_signal(actors::node& node, gateway::server* server, const config::settings& settings,
+                     signal_watch& signals) {
+  node_watch watch{node, signals};
+  int signal = 0;
+  while (signal == 0 && !watch.ended())
+    signal = signals.wait();
+  if (signal == 0)
+    return fail("the node ended, its log says why", failed);
+  std::cerr << "troupe: finishing what runs, for "
+            << config::format_duration(settings.drain_timeout)
+            << " at most; a second signal ends at once\n";
+  drain(node, server, settings.drain_timeout, signals);
+  return ok;
+}
+
+int serve_worker(const config::settings& settings, signal_watch& signals) {
+  auto node = actors::node::start(node_options_of(settings, {}));
+  if (!node)
+    return fail(describe(node.error()), failed);
+  std::cout << "troupe " TROUPE_VERSION " works for the head at "
+            << config::format_address(settings.cluster.join.value_or(config::host_port{}))
+            << " (role worker)" << std::endl;
+  return run_until_signal(**node, nullptr, settings, signals);
 }
 
 } // namespace
 
 int serve(const config::settings& settings, const std::vector<std::string>& named,
           const std::string& port_file) {
-  const auto signals = block_signals();
+  signal_watch signals; // before any thread starts
   raise_file_limit();
-  const bool worker = settings.role == "worker";
-  storage::catalog found;
-  if (!worker) {
-    auto searched = find_served(settings, named);
-    if (!searched)
-      return fail(searched.error(), usage);
-    found = std::move(*searched);
-  }
-  auto node = actors::node::start(node_options_of(settings, found.models));
+  if (settings.role == "worker")
+    return serve_worker(settings, signals);
+  auto found = find_served(settings, named);
+  if (!found)
+    return fail(describe(found.error()), not_found);
+  auto node = actors::node::start(node_options_of(settings, found->models));
   if (!node)
-    return fail(node.error(), failed);
-  std::unique_ptr<gateway::server> server;
-  if (worker) {
-    std::cout << "troupe " TROUPE_VERSION " works for "
-              << config::format_address(settings.cluster.join.value_or(config::host_port{})) << std::endl;
-  } else {
-    auto started = gateway::server::start(server_options_of(settings), (*node)->edge());
-    if (!started)
-      return fail(started.error(), failed);
-    server = std::move(*started);
-    if (!port_file.empty() && !write_port_file(port_file, server->port())) {
-      std::cerr << "troupe: cannot write the port file " << port_file << "\n";
-      return failed;
-    }
-    print_welcome(settings, found, server->port(), (*node)->cluster_port());
-  }
-  int signal = 0;
-  sigwait(&signals, &signal);
-  std::cerr << "troupe: finishing what runs; a second signal ends at once\n";
-  if (server)
-    server->drain();
-  drain(**node, settings.drain_timeout, signals);
-  server.reset();
-  return ok;
+    return fail(describe(node.error()), failed);
+  auto server = gateway::server::start(server_options_of(settings), (*node)->edge());
+  if (!server)
+    return fail(describe(server.error()), cannot_listen);
+  const auto port = (*server)->port();
+  if (!port_file.empty() && !write_port_file(port_file, port))
+    return fail("cannot write the port file " + port_file + ": does its directory exist?", failed);
+  std::cout << welcome_text(settings, *found, port, (*node)->cluster_port(),
+                            colours_wanted(STDOUT_FILENO))
+            << std::flush;
+  const int code = run_until_signal(**node, server->get(), settings, signals);
+  server->reset(); // before the node that it serves from
+  return code;
 }
 
 } // namespace troupe::cli

@@ -1,14 +1,20 @@
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "config/settings.hpp"
+#include "storage/catalog.hpp"
 
 namespace troupe::cli {
 
 /// `troupe serve`: runs until SIGTERM or SIGINT, drains, and returns the exit code. A second signal
-/// exits at once.
+/// exits at once with 128 + its number.
 int serve(const config::settings& settings, const std::vector<std::string>& named,
           const std::string& port_file);
+
+/// What `serve` prints once it listens: URL, role, models, what was skipped, a line to paste.
+std::string welcome_text(const config::settings& settings, const storage::catalog& found,
+                         uint16_t port, uint16_t cluster_port, bool colour);
 
 } // namespace troupe::cli

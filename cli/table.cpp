@@ -1,62 +1,42 @@
 #include "cli/table.hpp"
 
 #include <algorithm>
-#include <ctime>
+
+#include "cli/terminal.hpp"
 
 namespace troupe::cli {
-
 namespace {
 
-/// Characters, not bytes: model names may be any UTF-8.
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      c = '?';
+  return text;
 }
 
 } // namespace
 
-std::string render_table(const std::vector<std::vector<std::string>>& rows) {
+std::string render_table(const std::vector<std::vector<std::string>>& given, bool colour) {
+  auto rows = given;
+  for (auto& row : rows)
+    for (auto& cell : row)
+      cell = printable(std::move(cell));
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
     for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], width_of(row[i]));
+      widths[i] = std::max(widths[i], display_width(row[i]));
   }
   std::string out;
   for (const auto& row : rows) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i)
-      line += row[i] + std::string(widths[i] - width_of(row[i]) + 4, ' ');
+      line += row[i] + std::string(widths[i] - display_width(row[i]) + 4, ' ');
     line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
+    const bool bold = colour && &row == rows.data();
+    out += (bold ? "\033[1m" + line + "\033[0m" : line) + "\n";
   }
   return out;
-}
-
-std::string relative_time(std::chrono::system_clock::time_point when,
-                          std::chrono::system_clock::time_point now) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(when - now).count();
-  const auto amount = seconds < 0 ? -seconds : seconds;
-  if (amount == 0)
-    return "now";
-  constexpr std::pair<int64_t, const char*> units[] = {
-      {86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
-  for (const auto& [size, name] : units) {
-    if (amount < size)
-      continue;
-    const auto count = amount / size;
-    const auto text = std::to_string(count) + " " + name + (count == 1 ? "" : "s");
-    return seconds < 0 ? text + " ago" : "in " + text;
-  }
-  return "now";
-}
-
-std::chrono::system_clock::time_point parse_rfc3339(const std::string& text) {
-  std::tm parts{};
-  if (!strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts))
-    return {};
-  return std::chrono::system_clock::from_time_t(timegm(&parts));
 }
 
 } // namespace troupe::cli

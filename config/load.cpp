@@ -1,36 +1,35 @@
 #include "config/load.hpp"
 
-#include <cstdlib>
-
 #include "config/errors.hpp"
 #include "config/keys.hpp"
 #include "config/layers.hpp"
 
 namespace troupe::config {
 
-std::optional<std::string> process_environment(const std::string& name) {
-  const char* found = std::getenv(name.c_str());
-  return found ? std::optional<std::string>{found} : std::nullopt;
-}
-
 caf::expected<loaded_settings> load_settings(const std::optional<std::filesystem::path>& file,
-                                             const environment& variables, const flags& given) {
+                                             const std::map<std::string, std::string>& variables,
+                                             const flags& given) {
   layers all;
   if (file)
     all.file(*file);
-  std::map<std::string, std::string> set;
-  for (const auto& key : node_keys())
-    if (auto text = variables(environment_name(key.path)))
-      set.emplace(environment_name(key.path), std::move(*text));
-  all.environment(set);
-  for (const auto& [path, text] : given) {
-    if (!find_key(path))
-      return caf::make_error(errc::invalid_value, "there is no setting '" + path + "'");
-    all.flag("flag for " + path, path, text);
+  all.environment(variables);
+  for (const auto& [flag, path, texts] : given) {
+    const auto* key = find_key(path);
+    if (!key || texts.empty())
+      return caf::make_error(errc::invalid_value,
+                             flag + " sets nothing: there is no '" + path + "'");
+    if (is_list(key->type))
+      all.flag(flag, path, texts);
+    else
+      all.flag(flag, path, texts.back());
   }
   all.check();
-  if (all.problems().empty())
-    return loaded_settings{all.values(), all.origins()};
+  if (all.problems().empty()) {
+    loaded_settings result{all.values(), all.origins(), {}};
+    for (const auto& note : all.notes())
+      result.notes.push_back(to_string(note));
+    return result;
+  }
   std::string text;
   for (const auto& one : all.problems())
     text += (text.empty() ? "" : "\n") + to_string(one);

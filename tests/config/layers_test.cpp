@@ -111,8 +111,8 @@ struct config_dir : testing::Test {
 TEST_F(config_dir, load_settings_reads_a_file_and_collects_every_problem) {
   const auto file = dir / "troupe.yaml";
   std::ofstream{file} << "threads: 2\nmodel_dirs: [m]\n";
-  const environment none = [](const std::string&) { return std::nullopt; };
-  auto loaded = load_settings(file, none, {{"queue_max", "7"}});
+  const std::map<std::string, std::string> none;
+  auto loaded = load_settings(file, none, {{"--queue-max", "queue_max", {"7"}}});
   ASSERT_TRUE(loaded) << describe(loaded.error());
   EXPECT_EQ(loaded->values.threads, 2u);
   EXPECT_EQ(loaded->values.queue_max, 7u);
@@ -120,11 +120,11 @@ TEST_F(config_dir, load_settings_reads_a_file_and_collects_every_problem) {
   EXPECT_EQ(loaded->origins.at("threads"), file.string() + ":1:1");
 
   std::ofstream{file} << "threds: 2\nadmin: 5\n";
-  loaded = load_settings(file, none, {{"queue_max", "0"}});
+  loaded = load_settings(file, none, {{"--queue-max", "queue_max", {"0"}}});
   ASSERT_FALSE(loaded);
   EXPECT_THAT(describe(loaded.error()),
               testing::AllOf(HasSubstr(":1:1: unknown key 'threds'"), HasSubstr(":2:8: "),
-                             HasSubstr("flag for queue_max: ")));
+                             HasSubstr("--queue-max: ")));
   EXPECT_EQ(check_file(file).size(), 2u);
 }
 

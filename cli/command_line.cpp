@@ -1,0 +1,161 @@
+#include "cli/command_line.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include "config/keys.hpp"
+
+namespace troupe::cli {
+namespace {
+
+CLI::App* command(CLI::App& parent, command_line& into, const std::string& name,
+                  const std::string& about) {
+  auto* made = parent.add_subcommand(name, about);
+  const std::string path = parent.get_parent() ? parent.get_name() + " " + name : name;
+  made->callback([&into, path] { into.command = path; });
+  return made;
+}
+
+/// A flag for a key of the configuration, described as there; a list may be given several times.
+void setting(CLI::App& app, command_line& into, const std::string& flag, const std::string& key) {
+  const auto* known = config::find_key(key);
+  auto* option = app.add_option_function<std::vector<std::string>>(
+      flag,
+      [&into, flag, key](const std::vector<std::string>& texts) {
+        into.settings.push_back({flag, key, texts});
+      },
+      std::string{known->about});
+  option->expected(1)->type_name("VALUE");
+  option->multi_option_policy(config::is_list(known->type) ? CLI::MultiOptionPolicy::TakeAll
+                                                           : CLI::MultiOptionPolicy::TakeLast);
+}
+
+void add_model_settings(CLI::App& app, command_line& into) {
+  app.add_option("--config", into.config_file,
+                 "Configuration file; ./troupe.yaml is read when it is there.")
+      ->type_name("FILE");
+  app.add_flag("--no-hub-cache", into.no_hub_cache, "Do not look into the Hugging Face cache.");
+  setting(app, into, "--models-dir", "model_dirs");
+  setting(app, into, "--memory-limit", "memory_limit");
+  setting(app, into, "--threads", "threads");
+  setting(app, into, "--precision", "precision");
+  setting(app, into, "--keep-alive", "keep_alive");
+  setting(app, into, "--log-level", "log.level");
+}
+
+void add_serve_settings(CLI::App& app, command_line& into) {
+  add_model_settings(app, into);
+  // Host and port apart, as people type them; together they are the setting `listen`.
+  app.add_option("--host", into.host, "Address to listen at.");
+  app.add_option("--port", into.port, "Port to listen at; 0 = any free one.")
+      ->check(CLI::Range(0, 65535));
+  setting(app, into, "--role", "role");
+  setting(app, into, "--join", "cluster.join");
+  setting(app, into, "--cluster-listen", "cluster.listen");
+  setting(app, into, "--node-name", "node_name");
+  setting(app, into, "--queue-max", "queue_max");
+  setting(app, into, "--load-timeout", "load_timeout");
+  setting(app, into, "--drain-timeout", "drain_timeout");
+  setting(app, into, "--log-format", "log.format");
+}
+
+void add_run(CLI::App& app, command_line& into) {
+  auto* run = command(app, into, "run", "Answer a prompt, or converse, in the terminal.");
+  auto& to = into.run;
+  run->add_option("model", to.model, "A directory or the name of a model.")->required();
+  run->add_option("prompt", into.prompt_words, "Without it: standard input, or a conversation.");
+  add_model_settings(*run, into);
+  run->add_option("--url", to.url, "Ask this server instead of loading the model here.");
+  run->add_option("--system", to.system, "System message.");
+  run->add_option("--stop", to.stop, "Text that ends the answer; may be given several times.")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  run->add_option("--temperature", to.temperature, "0 = always the likeliest token.");
+  run->add_option("--seed", to.seed, "The same seed gives the same answer.");
+  run->add_option("--max-tokens", to.max_tokens, "Length of the answer at most.");
+  run->add_flag("--raw", to.raw, "Continue the prompt as it is, without the chat template.");
+  run->add_flag("--verbose", to.verbose, "Print times on standard error.");
+}
+
+CLI::App* inspection(CLI::App& app, command_line& into, const std::string& name,
+                     const std::string& about) {
+  auto* made = command(app, into, name, about);
+  made->add_option("--url", into.inspect.url, "The server.")->envname("TROUPE_URL");
+  made->add_option("-o,--output", into.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json"}));
+  return made;
+}
+
+void watched(CLI::App* app, command_line& into) {
+  app->add_option_function<std::vector<std::string>>(
+         "--watch",
+         [&into](const std::vector<std::string>& given) {
+           into.inspect.watch_seconds = 2;
+           if (given.empty() || given[0].empty())
+             return;
+           if (!CLI::detail::lexical_cast(given[0], into.inspect.watch_seconds) ||
+               !(into.inspect.watch_seconds >= 0.1 && into.inspect.watch_seconds <= 86400))
+             throw CLI::ValidationError("--watch",
+                                        "'" + given[0] + "' is not 0.1 to 86400 seconds");
+         },
+         "Print again every so many seconds (2).")
+      ->expected(0, 1)
+      ->type_name("SECONDS");
+}
+
+void add_inspections(CLI::App& app, command_line& into) {
+  watched(inspection(app, into, "ps", "Models that are loaded or asked for."), into);
+  auto* models = inspection(app, into, "models", "All models that are served.");
+  models->alias("list");
+  models->add_flag("-q,--quiet", into.inspect.quiet, "Names alone.");
+  watched(models, into);
+  inspection(app, into, "load", "Load a model now.")
+      ->add_option("model", into.model, "The model's name.")
+      ->required();
+  inspection(app, into, "stop", "Unload a model when its running requests have finished.")
+      ->add_option("model", into.model, "The model's name.")
+      ->required();
+  auto* actors = app.add_subcommand("actors", "Look into a running server.");
+  actors->require_subcommand(1);
+  watched(inspection(*actors, into, "list", "Every actor, its messages and restarts."), into);
+  watched(inspection(*actors, into, "tree", "Who started whom."), into);
+}
+
+void add_config(CLI::App& app, command_line& into) {
+  auto* config = app.add_subcommand("config", "Check and show the configuration.");
+  config->require_subcommand(1);
+  command(*config, into, "check", "Say what is wrong with a file, where, and what to write.")
+      ->add_option("file", into.file, "The file; default: troupe.yaml.");
+  auto* show = command(*config, into, "show", "What applies after file, environment and flags.");
+  add_serve_settings(*show, into);
+  show->add_flag("--origin", into.show_origin, "And where each value came from.");
+  command(*config, into, "schema", "The JSON Schema of troupe.yaml.");
+}
+
+} // namespace
+
+std::unique_ptr<CLI::App> make_app(command_line& into) {
+  auto app = std::make_unique<CLI::App>("Troupe serves many AI models from few devices.", "troupe");
+  app->require_subcommand(1);
+  app->set_version_flag("--version", "troupe " TROUPE_VERSION);
+  app->footer(
+      "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no server, 4 no such "
+      "model,\n5 address taken, 130 interrupted, 143 terminated.");
+  auto* serve = command(*app, into, "serve", "Serve models over HTTP.");
+  serve->add_option("models", into.models, "Directories, or names of the models to serve alone.");
+  add_serve_settings(*serve, into);
+  serve->add_option("--port-file", into.port_file, "File that the port is written to.")
+      ->type_name("FILE");
+  add_run(*app, into);
+  add_inspections(*app, into);
+  add_config(*app, into);
+  command(*app, into, "version", "Print the version.")
+      ->add_option("-o,--output", into.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json"}));
+  command(*app, into, "completion", "Print a completion script for your shell.")
+      ->add_option("shell", into.shell, "bash, zsh or fish.")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  return app;
+}
+
+} // namespace troupe::cli

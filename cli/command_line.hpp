@@ -1,0 +1,39 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/inspect.hpp"
+#include "cli/run.hpp"
+#include "config/load.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace troupe::cli {
+
+/// What was typed. Settings stay texts here: config/ parses them as it does those of a file.
+struct command_line {
+  std::string command; ///< "serve", "config check" ...
+  std::string config_file;
+  config::flags settings;
+  bool no_hub_cache = false;
+  std::vector<std::string> models; ///< serve: directories or names
+  std::string host;
+  int port = -1;
+  std::string port_file;
+  run_options run;
+  std::vector<std::string> prompt_words;
+  inspect_options inspect;
+  std::string output = "table";
+  std::string model;
+  std::string shell;
+  std::string file;
+  bool show_origin = false;
+};
+
+/// The tree of commands; parsing fills `into`, which must outlive it.
+std::unique_ptr<CLI::App> make_app(command_line& into);
+
+} // namespace troupe::cli

@@ -1,0 +1,139 @@
+// What the admin API says, laid out for people. Any JSON is fine: what is missing becomes '-'.
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/clock_text.hpp"
+#include "cli/inspect.hpp"
+#include "cli/table.hpp"
+#include "config/units.hpp"
+
+namespace troupe::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+using table = std::vector<std::vector<std::string>>;
+
+std::string text(const json& row, const char* key) {
+  const auto found = row.find(key);
+  if (found == row.end() || found->is_null())
+    return "-";
+  const auto written = found->is_string() ? found->get<std::string>() : found->dump();
+  return written.empty() ? "-" : written;
+}
+
+uint64_t number(const json& row, const char* key) {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_number()
+             ? static_cast<uint64_t>(std::max(found->get<double>(), 0.0))
+             : 0;
+}
+
+std::string size(const json& row, const char* key) {
+  const auto bytes = number(row, key);
+  return bytes == 0 ? "-" : config::format_size_rounded(bytes);
+}
+
+std::string count(const json& row, const char* key) {
+  const auto value = number(row, key);
+  return value == 0 ? "-" : std::to_string(value);
+}
+
+std::string when(const json& row, const char* key, time_point now) {
+  const auto time = parse_rfc3339(text(row, key));
+  return time ? relative_time(*time, now) : "-";
+}
+
+std::string until(const json& row, time_point now) {
+  if (const auto pinned = row.find("pinned"); pinned != row.end() && *pinned == true)
+    return "pinned";
+  const auto whole = number(row, "weight_bytes");
+  if (text(row, "state") == "loading" && whole > 0)
+    return std::to_string(number(row, "loaded_bytes") * 100 / whole) + "% loaded";
+  if (text(row, "state") == "failed")
+    return text(row, "error");
+  const auto time = when(row, "unload_at", now);
+  return time == "-" && text(row, "state") == "ready" && number(row, "active") == 0 ? "for ever"
+                                                                                    : time;
+}
+
+std::string age(const json& row) {
+  const auto found = row.find("age_seconds");
+  return found != row.end() && found->is_number() ? elapsed_text(found->get<double>()) : "-";
+}
+
+void add_branch(const json& rows, const std::multimap<uint64_t, size_t>& children, uint64_t parent,
+                const std::string& indent, std::vector<bool>& shown, std::string& out) {
+  const auto [first, last] = children.equal_range(parent);
+  for (auto at = first; at != last; ++at) {
+    const auto& row = rows[at->second];
+    if (shown[at->second])
+      continue; // a cycle in what the server says
+    shown[at->second] = true;
+    const bool root = indent.empty();
+    const bool final = std::next(at) == last;
+    out += root ? "" : indent.substr(1) + (final ? "`- " : "|- ");
+    out += text(row, "name") + " (" + text(row, "id") + ") " + text(row, "state");
+    if (const auto detail = text(row, "detail"); detail != "-")
+      out += "  " + detail;
+    if (number(row, "restarts") > 0)
+      out += "  restarts " + count(row, "restarts");
+    out += "\n";
+    if (indent.size() < 200)
+      add_branch(rows, children, number(row, "id"),
+                 root ? std::string{" "} : indent + (final ? "   " : "|  "), shown, out);
+  }
+}
+
+} // namespace
+
+std::string models_text(const json& rows, bool only_loaded, time_point now, bool colour) {
+  table lines{only_loaded ? std::vector<std::string>{"MODEL", "STATE", "SIZE", "DEVICE", "CONTEXT",
+                                                     "ACTIVE", "QUEUED", "UNTIL"}
+                          : std::vector<std::string>{"MODEL", "STATE", "SIZE", "ARCHITECTURE",
+                                                     "REQUESTS", "LAST USED"}};
+  for (const auto& row : rows) {
+    const auto state = text(row, "state");
+    if (!row.is_object() || (only_loaded && state == "cold" && number(row, "queued") == 0))
+      continue;
+    if (only_loaded)
+      lines.push_back({text(row, "id"), state, size(row, "resident_bytes"), text(row, "device"),
+                       count(row, "context_length"), text(row, "active"), text(row, "queued"),
+                       until(row, now)});
+    else
+      lines.push_back({text(row, "id"), state, size(row, "weight_bytes"), text(row, "architecture"),
+                       text(row, "requests"), when(row, "last_used", now)});
+  }
+  return render_table(lines, colour);
+}
+
+std::string actors_text(const json& rows, bool colour) {
+  table lines{{"ID", "NAME", "TYPE", "NODE", "STATE", "MESSAGES", "RESTARTS", "AGE", "DETAIL"}};
+  for (const auto& row : rows)
+    if (row.is_object())
+      lines.push_back({text(row, "id"), text(row, "name"), text(row, "type"), text(row, "node"),
+                       text(row, "state"), text(row, "messages"), text(row, "restarts"), age(row),
+                       text(row, "detail")});
+  return render_table(lines, colour);
+}
+
+std::string actor_tree_text(const json& rows) {
+  std::multimap<uint64_t, size_t> children;
+  std::map<uint64_t, size_t> known;
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (rows[i].is_object())
+      known.emplace(number(rows[i], "id"), i);
+  for (const auto& [id, i] : known) {
+    const auto parent = number(rows[i], "parent");
+    children.emplace(known.contains(parent) && parent != id ? parent : 0, i);
+  }
+  std::string out;
+  std::vector<bool> shown(rows.size(), false);
+  add_branch(rows, children, 0, "", shown, out);
+  return out;
+}
+
+} // namespace troupe::cli

@@ -1,0 +1,18 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "config/settings.hpp"
+#include "storage/catalog.hpp"
+
+namespace troupe::cli {
+
+/// The model that `name` means: an exact id; an alias of the settings; or, if only one model's
+/// does, the last part of its id in any case ("qwen2.5-0.5b" for "Qwen/Qwen2.5-0.5B"). Fails naming
+/// what was meant or how to see what there is.
+caf::expected<storage::model_source> choose_model(const std::vector<storage::model_source>& models,
+                                                  const config::settings& settings,
+                                                  const std::string& name);
+
+} // namespace troupe::cli
