@@ -46,18 +46,18 @@ def _lost(r, c):
     thing = t.split(" ", 1)[1]
     return [f"{c.day}, {c.name} lost {t}.",
             f"{c.He} looked under the bed, behind the door and in the grass, but it was not there.",
-            f"Then {article(c.other)} came by and said, \"{r.choice(['Do not be sad.', 'Let us look together.', 'I will help you.'])}\"",
+            f"Then {article(c.other)} came by and said to the {c.subject}, \"{r.choice(['Do not be sad.', 'Let us look together.', 'I will help you.'])}\"",
             f"They looked {r.choice(['all day', 'for a long time', 'everywhere'])}, and at last they found the {thing} "
             f"{r.choice(['under a leaf', 'in the tall grass', 'behind a stone', 'near the water'])}.",
-            f"{c.name} was so happy that {c.he} {r.choice(['jumped', 'laughed', 'danced', 'clapped'])}."]
+            f"The {c.subject} was so happy that {c.he} {r.choice(['jumped', 'laughed', 'danced', 'clapped'])}."]
 
 
 def _share(r, c):
     food = r.choice(FOOD)
     return [f"{c.day}, {c.name} found a basket of {food}.",
             f"{c.He} wanted to eat them all, but then {c.he} saw {article(c.other)} who was very hungry.",
-            f"\"{r.choice(['Would you like some', 'Shall we share', 'Are you hungry'])}?\" asked {c.name}.",
-            f"The {c.other} {r.choice(['nodded', 'smiled', 'said yes'])}, and they ate the {food} together.",
+            f"\"{r.choice(['Would you like some', 'Shall we share', 'Are you hungry'])}?\" asked the {c.subject}.",
+            f"The {c.other} {r.choice(['nodded', 'smiled', 'said yes'])}, and the {c.subject} and the {c.other} ate the {food} together.",
             f"{r.choice(['Sharing made the food taste even better.', 'The basket was soon empty, but their hearts were full.'])}"]
 
 
@@ -66,7 +66,7 @@ def _storm(r, c):
             f"{c.name} was afraid of the {r.choice(['thunder', 'wind', 'rain'])} and hid {r.choice(['under a bush', 'in a cave', 'behind a wall'])}.",
             f"There {c.he} met {article(c.other)} who was afraid too.",
             f"\"Hold my hand,\" said {c.name}. \"{r.choice(['We can be brave together.', 'The storm will soon be over.'])}\"",
-            f"They told each other jokes until the sun came out again."]
+            f"The {c.subject} and the {c.other} told each other jokes until the sun came out again."]
 
 
 def _learn(r, c):
@@ -74,17 +74,17 @@ def _learn(r, c):
     return [f"{c.name} wanted to learn how to {skill}.",
             f"{c.day}, {c.he} asked {article(c.other)} for help.",
             f"\"It is not easy,\" said the {c.other}, \"but you can do it if you try every day.\"",
-            f"So {c.name} tried again and again, and {r.choice(['did not give up', 'worked very hard', 'never stopped'])}.",
-            f"After a week, {c.he} could {skill} better than anyone, and the {c.other} was very proud."]
+            f"So the {c.subject} tried again and again, and {r.choice(['did not give up', 'worked very hard', 'never stopped'])}.",
+            f"After a week, {c.name} could {skill} better than anyone, and the {c.other} was very proud."]
 
 
 def _travel(r, c):
     goal = r.choice(["the moon", "the end of the river", "the top of the mountain", "the big city", "the sea"])
     return [f"{c.day}, {c.name} decided to see {goal}.",
             f"{c.He} packed some {r.choice(FOOD)} and walked for {r.choice(['two', 'three', 'four', 'five'])} days.",
-            f"On the way {c.he} met {article(c.other)}, and they became friends.",
+            f"On the way {c.he} met {article(c.other)}, and the {c.subject} and the {c.other} became friends.",
             f"When they saw {goal}, it was {r.choice(['bright', 'beautiful', 'bigger'])} {r.choice(['and very quiet', 'and full of light', 'as in a dream'])}.",
-            f"\"{r.choice(['I am glad that I came', 'This is wonderful', 'Now I know how big the world is'])},\" said {c.name}."]
+            f"\"{r.choice(['I am glad that I came', 'This is wonderful', 'Now I know how big the world is'])},\" said the {c.subject}."]
 
 
 def _gift(r, c):
@@ -93,7 +93,7 @@ def _gift(r, c):
             f"{c.day}, {c.he} went to the market and worked hard for {r.choice(['a baker', 'a tailor', 'a farmer', 'a painter'])}.",
             f"In the evening {c.he} had enough money to buy {gift}.",
             f"The {c.other} opened the box and {r.choice(['cried with joy', 'could not stop smiling', 'laughed out loud'])}.",
-            f"\"Thank you, {c.name},\" said the {c.other}. \"You are a true friend.\""]
+            f"\"Thank you, {c.name},\" said the {c.other} to the {c.subject}. \"You are a true friend.\""]
 
 
 PLOTS = [_lost, _share, _storm, _learn, _travel, _gift]
