@@ -17,7 +17,7 @@ struct added_token {
   bool lstrip = false;      ///< takes the white space before it
   bool rstrip = false;      ///< takes the white space behind it
   bool normalized = false;  ///< looked for in the normalized text
-  std::string piece; ///< what it decodes from: the normalized content where `normalized`
+  std::string piece;        ///< what it decodes from: the normalized content where `normalized`
 };
 
 /// Finds added tokens in a text: leftmost, then longest.
@@ -34,7 +34,6 @@ public:
   };
   /// Cuts `text` into tokens and the text between them. Special tokens are text when not wanted.
   std::vector<part> split(std::string_view text, bool want_special) const;
-  bool empty() const { return nodes_.size() == 1; }
 
 private:
   struct node {

@@ -9,9 +9,6 @@ namespace troupe::engine {
 
 namespace {
 
-/// Far above any vocabulary in use; keeps a hostile id from allocating gigabytes.
-constexpr int64_t id_max = 4'000'000;
-
 /// Below this length a scan for the lowest rank beats a heap.
 constexpr size_t short_word_symbols = 24;
 
@@ -39,19 +36,20 @@ bool split_merge(json_fields::element entry, std::string_view& left, std::string
 
 caf::expected<bpe> bpe::make(json_fields::element model, bool byte_level,
                              const std::string& origin) {
-  bpe out;
+  simdjson::dom::object texts;
+  const auto vocabulary_field = json_fields::find(model, "vocab");
+  if (!vocabulary_field || vocabulary_field->get(texts))
+    return json_fields::malformed(origin, "the model has no object `vocab`");
+  auto tokens = vocabulary::make(texts, origin);
+  if (!tokens)
+    return tokens.error();
+  bpe out{std::move(*tokens)};
   out.byte_level_ = byte_level;
   out.prefix_ = json_fields::text(model, "continuing_subword_prefix");
   out.suffix_ = json_fields::text(model, "end_of_word_suffix");
   out.fuse_unknown_ = json_fields::flag(model, "fuse_unk", false);
   out.byte_fallback_ = json_fields::flag(model, "byte_fallback", false);
   out.ignore_merges_ = json_fields::flag(model, "ignore_merges", false);
-  simdjson::dom::object vocabulary;
-  const auto vocabulary_field = json_fields::find(model, "vocab");
-  if (!vocabulary_field || vocabulary_field->get(vocabulary))
-    return json_fields::malformed(origin, "the model has no object `vocab`");
-  if (auto why = out.read_vocabulary(vocabulary, origin))
-    return why;
   simdjson::dom::array merges;
   const auto merges_field = json_fields::find(model, "merges");
   if (!merges_field || merges_field->get(merges))
@@ -59,43 +57,16 @@ caf::expected<bpe> bpe::make(json_fields::element model, bool byte_level,
   if (auto why = out.read_merges(merges, origin))
     return why;
   if (const auto unknown = json_fields::text(model, "unk_token"); !unknown.empty()) {
-    out.unknown_ = out.id_of(unknown);
+    out.unknown_ = out.tokens_.id_of(unknown);
     if (!out.unknown_)
       return json_fields::malformed(origin, "unk_token '" + unknown + "' is not in the vocabulary");
   }
   for (unsigned byte = 0; byte < 256; ++byte) {
     const auto letter = byte_alphabet::character(static_cast<unsigned char>(byte));
-    out.byte_ids_[byte] = out.id_of(letter).value_or(-1);
-    out.fallback_ids_[byte] = out.id_of(fallback_name(byte)).value_or(-1);
+    out.byte_ids_[byte] = out.tokens_.id_of(letter).value_or(-1);
+    out.fallback_ids_[byte] = out.tokens_.id_of(fallback_name(byte)).value_or(-1);
   }
   return out;
-}
-
-caf::error bpe::read_vocabulary(simdjson::dom::object vocabulary, const std::string& origin) {
-  int64_t highest = -1;
-  size_t count = 0;
-  for (const auto [token, value] : vocabulary) {
-    int64_t id = -1;
-    if (value.get(id) || id < 0 || id > id_max)
-      return json_fields::malformed(origin, "the id of token '" + std::string{token} +
-                                                "' is not a number from 0 to " +
-                                                std::to_string(id_max));
-    highest = std::max(highest, id);
-    ++count;
-  }
-  tokens_.resize(static_cast<size_t>(highest + 1));
-  std::vector<bool> taken(tokens_.size());
-  ids_.reserve(count);
-  for (const auto [token, value] : vocabulary) {
-    const auto id = static_cast<size_t>(value.get_int64().value());
-    if (taken[id])
-      return json_fields::malformed(origin, "two tokens have the id " + std::to_string(id) +
-                                                ", the second is '" + std::string{token} + "'");
-    taken[id] = true;
-    tokens_[id] = token;
-    ids_[tokens_[id]] = static_cast<token_id>(id);
-  }
-  return {};
 }
 
 caf::error bpe::read_merges(simdjson::dom::array merges, const std::string& origin) {
@@ -109,34 +80,25 @@ caf::error bpe::read_merges(simdjson::dom::array merges, const std::string& orig
                                                 " is neither \"a b\" nor [\"a\", \"b\"]");
     joined = left;
     joined += right.starts_with(prefix_) ? right.substr(prefix_.size()) : right;
-    const auto a = id_of(left), b = id_of(right), c = id_of(joined);
+    const auto a = tokens_.id_of(left), b = tokens_.id_of(right), c = tokens_.id_of(joined);
     if (!a || !b || !c)
-      return json_fields::malformed(
-          origin, "merge " + std::to_string(rank) + " ('" + std::string{left} + "' and '" +
-                      std::string{right} + "') names a token that is not in the vocabulary");
+      return json_fields::malformed(origin, "merge " + std::to_string(rank) + " ('" +
+                                                std::string{left} + "' and '" + std::string{right} +
+                                                "') names a token that is not in the vocabulary");
     merges_.insert(*a, *b, rank++, *c);
   }
   return {};
 }
 
-std::optional<token_id> bpe::id_of(std::string_view token) const {
-  const auto found = ids_.find(token);
-  return found == ids_.end() ? std::nullopt : std::optional{found->second};
-}
-
-std::string_view bpe::token(token_id id) const {
-  return id >= 0 && static_cast<size_t>(id) < tokens_.size() ? std::string_view{tokens_[id]}
-                                                             : std::string_view{};
-}
-
 bool bpe::may_cut_before(std::string_view mark) const {
-  if (!prefix_.empty() || !suffix_.empty() || ignore_merges_ || !id_of(mark))
+  if (!prefix_.empty() || !suffix_.empty() || ignore_merges_ || !tokens_.id_of(mark))
     return false;
-  for (const auto& token : tokens_) {
+  for (size_t id = 0; id < tokens_.size(); ++id) {
+    const auto token = tokens_.token(static_cast<token_id>(id));
     size_t run = 0; // the marks that a token begins with
-    while (std::string_view{token}.substr(run).starts_with(mark))
+    while (token.substr(run).starts_with(mark))
       run += mark.size();
-    if (run < token.size() && token.find(mark, run) != std::string::npos)
+    if (run < token.size() && token.find(mark, run) != std::string_view::npos)
       return false;
   }
   return true;
@@ -173,7 +135,7 @@ void bpe::start_symbols(std::string_view word, std::vector<symbol>& symbols) con
         decorated += suffix_;
       name = decorated;
     }
-    if (const auto id = id_of(name)) {
+    if (const auto id = tokens_.id_of(name)) {
       flush();
       symbols.push_back({*id, 0, 0, false});
     } else if (!add_fallback(name, symbols) && unknown_) {
@@ -197,14 +159,7 @@ void bpe::start_bytes(std::string_view word, std::vector<symbol>& symbols) const
   }
 }
 
-void bpe::encode(std::string_view word, std::vector<token_id>& out) const {
-  if (ignore_merges_) {
-    const auto whole = byte_level_ ? id_of(byte_alphabet::encode(word)) : id_of(word);
-    if (whole) {
-      out.push_back(*whole);
-      return;
-    }
-  }
+std::vector<bpe::symbol> bpe::symbols_of(std::string_view word) const {
   std::vector<symbol> symbols;
   symbols.reserve(word.size());
   if (byte_level_ && prefix_.empty() && suffix_.empty())
@@ -213,6 +168,24 @@ void bpe::encode(std::string_view word, std::vector<token_id>& out) const {
     start_symbols(byte_alphabet::encode(word), symbols);
   else
     start_symbols(word, symbols);
+  return symbols;
+}
+
+void bpe::spell(std::string_view word, std::vector<token_id>& out) const {
+  for (const auto& one : symbols_of(word))
+    out.push_back(one.id);
+}
+
+void bpe::encode(std::string_view word, std::vector<token_id>& out) const {
+  if (ignore_merges_) {
+    const auto whole =
+        byte_level_ ? tokens_.id_of(byte_alphabet::encode(word)) : tokens_.id_of(word);
+    if (whole) {
+      out.push_back(*whole);
+      return;
+    }
+  }
+  auto symbols = symbols_of(word);
   if (symbols.size() <= short_word_symbols)
     merge_short(symbols);
   else

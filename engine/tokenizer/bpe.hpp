@@ -1,19 +1,16 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/tokenizer/json_fields.hpp"
 #include "engine/tokenizer/merge_table.hpp"
+#include "engine/tokenizer/vocabulary.hpp"
 
 namespace troupe::engine {
-
-using token_id = int32_t;
 
 /// Byte-pair encoding (Sennrich et al. 2016): merges neighbouring symbols, lowest rank first, then
 /// leftmost, as the `tokenizers` package does, byte fallback and unknown tokens included.
@@ -25,12 +22,11 @@ public:
 
   /// Appends the ids of one word (a pre-tokenized piece).
   void encode(std::string_view word, std::vector<token_id>& out) const;
+  /// The same without a single merge: spells the word.
+  void spell(std::string_view word, std::vector<token_id>& out) const;
 
-  std::optional<token_id> id_of(std::string_view token) const;
-  /// Empty for ids that the vocabulary leaves out.
-  std::string_view token(token_id id) const;
-  size_t size() const { return tokens_.size(); } ///< highest id + 1
-  bool byte_fallback() const { return byte_fallback_; }
+  const vocabulary& tokens() const { return tokens_; }
+  std::optional<token_id> unknown() const { return unknown_; }
   /// True when a merge can never join what stands before a mark (U+2581) that follows another
   /// character with the mark: a whole text may then be cut there and encoded part by part.
   bool may_cut_before(std::string_view mark) const;
@@ -39,25 +35,24 @@ public:
   bpe& operator=(bpe&&) = default;
 
 private:
-  bpe() = default;
+  explicit bpe(vocabulary tokens) : tokens_{std::move(tokens)} {}
   struct symbol {
     token_id id;
     int32_t previous, next;
     bool gone;
   };
-  caf::error read_vocabulary(simdjson::dom::object vocabulary, const std::string& origin);
   caf::error read_merges(simdjson::dom::array merges, const std::string& origin);
+  std::vector<symbol> symbols_of(std::string_view word) const;
   void start_symbols(std::string_view word, std::vector<symbol>& symbols) const;
   void start_bytes(std::string_view word, std::vector<symbol>& symbols) const;
   bool add_fallback(std::string_view character, std::vector<symbol>& symbols) const;
   void merge_short(std::vector<symbol>& symbols) const;
   void merge_long(std::vector<symbol>& symbols) const;
 
-  std::unordered_map<std::string_view, token_id> ids_; // views into tokens_
-  std::vector<std::string> tokens_;
+  vocabulary tokens_;
   merge_table merges_;
-  std::array<token_id, 256> byte_ids_{};      // of GPT-2's alphabet, -1 when missing
-  std::array<token_id, 256> fallback_ids_{};  // of <0xNN>, -1 when missing
+  std::array<token_id, 256> byte_ids_{};     // of GPT-2's alphabet, -1 when missing
+  std::array<token_id, 256> fallback_ids_{}; // of <0xNN>, -1 when missing
   std::string prefix_, suffix_;
   std::optional<token_id> unknown_;
   bool fuse_unknown_ = false, byte_fallback_ = false, ignore_merges_ = false, byte_level_ = false;

@@ -16,8 +16,10 @@ std::optional<char> fallback_byte(std::string_view token) {
     return std::nullopt;
   unsigned value = 0;
   for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0)
       return std::nullopt;
     value = value * 16 + static_cast<unsigned>(digit);
@@ -111,7 +113,6 @@ decoder::state decoder::start() const {
 decoder::state decoder::resume() const {
   state out;
   out.first = false;
-  out.text_begun = true;
   return out;
 }
 
@@ -146,7 +147,6 @@ void decoder::emit(std::string_view text, state& state, std::string& out) const 
     text.remove_prefix(content.size());
     --state.strip_left;
   }
-  state.text_begun = state.text_begun || !text.empty();
   out += text;
 }
 

@@ -12,7 +12,7 @@
 namespace troupe::engine {
 
 /// tokenizer.json's `decoder`: vocabulary pieces -> text. Kinds: Sequence, ByteLevel, Metaspace,
-/// ByteFallback, Fuse, Strip, Replace. Immutable; the state of one text lives in `decode_state`.
+/// ByteFallback, Fuse, Strip, Replace. Immutable; the state of one text lives in `state`.
 class decoder {
 public:
   /// No spec (a null decoder) joins the pieces with spaces, as the `tokenizers` package does.
@@ -21,10 +21,9 @@ public:
 
   /// One text on its way out.
   struct state {
-    bool first = true;        ///< no piece was decoded yet
-    bool text_begun = false;  ///< something was emitted
-    size_t strip_left = 0;    ///< characters that may still be stripped from the text's start
-    std::string run;          ///< pieces of byte fallback that wait for their character
+    bool first = true;     ///< no piece was decoded yet
+    size_t strip_left = 0; ///< characters that may still be stripped from the text's start
+    std::string run;       ///< pieces of byte fallback that wait for their character
     utf8::assembler assembler;
   };
   state start() const;
@@ -41,13 +40,13 @@ public:
   std::string bytes_of(std::string_view token) const;
 
 private:
-  enum class kind : uint8_t { byte_level, metaspace, byte_fallback, fuse, strip, replace };
+  enum class kind : uint8_t { metaspace, strip, replace };
   struct step {
     kind what;
-    std::optional<regex> pattern;  // replace
-    std::string content;           // replace, strip, metaspace (the mark)
-    size_t left = 0, right = 0;    // strip
-    bool drops_first = false;      // metaspace
+    std::optional<regex> pattern; // replace
+    std::string content;          // replace, strip, metaspace (the mark)
+    size_t left = 0, right = 0;   // strip
+    bool drops_first = false;     // metaspace
   };
   caf::error add(json_fields::element spec, const std::string& origin);
   caf::error add_replace(json_fields::element spec, const std::string& origin);

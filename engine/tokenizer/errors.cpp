@@ -4,9 +4,12 @@ namespace troupe::engine {
 
 std::string to_string(tokenizer_errc code) {
   switch (code) {
-  case tokenizer_errc::unreadable: return "unreadable";
-  case tokenizer_errc::malformed: return "malformed";
-  case tokenizer_errc::unsupported: return "unsupported";
+  case tokenizer_errc::unreadable:
+    return "unreadable";
+  case tokenizer_errc::malformed:
+    return "malformed";
+  case tokenizer_errc::unsupported:
+    return "unsupported";
   }
   return "unknown";
 }

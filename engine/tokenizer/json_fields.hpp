@@ -8,7 +8,8 @@
 #include "base/error.hpp"
 #include "engine/tokenizer/errors.hpp"
 
-/// Field access for tokenizer.json: a missing or null field is "absent", a wrong type an error.
+/// Field access for tokenizer.json: a missing or null field gives `otherwise`. Wrong types were
+/// reported by check_field_types before.
 namespace troupe::engine::json_fields {
 
 using element = simdjson::dom::element;
@@ -20,7 +21,8 @@ inline caf::error malformed(const std::string& origin, std::string_view what) {
 /// The field, or nothing when `where` is no object, lacks it or has null there.
 inline std::optional<element> find(element where, std::string_view key) {
   element found;
-  if (where.type() != simdjson::dom::element_type::OBJECT || where[key].get(found) || found.is_null())
+  if (where.type() != simdjson::dom::element_type::OBJECT || where[key].get(found) ||
+      found.is_null())
     return std::nullopt;
   return found;
 }

@@ -1,11 +1,11 @@
 #include "engine/tokenizer/normalizer.hpp"
 
-#include <cstdlib>
 #include <vector>
 
 #include <utf8proc.h>
 
 #include "engine/tokenizer/pattern.hpp"
+#include "engine/tokenizer/unicode_form.hpp"
 #include "engine/tokenizer/utf8.hpp"
 
 namespace troupe::engine {
@@ -14,33 +14,37 @@ namespace {
 
 using json_fields::element;
 
-bool is_ascii(std::string_view text) {
-  for (const char c : text)
-    if (static_cast<uint8_t>(c) >= 0x80)
-      return false;
-  return true;
-}
-
-/// The four Unicode normalization forms.
-class unicode_form final : public normalizer {
+class form_normalizer final : public normalizer {
 public:
-  explicit unicode_form(int options) : options_{static_cast<utf8proc_option_t>(options)} {}
-  std::string apply(std::string text) const override {
-    if (is_ascii(text))
-      return text;
-    utf8proc_uint8_t* mapped = nullptr;
-    const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                   static_cast<utf8proc_ssize_t>(text.size()), &mapped, options_);
-    if (size < 0)
-      return text; // only out of memory: the input is valid UTF-8
-    std::string out(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
-    std::free(mapped);
-    return out;
-  }
+  explicit form_normalizer(unicode_form form) : form_{form} {}
+  std::string apply(std::string text) const override { return to_form(form_, text); }
 
 private:
-  utf8proc_option_t options_;
+  unicode_form form_;
 };
+
+/// Letter pairs that Unicode got after utf8proc's tables: what Rust's to_lowercase makes of them.
+char32_t young_lower_case(char32_t c) {
+  if (c >= 0x10d50 && c <= 0x10d65)
+    return c + 0x20;
+  if (c >= 0x16ea0 && c <= 0x16eb8)
+    return c + 0x1b;
+  switch (c) {
+  case 0x1c89:
+  case 0xa7cc:
+  case 0xa7ce:
+  case 0xa7d2:
+  case 0xa7d4:
+  case 0xa7da:
+    return c + 1;
+  case 0xa7cb:
+    return 0x264;
+  case 0xa7dc:
+    return 0x19b;
+  default:
+    return c;
+  }
+}
 
 class lowercase final : public normalizer {
 public:
@@ -52,7 +56,8 @@ public:
       if (c == 0x130) // the one character whose lower case is two
         out += "i\xcc\x87";
       else
-        utf8::append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<int32_t>(c))));
+        utf8::append(out, young_lower_case(
+                              static_cast<char32_t>(utf8proc_tolower(static_cast<int32_t>(c)))));
     }
     return out;
   }
@@ -64,7 +69,7 @@ public:
     std::string out;
     for (size_t at = 0; at < text.size();) {
       const auto c = utf8::next(text, at);
-      if (utf8proc_category(static_cast<int32_t>(c)) != UTF8PROC_CATEGORY_MN)
+      if (!is_mark(c))
         utf8::append(out, c);
     }
     return out;
@@ -158,17 +163,16 @@ result make_sequence(element spec, const std::string& origin) {
 
 result make_normalizer(element spec, const std::string& origin) {
   const auto type = json_fields::text(spec, "type");
-  constexpr int stable = UTF8PROC_STABLE;
   if (type == "Sequence")
     return make_sequence(spec, origin);
   if (type == "NFC")
-    return make<unicode_form>(stable | UTF8PROC_COMPOSE);
+    return make<form_normalizer>(unicode_form::nfc);
   if (type == "NFD")
-    return make<unicode_form>(stable | UTF8PROC_DECOMPOSE);
+    return make<form_normalizer>(unicode_form::nfd);
   if (type == "NFKC")
-    return make<unicode_form>(stable | UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
+    return make<form_normalizer>(unicode_form::nfkc);
   if (type == "NFKD")
-    return make<unicode_form>(stable | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
+    return make<form_normalizer>(unicode_form::nfkd);
   if (type == "Lowercase")
     return make<lowercase>();
   if (type == "StripAccents")

@@ -1,7 +1,7 @@
 // tokenizer.json -> tokenizer::parts.
 #include <fstream>
 
-
+#include "engine/tokenizer/field_types.hpp"
 #include "engine/tokenizer/tokenizer_parts.hpp"
 
 namespace troupe::engine {
@@ -10,9 +10,6 @@ namespace {
 
 using json_fields::element;
 using json_fields::malformed;
-
-/// Far above any vocabulary in use.
-constexpr int64_t id_max = 4'000'000;
 
 /// A tokenizer with 256k tokens is some 35 MB.
 constexpr uintmax_t file_bytes_max = 512u << 20;
@@ -28,7 +25,7 @@ caf::error read_added(element root, const std::string& origin, std::vector<added
     added_token token;
     const auto id = json_fields::integer(entry, "id", -1);
     token.content = json_fields::text(entry, "content");
-    if (id < 0 || id > id_max)
+    if (id < 0 || id > token_id_max)
       return malformed(origin, "the added token '" + token.content + "' has no valid id");
     token.id = static_cast<token_id>(id);
     token.special = json_fields::flag(entry, "special", false);
@@ -61,6 +58,37 @@ caf::error read_steps(element root, const std::string& origin, pre_tokenizer_cha
 
 } // namespace
 
+caf::error tokenizer::parts::read(json_fields::element root, const std::string& origin) {
+  auto made = decoder::make(json_fields::find(root, "decoder"), origin);
+  if (!made)
+    return made.error();
+  decode = std::move(*made);
+  if (auto why = read_added(root, origin, added))
+    return why;
+  vocab_size = model.tokens().size();
+  for (auto& token : added) {
+    const bool by_normalized = token.normalized && normalize;
+    token.piece = by_normalized ? normalize->apply(token.content) : token.content;
+    added_by_id.emplace(token.id, &token);
+    added_ids.emplace(token.content, token.id);
+    vocab_size = std::max(vocab_size, static_cast<size_t>(token.id) + 1);
+    specials_in_model |= token.special && !model.tokens().token(token.id).empty();
+    if (!token.normalized)
+      raw_matcher.add(token.content, &token);
+    else if (!token.piece.empty())
+      normalized_matcher.add(token.piece, &token);
+  }
+  for (const auto* ids : {&specials.before, &specials.after})
+    for (const auto id : *ids)
+      if (static_cast<size_t>(id) >= vocab_size)
+        return malformed(origin, "the post-processor adds the id " + std::to_string(id) +
+                                     ", which no token has");
+  constexpr std::string_view mark = "\u2581";
+  if (!pre_tokenizer.byte_level && model.may_cut_before(mark))
+    cut_mark = mark;
+  return {};
+}
+
 caf::expected<std::shared_ptr<const tokenizer>> tokenizer::parse(std::string_view json,
                                                                  const std::string& origin) {
   simdjson::dom::parser parser;
@@ -70,12 +98,15 @@ caf::expected<std::shared_ptr<const tokenizer>> tokenizer::parse(std::string_vie
   const auto model_spec = json_fields::find(root, "model");
   if (!model_spec)
     return malformed(origin, "there is no `model`; is this a tokenizer.json?");
+  if (auto why = check_field_types(root, origin))
+    return why;
   // Old files leave the type out; they have merges.
   const auto type = json_fields::text(*model_spec, "type", "BPE");
   if (type != "BPE")
     return caf::make_error(tokenizer_errc::unsupported,
                            origin + ": the tokenizer model '" + type +
-                               "' is not supported, only BPE is");
+                               "' is not supported, only BPE is; convert the tokenizer or choose "
+                               "another checkpoint");
   pre_tokenizer_chain chain;
   std::unique_ptr<const normalizer> normalize;
   post_processor specials;
@@ -84,38 +115,16 @@ caf::expected<std::shared_ptr<const tokenizer>> tokenizer::parse(std::string_vie
   auto model = bpe::make(*model_spec, chain.byte_level, origin);
   if (!model)
     return model.error();
-  auto decode = decoder::make(json_fields::find(root, "decoder"), origin);
-  if (!decode)
-    return decode.error();
   auto built = std::make_unique<parts>(std::move(*model));
   built->normalize = std::move(normalize);
   built->pre_tokenizer = std::move(chain);
   built->specials = std::move(specials);
-  built->decode = std::move(*decode);
-  if (auto why = read_added(root, origin, built->added))
+  if (auto why = built->read(root, origin))
     return why;
-  built->vocab_size = built->model.size();
-  for (auto& token : built->added) {
-    token.piece =
-        token.normalized && built->normalize ? built->normalize->apply(token.content) : token.content;
-    built->added_by_id.emplace(token.id, &token);
-    built->added_ids.emplace(token.content, token.id);
-    built->vocab_size = std::max(built->vocab_size, static_cast<size_t>(token.id) + 1);
-    if (!token.normalized) {
-      built->raw_matcher.add(token.content, &token);
-      continue;
-    }
-    if (!token.piece.empty())
-      built->normalized_matcher.add(token.piece, &token);
-  }
-  constexpr std::string_view mark = "\u2581";
-  if (!built->pre_tokenizer.byte_level && built->model.may_cut_before(mark))
-    built->cut_mark = mark;
   return std::shared_ptr<const tokenizer>{new tokenizer{std::move(built)}};
 }
 
-caf::expected<std::shared_ptr<const tokenizer>>
-tokenizer::load(const std::filesystem::path& file) {
+caf::expected<std::shared_ptr<const tokenizer>> tokenizer::load(const std::filesystem::path& file) {
   std::error_code why;
   const auto size = std::filesystem::file_size(file, why);
   if (why)

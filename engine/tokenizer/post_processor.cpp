@@ -38,9 +38,10 @@ caf::error add_template(element spec, const std::string& origin, post_processor&
     }
     const auto special = json_fields::find(part, "SpecialToken");
     if (!special)
-      return json_fields::malformed(origin, "a part of `single` is neither Sequence nor SpecialToken");
-    if (auto why = add_special(spec, json_fields::text(*special, "id"), origin,
-                               behind ? after : before))
+      return json_fields::malformed(origin,
+                                    "a part of `single` is neither Sequence nor SpecialToken");
+    if (auto why =
+            add_special(spec, json_fields::text(*special, "id"), origin, behind ? after : before))
       return why;
   }
   out.before.insert(out.before.begin(), before.begin(), before.end());

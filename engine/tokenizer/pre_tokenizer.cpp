@@ -101,19 +101,45 @@ private:
   split_behavior behavior_;
 };
 
+/// Runs of word characters and runs of others; white space is dropped.
+class word_split final : public pre_tokenizer {
+public:
+  void split(piece whole, std::vector<piece>& out, piece_arena&) const override {
+    enum class kind { space, word, other } run = kind::space;
+    size_t begin = 0;
+    const auto emit = [&](size_t end) {
+      if (run != kind::space && begin < end)
+        out.push_back({whole.text.substr(begin, end - begin), whole.at_start && begin == 0});
+    };
+    for (size_t at = 0; at < whole.text.size();) {
+      const size_t from = at;
+      const auto c = utf8::next(whole.text, at);
+      const auto what = utf8::is_whitespace(c) ? kind::space
+                        : utf8::is_word(c)     ? kind::word
+                                               : kind::other;
+      if (what == run)
+        continue;
+      emit(from);
+      begin = from;
+      run = what;
+    }
+    emit(whole.text.size());
+  }
+};
+
 enum class prepend_scheme { always, first, never };
 
 class metaspace final : public pre_tokenizer {
 public:
   metaspace(std::string mark, prepend_scheme scheme, bool splits, regex mark_pattern)
-      : mark_{std::move(mark)}, scheme_{scheme}, splits_{splits},
-        mark_pattern_{std::move(mark_pattern)} {}
+      : mark_{std::move(mark)}, scheme_{scheme}, splits_{splits}, mark_pattern_{
+                                                                      std::move(mark_pattern)} {}
   void split(piece whole, std::vector<piece>& out, piece_arena& arena) const override {
     std::string text;
     text.reserve(whole.text.size() + whole.text.size() / 2 + mark_.size());
     const bool marked = whole.text.starts_with(' ') || whole.text.starts_with(mark_);
-    if (!marked && (scheme_ == prepend_scheme::always ||
-                    (scheme_ == prepend_scheme::first && whole.at_start)))
+    if (!marked &&
+        (scheme_ == prepend_scheme::always || (scheme_ == prepend_scheme::first && whole.at_start)))
       text = mark_;
     for (const char c : whole.text) {
       if (c == ' ')
@@ -124,8 +150,8 @@ public:
     arena.push_back(std::move(text));
     const piece made{arena.back(), whole.at_start};
     if (splits_)
-      emit_spans(made, spans_of(mark_pattern_, made.text, false),
-                 split_behavior::merged_with_next, out);
+      emit_spans(made, spans_of(mark_pattern_, made.text, false), split_behavior::merged_with_next,
+                 out);
     else
       out.push_back(made);
   }
@@ -176,8 +202,8 @@ caf::error add_split(element spec, const std::string& origin, pre_tokenizer_chai
   const auto behavior = parse_behavior(name);
   if (!behavior)
     return json_fields::malformed(origin, "unknown split behavior '" + name + "'");
-  chain.steps.push_back(std::make_unique<pattern_split>(
-      std::move(*pattern), *behavior, json_fields::flag(spec, "invert", false)));
+  chain.steps.push_back(std::make_unique<pattern_split>(std::move(*pattern), *behavior,
+                                                        json_fields::flag(spec, "invert", false)));
   return {};
 }
 
@@ -189,12 +215,12 @@ caf::error add_metaspace(element spec, const std::string& origin, pre_tokenizer_
   auto pattern = regex::compile(mark, true, origin);
   if (!pattern || mark.empty())
     return json_fields::malformed(origin, "Metaspace needs a `replacement` character");
-  chain.steps.push_back(std::make_unique<metaspace>(
-      mark,
-      scheme == "always"  ? prepend_scheme::always
-      : scheme == "first" ? prepend_scheme::first
-                          : prepend_scheme::never,
-      json_fields::flag(spec, "split", true), std::move(*pattern)));
+  chain.steps.push_back(std::make_unique<metaspace>(mark,
+                                                    scheme == "always"  ? prepend_scheme::always
+                                                    : scheme == "first" ? prepend_scheme::first
+                                                                        : prepend_scheme::never,
+                                                    json_fields::flag(spec, "split", true),
+                                                    std::move(*pattern)));
   return {};
 }
 
@@ -246,8 +272,10 @@ caf::error add_pre_tokenizer(element spec, const std::string& origin, pre_tokeni
     return add_split(spec, origin, chain);
   if (type == "Metaspace")
     return add_metaspace(spec, origin, chain);
-  if (type == "Whitespace")
-    return add_pattern(chain, R"(\w+|[^\w\s]+)", split_behavior::removed, true, origin);
+  if (type == "Whitespace") {
+    chain.steps.push_back(std::make_unique<word_split>());
+    return {};
+  }
   if (type == "WhitespaceSplit") {
     chain.steps.push_back(
         std::make_unique<character_split>(utf8::is_whitespace, split_behavior::removed));

@@ -27,10 +27,9 @@ public:
 
 struct pre_tokenizer_chain {
   std::vector<std::unique_ptr<const pre_tokenizer>> steps;
-  /// The last step maps bytes to GPT-2's alphabet. The model does that by table, so pieces stay raw.
+  /// The last step maps bytes to GPT-2's alphabet. The model does that by table, so pieces stay
+  /// raw.
   bool byte_level = false;
-  /// True when the steps keep a whole text in one piece (SentencePiece style).
-  bool keeps_whole_text() const { return steps.empty(); }
   std::vector<piece> run(piece whole, piece_arena& arena) const;
 };
 

@@ -4,31 +4,12 @@
 #include <pcre2.h>
 
 #include "engine/tokenizer/errors.hpp"
+#include "engine/tokenizer/regex_syntax.hpp"
 #include "engine/tokenizer/utf8.hpp"
 
 namespace troupe::engine {
 
 namespace {
-
-/// PCRE2's \s has U+180E, which the property and every other engine lack, so it is spelled out.
-std::string translate(std::string_view pattern) {
-  std::string out;
-  out.reserve(pattern.size() + 32);
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    if (pattern[i] != '\\' || i + 1 == pattern.size()) {
-      out += pattern[i];
-      continue;
-    }
-    const char escaped = pattern[++i];
-    if (escaped == 's')
-      out += "\\p{White_Space}";
-    else if (escaped == 'S')
-      out += "\\P{White_Space}";
-    else
-      out.append({'\\', escaped});
-  }
-  return out;
-}
 
 /// What a match needs besides the code; PCRE2 wants one per thread.
 struct scratch {
@@ -58,7 +39,11 @@ struct regex::code {
 
 caf::expected<regex> regex::compile(std::string_view pattern, bool literal,
                                     const std::string& origin) {
-  const std::string source = literal ? std::string{pattern} : translate(pattern);
+  const auto translated =
+      literal ? caf::expected<std::string>{std::string{pattern}} : to_pcre2_syntax(pattern, origin);
+  if (!translated)
+    return translated.error();
+  const auto& source = *translated;
   const uint32_t options = literal ? PCRE2_LITERAL | PCRE2_UTF : PCRE2_UTF | PCRE2_UCP;
   int error = 0;
   PCRE2_SIZE at = 0;
@@ -68,10 +53,10 @@ caf::expected<regex> regex::compile(std::string_view pattern, bool literal,
   if (!holder->compiled) {
     PCRE2_UCHAR text[256] = {};
     pcre2_get_error_message(error, text, sizeof text);
-    return caf::make_error(tokenizer_errc::malformed,
-                           origin + ": the pattern '" + std::string{pattern.substr(0, 200)} +
-                               "' is not a valid regular expression: " +
-                               reinterpret_cast<const char*>(text));
+    return caf::make_error(
+        tokenizer_errc::malformed,
+        origin + ": the pattern '" + std::string{pattern.substr(0, 200)} +
+            "' is not a valid regular expression: " + reinterpret_cast<const char*>(text));
   }
   // Without JIT (forbidden by the system, say) the interpreter does the same, slower.
   pcre2_jit_compile(holder->compiled, PCRE2_JIT_COMPLETE);

@@ -72,8 +72,8 @@ void emit_spans(piece whole, std::vector<span_match> spans, split_behavior behav
   for (const auto& span : spans) {
     if (span.begin == span.end || (span.matched && behavior == split_behavior::removed))
       continue;
-    out.push_back({whole.text.substr(span.begin, span.end - span.begin),
-                   whole.at_start && span.begin == 0});
+    out.push_back(
+        {whole.text.substr(span.begin, span.end - span.begin), whole.at_start && span.begin == 0});
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 
 #include "engine/tokenizer/tokenizer.hpp"
@@ -12,13 +13,17 @@ namespace troupe::engine {
 /// where decode, which sees the run's end, gives one U+FFFD a byte.)
 class stream_decoder {
 public:
-  /// `continues`: the text goes on from a prompt, so the space that begins a SentencePiece word is
-  /// kept; otherwise it starts a text of its own.
+  /// `continues`: the text goes on from some other text, so the space that begins a SentencePiece
+  /// word is kept; otherwise it starts a text of its own. `prime` says the same with the tokens.
   explicit stream_decoder(std::shared_ptr<const tokenizer> tokens, bool skip_special = true,
                           bool continues = false);
   stream_decoder(stream_decoder&&) noexcept;
   stream_decoder& operator=(stream_decoder&&) noexcept;
   ~stream_decoder();
+  /// Before the first push: the text continues the text of `context` (a prompt). Its first word
+  /// keeps its space unless the context is empty or shows nothing (special tokens alone), and a
+  /// character that the context leaves unfinished is finished. Costs nothing for long contexts.
+  void prime(std::span<const token_id> context);
   std::string push(token_id id);
   /// What was held back; the decoder is at its end then.
   std::string flush();

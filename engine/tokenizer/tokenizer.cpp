@@ -1,26 +1,28 @@
 #include "engine/tokenizer/tokenizer.hpp"
 
-#include "engine/tokenizer/stream_decoder.hpp"
+#include <algorithm>
+
 #include "engine/tokenizer/tokenizer_parts.hpp"
 #include "engine/tokenizer/utf8.hpp"
 
 namespace troupe::engine {
 
-void tokenizer::parts::encode_word(std::string_view word, word_cache::shard& cache,
-                                   std::vector<token_id>& out) const {
-  if (const auto known = cache.find(word)) {
-    out.insert(out.end(), known->begin(), known->end());
+void tokenizer::parts::encode_word(std::string_view word, const run& on) const {
+  const auto before = on.out.size();
+  on.cache.append(word, on.out, [this](auto text, auto& out) { model.encode(text, out); });
+  if (on.parse_special || !specials_in_model)
     return;
+  // Where special tokens are part of the model's vocabulary, merges could still spell one.
+  const auto names_special = [&](token_id id) { return is_special(id) && id != model.unknown(); };
+  if (std::any_of(on.out.begin() + static_cast<ptrdiff_t>(before), on.out.end(), names_special)) {
+    on.out.resize(before);
+    model.spell(word, on.out);
   }
-  const auto before = out.size();
-  model.encode(word, out);
-  cache.insert(word, std::span{out}.subspan(before));
 }
 
-void tokenizer::parts::encode_piece(std::string_view text, word_cache::shard& cache,
-                                    std::vector<token_id>& out) const {
+void tokenizer::parts::encode_piece(std::string_view text, const run& on) const {
   if (cut_mark.empty()) {
-    encode_word(text, cache, out);
+    encode_word(text, on);
     return;
   }
   size_t begin = 0;
@@ -28,40 +30,37 @@ void tokenizer::parts::encode_piece(std::string_view text, word_cache::shard& ca
        at = text.find(cut_mark, at + cut_mark.size())) {
     if (text.substr(begin, at - begin).ends_with(cut_mark))
       continue; // inside a run of marks
-    encode_word(text.substr(begin, at - begin), cache, out);
+    encode_word(text.substr(begin, at - begin), on);
     begin = at;
   }
   if (begin < text.size())
-    encode_word(text.substr(begin), cache, out);
+    encode_word(text.substr(begin), on);
 }
 
-void tokenizer::parts::encode_text(std::string_view text, bool at_start, bool parse_special,
-                                   std::vector<token_id>& out) const {
+void tokenizer::parts::encode_text(std::string_view text, bool at_start, const run& on) const {
   const std::string normalized = normalize ? normalize->apply(std::string{text}) : std::string{};
   const std::string_view whole = normalize ? std::string_view{normalized} : text;
   piece_arena arena;
-  std::unique_lock<std::mutex> guard;
-  auto& cache = words.acquire(guard);
-  for (const auto& part : normalized_matcher.split(whole, parse_special)) {
+  for (const auto& part : normalized_matcher.split(whole, on.parse_special)) {
     if (part.token) {
-      out.push_back(part.token->id);
+      on.out.push_back(part.token->id);
       continue;
     }
     const piece between{whole.substr(part.begin, part.end - part.begin),
                         at_start && part.begin == 0};
     if (pre_tokenizer.steps.empty())
-      encode_piece(between.text, cache, out);
+      encode_piece(between.text, on);
     else
       for (const auto& one : pre_tokenizer.run(between, arena))
-        encode_piece(one.text, cache, out);
+        encode_piece(one.text, on);
   }
 }
 
 std::optional<std::string_view> tokenizer::parts::piece_of(token_id id) const {
   if (const auto found = added_by_id.find(id); found != added_by_id.end())
     return found->second->piece;
-  const auto piece = model.token(id);
-  return piece.data() == nullptr || piece.empty() ? std::nullopt : std::optional{piece};
+  const auto piece = model.tokens().token(id);
+  return piece.empty() ? std::nullopt : std::optional{piece};
 }
 
 bool tokenizer::parts::is_special(token_id id) const {
@@ -84,12 +83,13 @@ std::vector<token_id> tokenizer::encode(std::string_view text, bool add_special,
   const auto& specials = parts_->specials;
   if (add_special)
     out.insert(out.end(), specials.before.begin(), specials.before.end());
+  std::unique_lock<std::mutex> guard;
+  const parts::run on{out, parts_->words.acquire(guard), parse_special};
   for (const auto& part : parts_->raw_matcher.split(text, parse_special)) {
     if (part.token)
       out.push_back(part.token->id);
     else
-      parts_->encode_text(text.substr(part.begin, part.end - part.begin), part.begin == 0,
-                          parse_special, out);
+      parts_->encode_text(text.substr(part.begin, part.end - part.begin), part.begin == 0, on);
   }
   if (add_special)
     out.insert(out.end(), specials.after.begin(), specials.after.end());
@@ -113,7 +113,7 @@ std::optional<token_id> tokenizer::id_of(std::string_view token) const {
   if (const auto found = parts_->added_ids.find(std::string{token});
       found != parts_->added_ids.end())
     return found->second;
-  return parts_->model.id_of(token);
+  return parts_->model.tokens().id_of(token);
 }
 
 std::string tokenizer::token_text(token_id id) const {
@@ -129,35 +129,5 @@ std::string tokenizer::token_bytes(token_id id) const {
 
 bool tokenizer::is_special(token_id id) const { return parts_->is_special(id); }
 size_t tokenizer::vocab_size() const { return parts_->vocab_size; }
-
-struct stream_decoder::state {
-  decoder::state decoding;
-};
-
-stream_decoder::stream_decoder(std::shared_ptr<const tokenizer> tokens, bool skip_special,
-                               bool continues)
-    : tokens_{std::move(tokens)}, state_{std::make_unique<state>()}, skip_special_{skip_special} {
-  const auto& decoder = tokens_->parts_->decode;
-  state_->decoding = continues ? decoder.resume() : decoder.start();
-}
-stream_decoder::stream_decoder(stream_decoder&&) noexcept = default;
-stream_decoder& stream_decoder::operator=(stream_decoder&&) noexcept = default;
-stream_decoder::~stream_decoder() = default;
-
-std::string stream_decoder::push(token_id id) {
-  std::string out;
-  const auto& parts = *tokens_->parts_;
-  if (skip_special_ && parts.is_special(id))
-    return out;
-  if (const auto piece = parts.piece_of(id))
-    parts.decode.push(*piece, state_->decoding, out, true);
-  return out;
-}
-
-std::string stream_decoder::flush() {
-  std::string out;
-  tokens_->parts_->decode.flush(state_->decoding, out);
-  return out;
-}
 
 } // namespace troupe::engine

@@ -20,6 +20,9 @@ namespace troupe::engine {
 struct tokenizer::parts {
   explicit parts(bpe built) : model{std::move(built)} {}
 
+  /// Reads added tokens and decoder, when everything else is in place.
+  caf::error read(json_fields::element root, const std::string& origin);
+
   bpe model;
   std::unique_ptr<const normalizer> normalize; // may be null
   pre_tokenizer_chain pre_tokenizer;
@@ -31,16 +34,20 @@ struct tokenizer::parts {
   added_token_matcher raw_matcher;        // tokens that are looked for in the text as it came
   added_token_matcher normalized_matcher; // and in the normalized text
   std::string cut_mark; // SentencePiece's mark where a text may be cut before it, or empty
+  bool specials_in_model = false; // the model's vocabulary has special tokens as well
   size_t vocab_size = 0;
   mutable word_cache words;
 
-  void encode_text(std::string_view text, bool at_start, bool parse_special,
-                   std::vector<token_id>& out) const;
-  void encode_piece(std::string_view text, word_cache::shard& cache,
-                    std::vector<token_id>& out) const;
-  void encode_word(std::string_view word, word_cache::shard& cache,
-                   std::vector<token_id>& out) const;
-  /// The piece as text, for ids of the model and added ones; nullptr-like empty when unknown.
+  /// One call of encode under way.
+  struct run {
+    std::vector<token_id>& out;
+    word_cache::shard& cache;
+    bool parse_special;
+  };
+  void encode_text(std::string_view text, bool at_start, const run& on) const;
+  void encode_piece(std::string_view text, const run& on) const;
+  void encode_word(std::string_view word, const run& on) const;
+  /// The piece that `id` decodes from, or nothing for an id that no token has.
   std::optional<std::string_view> piece_of(token_id id) const;
   bool is_special(token_id id) const;
 };

@@ -27,9 +27,9 @@ char32_t next(std::string_view text, size_t& at);
 size_t length(char lead);
 void append(std::string& out, char32_t character);
 
-bool is_whitespace(char32_t c); ///< property White_Space
-bool is_word(char32_t c);       ///< \w of UTS 18: alphabetic, marks, digits, connectors, joiners
-bool is_numeric(char32_t c);    ///< Nd, Nl, No
+bool is_whitespace(char32_t c);  ///< property White_Space
+bool is_word(char32_t c);        ///< \w of UTS 18: alphabetic, marks, digits, connectors, joiners
+bool is_numeric(char32_t c);     ///< Nd, Nl, No
 bool is_punctuation(char32_t c); ///< ASCII punctuation or category P
 
 /// Bytes as they arrive -> whole characters; holds back what may still become a character.

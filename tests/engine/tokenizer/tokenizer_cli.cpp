@@ -1,8 +1,13 @@
 // Lets a script compare the tokenizer with another one. usage: tokenizer_cli tokenizer.json
-// stdin: requests, each a 4-byte little-endian length and so many bytes of UTF-8 text.
-// stdout, a line each: the ids with special tokens added; then, as JSON-free hex, the decoded text
-// without and with special tokens, and what the stream decoder gives.
+// stdin: requests, each a kind, a 4-byte little-endian length and so many bytes:
+//   e  UTF-8 text; answers its ids with special tokens added, then as for d
+//   u  UTF-8 text that may not name special tokens; answers as for e
+//   d  4-byte little-endian ids; answers what they decode to
+// stdout, a line each, fields divided by tabs: ids (e and u), then in hex the text without and with
+// special tokens, what the stream decoder gives for the same two, and what a stream decoder gives
+// for the second half of the ids when primed with the first.
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <string>
 
@@ -12,24 +17,44 @@
 namespace {
 
 using namespace troupe::engine;
+using id_span = std::span<const token_id>;
 
-std::string hex(const std::string& bytes) {
+void append_hex(std::string& line, const std::string& bytes) {
   constexpr char digits[] = "0123456789abcdef";
-  std::string out;
+  line += '\t';
   for (const char c : bytes) {
-    out += digits[static_cast<unsigned char>(c) >> 4];
-    out += digits[static_cast<unsigned char>(c) & 15];
+    line += digits[static_cast<unsigned char>(c) >> 4];
+    line += digits[static_cast<unsigned char>(c) & 15];
   }
-  return out;
 }
 
-std::string streamed(const std::shared_ptr<const tokenizer>& tokens,
-                     const std::vector<token_id>& ids) {
-  stream_decoder decoder{tokens};
+std::string streamed(stream_decoder decoder, id_span ids) {
   std::string out;
   for (const auto id : ids)
     out += decoder.push(id);
   return out + decoder.flush();
+}
+
+std::string answer(const std::shared_ptr<const tokenizer>& tokens, char kind,
+                   const std::string& body) {
+  std::vector<token_id> ids(body.size() / sizeof(token_id));
+  std::string line;
+  if (kind == 'd') {
+    std::memcpy(ids.data(), body.data(), ids.size() * sizeof(token_id));
+  } else {
+    ids = tokens->encode(body, true, kind == 'e');
+    for (const auto id : ids)
+      line += std::to_string(id) + ' ';
+  }
+  append_hex(line, tokens->decode(ids, true));
+  append_hex(line, tokens->decode(ids, false));
+  append_hex(line, streamed(stream_decoder{tokens, true}, ids));
+  append_hex(line, streamed(stream_decoder{tokens, false}, ids));
+  const auto half = ids.size() / 2;
+  stream_decoder primed{tokens};
+  primed.prime(id_span{ids}.first(half));
+  append_hex(line, streamed(std::move(primed), id_span{ids}.subspan(half)));
+  return line + '\n';
 }
 
 } // namespace
@@ -42,18 +67,13 @@ int main(int argc, char** argv) {
     std::cerr << troupe::describe(tokens.error()) << '\n';
     return 1;
   }
-  unsigned char head[4];
-  while (std::fread(head, 1, 4, stdin) == 4) {
-    std::string text(head[0] | head[1] << 8 | head[2] << 16 | static_cast<size_t>(head[3]) << 24,
+  unsigned char head[5];
+  while (std::fread(head, 1, sizeof head, stdin) == sizeof head) {
+    std::string body(head[1] | head[2] << 8 | head[3] << 16 | static_cast<size_t>(head[4]) << 24,
                      '\0');
-    if (std::fread(text.data(), 1, text.size(), stdin) != text.size())
+    if (std::fread(body.data(), 1, body.size(), stdin) != body.size())
       return 1;
-    const auto ids = (*tokens)->encode(text);
-    std::string line;
-    for (const auto id : ids)
-      line += std::to_string(id) + ' ';
-    line += '\t' + hex((*tokens)->decode(ids, true)) + '\t' + hex((*tokens)->decode(ids, false)) +
-            '\t' + hex(streamed(*tokens, ids)) + '\n';
+    const auto line = answer(*tokens, static_cast<char>(head[0]), body);
     std::fwrite(line.data(), 1, line.size(), stdout);
   }
 }

@@ -62,20 +62,22 @@ TEST_P(golden_tokenizer, streams_whole_characters_that_add_up_to_decode) {
       streamed += piece;
     }
     streamed += decoder.flush();
-    const auto decoded = one["decoded"].get<std::string>();
-    if (decoded.find("\xef\xbf\xbd") == std::string::npos) {
-      EXPECT_EQ(streamed, decoded) << one["text"];
-    }
+    EXPECT_EQ(streamed, one["decoded"].get<std::string>()) << one["text"];
   }
 }
 
 TEST_P(golden_tokenizer, encodes_a_mebibyte_run_of_one_character) {
   const auto tokens = load(GetParam());
-  for (const char* unit : {"a", " ", "\n", "=", "9"}) {
+  for (const char* unit : {"a", "=", "9", " ", "\n", "\u2581", "\u0301"}) {
     std::string text;
-    for (size_t i = 0; i < (1 << 20); ++i)
+    while (text.size() < (1 << 20))
       text += unit;
-    EXPECT_FALSE(tokens->encode(text).empty() && std::string_view{unit} == "a");
+    const auto ids = tokens->encode(text, false);
+    EXPECT_LE(ids.size(), text.size() + 1); // a prefix may be added
+    // What the family itself changes: `odd` drops spaces and maps unknown characters to one token.
+    if (GetParam() == "odd" || tokens->decode(tokens->encode(unit, false)) != unit)
+      continue;
+    EXPECT_TRUE(tokens->decode(ids) == text) << GetParam() << " changed a run of '" << unit << "'";
   }
 }
 
@@ -113,6 +115,44 @@ TEST(tokenizer, a_continued_text_keeps_the_space_of_its_first_word) {
   EXPECT_EQ(second + continued.flush(), " people");
 }
 
+std::string stream(stream_decoder decoder, const std::vector<token_id>& ids) {
+  std::string out;
+  for (const auto id : ids)
+    out += decoder.push(id);
+  return out + decoder.flush();
+}
+
+TEST(tokenizer, a_primed_decoder_continues_the_prompt) {
+  const auto tokens = load("llama2");
+  const auto answer = tokens->encode("people", false);
+  stream_decoder after_text{tokens}, after_special{tokens};
+  after_text.prime(tokens->encode("the life and the school of the child"));
+  after_special.prime(std::vector<token_id>{*tokens->id_of("<s>")}); // shows nothing
+  EXPECT_EQ(stream(std::move(after_text), answer), " people");
+  EXPECT_EQ(stream(std::move(after_special), answer), "people");
+}
+
+TEST(tokenizer, a_primed_decoder_finishes_the_prompts_last_character) {
+  for (const char* family : {"gpt2", "llama2"}) {
+    const auto tokens = load(family);
+    const auto ids = tokens->encode("so \U0001f642", false); // a token for each byte at its end
+    const auto cut = ids.end() - 2;
+    stream_decoder decoder{tokens};
+    decoder.prime(std::vector<token_id>{ids.begin(), cut});
+    EXPECT_EQ(stream(std::move(decoder), {cut, ids.end()}), "\U0001f642") << family;
+  }
+}
+
+TEST(tokenizer, a_special_token_that_merges_spell_stays_text_in_untrusted_text) {
+  const auto parsed = tokenizer::parse(
+      R"({"added_tokens":[{"id":4,"content":"<s>","special":true}],"model":{"vocab":)"
+      R"({"<":0,"s":1,">":2,"<s":3,"<s>":4},"merges":["< s","<s >"],"ignore_merges":true}})",
+      "t.json");
+  ASSERT_TRUE(parsed) << describe(parsed.error());
+  EXPECT_EQ((*parsed)->encode("<s>"), std::vector<token_id>{4});
+  EXPECT_EQ((*parsed)->encode("<s>", true, false), (std::vector<token_id>{0, 1, 2}));
+}
+
 TEST(tokenizer, token_bytes_may_be_part_of_a_character) {
   const auto tokens = load("gpt2");
   std::string bytes;
@@ -140,30 +180,62 @@ TEST_P(hostile_tokenizer, gives_one_clear_error) {
 INSTANTIATE_TEST_SUITE_P(
     files, hostile_tokenizer,
     testing::Values(
-        hostile{"empty", "", "not valid JSON"}, hostile{"truncated", R"({"model":{"vocab)", "not valid JSON"},
+        hostile{"empty", "", "not valid JSON"},
+        hostile{"truncated", R"({"model":{"vocab)", "not valid JSON"},
         hostile{"list", "[]", "no `model`"},
         hostile{"unigram", R"({"model":{"type":"Unigram"}})", "'Unigram' is not supported"},
         hostile{"no_vocabulary", R"({"model":{"type":"BPE"}})", "no object `vocab`"},
-        hostile{"huge_id", R"({"model":{"vocab":{"a":2147483648},"merges":[]}})", "id of token 'a'"},
+        hostile{"huge_id", R"({"model":{"vocab":{"a":2147483648},"merges":[]}})",
+                "id of token 'a'"},
         hostile{"negative_id", R"({"model":{"vocab":{"a":-1},"merges":[]}})", "id of token 'a'"},
         hostile{"text_id", R"({"model":{"vocab":{"a":"1"},"merges":[]}})", "id of token 'a'"},
         hostile{"twice", R"({"model":{"vocab":{"a":1,"b":1},"merges":[]}})", "have the id 1"},
         hostile{"merge_of_unknown", R"({"model":{"vocab":{"a":0},"merges":["a b"]}})", "merge 0"},
         hostile{"merge_of_three", R"({"model":{"vocab":{"a":0},"merges":["a a a"]}})", "merge 0"},
         hostile{"merge_number", R"({"model":{"vocab":{"a":0},"merges":[7]}})", "merge 0"},
-        hostile{"bad_regex",
-                R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},"model":{"vocab":{},"merges":[]}})",
-                "not a valid regular expression"},
-        hostile{"bad_behavior",
-                R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"x"},"model":{"vocab":{},"merges":[]}})",
-                "unknown split behavior"},
-        hostile{"unknown_step", R"({"normalizer":{"type":"Magic"},"model":{"vocab":{},"merges":[]}})",
+        hostile{
+            "bad_regex",
+            R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},"model":{"vocab":{},"merges":[]}})",
+            "not a valid regular expression"},
+        hostile{
+            "bad_behavior",
+            R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"x"},"model":{"vocab":{},"merges":[]}})",
+            "unknown split behavior"},
+        hostile{
+            "text_for_flag",
+            R"({"added_tokens":[{"id":1,"content":"x","special":"yes"}],"model":{"vocab":{},"merges":[]}})",
+            "`added_tokens.special` must be true or false"},
+        hostile{"number_for_text",
+                R"({"normalizer":{"type":"Prepend","prepend":5},"model":{"vocab":{},"merges":[]}})",
+                "`normalizer.prepend` must be a text"},
+        hostile{
+            "text_for_number",
+            R"({"decoder":{"type":"Strip","content":" ","start":"1"},"model":{"vocab":{},"merges":[]}})",
+            "`decoder.start` must be a whole number"},
+        hostile{
+            "huge_added_id",
+            R"({"added_tokens":[{"id":4294967296,"content":"x"}],"model":{"vocab":{},"merges":[]}})",
+            "no valid id"},
+        hostile{
+            "template_id",
+            R"({"post_processor":{"type":"RobertaProcessing","sep":["x",7],"cls":["y",0]},"model":{"vocab":{"a":0},"merges":[]}})",
+            "adds the id 7"},
+        hostile{
+            "class_set",
+            R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"[\\w&&[^a]]"},"behavior":"Isolated"},"model":{"vocab":{},"merges":[]}})",
+            "&& inside the brackets"},
+        hostile{"precompiled",
+                R"({"normalizer":{"type":"Precompiled"},"model":{"vocab":{},"merges":[]}})",
+                "'Precompiled' is not supported"},
+        hostile{"unknown_step",
+                R"({"normalizer":{"type":"Magic"},"model":{"vocab":{},"merges":[]}})",
                 "'Magic' is not supported"}),
     [](const auto& one) { return one.param.name; });
 
 TEST(tokenizer, merges_that_go_in_circles_end) {
   const auto parsed = tokenizer::parse(
-      R"({"model":{"vocab":{"a":0,"aa":1,"aaaa":2},"merges":["a a","aa aa","a a","aa aa"]}})", "t.json");
+      R"({"model":{"vocab":{"a":0,"aa":1,"aaaa":2},"merges":["a a","aa aa","a a","aa aa"]}})",
+      "t.json");
   ASSERT_TRUE(parsed) << describe(parsed.error());
   EXPECT_EQ((*parsed)->encode(std::string(4096, 'a'), false), std::vector<token_id>(1024, 2));
 }
@@ -171,7 +243,8 @@ TEST(tokenizer, merges_that_go_in_circles_end) {
 TEST(tokenizer, a_catastrophic_pattern_is_given_up) {
   const auto parsed = tokenizer::parse(
       R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a+)+$"},"behavior":"Isolated"},)"
-      R"("model":{"vocab":{"a":0,"b":1},"merges":[]}})", "t.json");
+      R"("model":{"vocab":{"a":0,"b":1},"merges":[]}})",
+      "t.json");
   ASSERT_TRUE(parsed) << describe(parsed.error());
   EXPECT_EQ((*parsed)->encode(std::string(40, 'a') + "b", false).size(), 41u);
 }
