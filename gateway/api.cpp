@@ -27,24 +27,24 @@ struct api::route {
 
 // Longer matches come before shorter ones.
 const api::route api::routes[] = {
-  {"POST", "/v1/chat/completions", "", false, true, true, false, "/v1/chat/completions",
-   &api::chat_completions},
-  {"POST", "/v1/completions", "", false, true, true, false, "/v1/completions", &api::completions},
-  {"POST", "/tokenize", "", false, true, true, false, "/tokenize", &api::tokenize},
-  {"POST", "/detokenize", "", false, true, true, false, "/detokenize", &api::detokenize},
-  {"GET", "/v1/models", "", false, false, false, false, "/v1/models", &api::list_models},
-  {"GET", "/v1/models/", "", true, false, false, false, "/v1/models/{id}", &api::retrieve_model},
-  {"GET", "/", "", false, false, false, false, "/", &api::welcome},
-  {"GET", "/health", "", false, false, false, false, "/health", &api::health},
-  {"GET", "/ready", "", false, false, false, false, "/ready", &api::ready},
-  {"GET", "/version", "", false, false, false, false, "/version", &api::version},
-  {"GET", "/metrics", "", false, false, false, false, "/metrics", &api::metrics},
-  {"GET", "/admin/models", "", false, false, false, true, "/admin/models", &api::admin_models},
-  {"POST", "/admin/models/", "/load", true, true, true, true, "/admin/models/{id}/load",
-   &api::admin_load},
-  {"POST", "/admin/models/", "/unload", true, false, false, true, "/admin/models/{id}/unload",
-   &api::admin_unload},
-  {"GET", "/admin/actors", "", false, false, false, true, "/admin/actors", &api::admin_actors},
+    {"POST", "/v1/chat/completions", "", false, true, true, false, "/v1/chat/completions",
+     &api::chat_completions},
+    {"POST", "/v1/completions", "", false, true, true, false, "/v1/completions", &api::completions},
+    {"POST", "/tokenize", "", false, true, true, false, "/tokenize", &api::tokenize},
+    {"POST", "/detokenize", "", false, true, true, false, "/detokenize", &api::detokenize},
+    {"GET", "/v1/models", "", false, false, false, false, "/v1/models", &api::list_models},
+    {"GET", "/v1/models/", "", true, false, false, false, "/v1/models/{id}", &api::retrieve_model},
+    {"GET", "/", "", false, false, false, false, "/", &api::welcome},
+    {"GET", "/health", "", false, false, false, false, "/health", &api::health},
+    {"GET", "/ready", "", false, false, false, false, "/ready", &api::ready},
+    {"GET", "/version", "", false, false, false, false, "/version", &api::version},
+    {"GET", "/metrics", "", false, false, false, false, "/metrics", &api::metrics},
+    {"GET", "/admin/models", "", false, false, false, true, "/admin/models", &api::admin_models},
+    {"POST", "/admin/models/", "/load", true, true, true, true, "/admin/models/{id}/load",
+     &api::admin_load},
+    {"POST", "/admin/models/", "/unload", true, false, false, true, "/admin/models/{id}/unload",
+     &api::admin_unload},
+    {"GET", "/admin/actors", "", false, false, false, true, "/admin/actors", &api::admin_actors},
 };
 
 namespace {
@@ -58,8 +58,8 @@ std::optional<std::string_view> match(std::string_view path, std::string_view pr
                                       std::string_view suffix, bool takes_model) {
   if (!takes_model)
     return path == prefix ? std::optional{std::string_view{}} : std::nullopt;
-  if (!path.starts_with(prefix) || !path.ends_with(suffix)
-      || path.size() <= prefix.size() + suffix.size())
+  if (!path.starts_with(prefix) || !path.ends_with(suffix) ||
+      path.size() <= prefix.size() + suffix.size())
     return std::nullopt;
   return path.substr(prefix.size(), path.size() - prefix.size() - suffix.size());
 }
@@ -74,8 +74,9 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 std::optional<api_error> check_media_type(const http_request& request) {
   const auto& encoding = request.content_encoding;
   if (!encoding.empty() && !equal_ignoring_case(encoding, "identity"))
-    return client_error(415, "unsupported_media_type",
-                        "Request bodies with 'Content-Encoding' are not supported: send plain JSON.");
+    return client_error(
+        415, "unsupported_media_type",
+        "Request bodies with 'Content-Encoding' are not supported: send plain JSON.");
   auto type = std::string_view{request.content_type}.substr(0, request.content_type.find(';'));
   while (!type.empty() && (type.back() == ' ' || type.back() == '\t'))
     type.remove_suffix(1);
@@ -87,8 +88,12 @@ std::optional<api_error> check_media_type(const http_request& request) {
 }
 
 api_error draining_error() {
-  api_error out{503, "The server is shutting down and takes no new requests.", "server_error", "",
-                "shutting_down", {}};
+  api_error out{503,
+                "The server is shutting down and takes no new requests.",
+                "server_error",
+                "",
+                "shutting_down",
+                {}};
   out.retry_after = std::chrono::seconds{5};
   return out;
 }
@@ -96,7 +101,7 @@ api_error draining_error() {
 } // namespace
 
 api::api(actors::services& services, api_options options)
-  : services_{services}, options_{std::move(options)} {}
+    : services_{services}, options_{std::move(options)} {}
 
 void api::handle(http_request request, channel_ptr channel) {
   std::string_view path = request.path;
@@ -110,16 +115,18 @@ void api::handle(http_request request, channel_ptr channel) {
     if (!middle)
       continue;
     const bool reads = candidate.method == "GET";
-    const auto method = reads && request.method == "HEAD" ? "GET" : std::string_view{request.method};
+    const auto method =
+        reads && request.method == "HEAD" ? "GET" : std::string_view{request.method};
     if (method != candidate.method) {
-      allowed += (allowed.empty() ? "" : ", ") + std::string{candidate.method} + (reads ? ", HEAD" : "");
+      allowed +=
+          (allowed.empty() ? "" : ", ") + std::string{candidate.method} + (reads ? ", HEAD" : "");
       continue;
     }
     channel->set_route(candidate.label);
     std::string model;
     if (!percent_decode(*middle, model))
       return channel->send(error_response(
-        client_error(400, "invalid_value", "The path holds a broken percent escape.")));
+          client_error(400, "invalid_value", "The path holds a broken percent escape.")));
     if (candidate.is_work && draining_)
       return channel->send(error_response(draining_error()));
     if (candidate.takes_json)
@@ -128,10 +135,10 @@ void api::handle(http_request request, channel_ptr channel) {
     return (this->*candidate.handle)(request, channel, model);
   }
   if (allowed.empty())
-    return channel->send(error_response(
-      client_error(404, "unknown_url", "Unknown request URL: " + request.method + " "
-                                         + request.path.substr(0, 200)
-                                         + ". GET / lists what is served.")));
+    return channel->send(error_response(client_error(404, "unknown_url",
+                                                     "Unknown request URL: " + request.method +
+                                                         " " + request.path.substr(0, 200) +
+                                                         ". GET / lists what is served.")));
   allowed += ", OPTIONS";
   http_response out;
   if (request.method == "OPTIONS") {
@@ -139,14 +146,15 @@ void api::handle(http_request request, channel_ptr channel) {
     out.content_type.clear();
   } else {
     out = error_response(client_error(405, "method_not_allowed",
-                                      "Not allowed: " + request.method + " " + request.path.substr(0, 200)
-                                        + ". Use " + allowed + "."));
+                                      "Not allowed: " + request.method + " " +
+                                          request.path.substr(0, 200) + ". Use " + allowed + "."));
   }
   out.headers.emplace_back("allow", allowed);
   channel->send(std::move(out));
 }
 
-void api::chat_completions(const http_request& request, const channel_ptr& channel, const std::string&) {
+void api::chat_completions(const http_request& request, const channel_ptr& channel,
+                           const std::string&) {
   generate(request, channel, true);
 }
 

@@ -64,18 +64,22 @@ http_response error_response(const api_error& error) {
 
 api_error to_api_error(const actors::failure& why) {
   switch (why.kind) {
-  case failure_kind::invalid_request: return client_error(400, "invalid_value", why);
+  case failure_kind::invalid_request:
+    return client_error(400, "invalid_value", why);
   case failure_kind::context_length_exceeded:
     return client_error(400, "context_length_exceeded", why);
-  case failure_kind::unsupported: return client_error(400, "unsupported_parameter", why);
+  case failure_kind::unsupported:
+    return client_error(400, "unsupported_parameter", why);
   case failure_kind::model_not_found: {
     auto out = client_error(404, "model_not_found", why);
     if (out.param.empty())
       out.param = "model";
     return out;
   }
-  case failure_kind::queue_full: return server_error(503, "queue_full", why, seconds{1});
-  case failure_kind::no_capacity: return server_error(503, "no_capacity", why, seconds{5});
+  case failure_kind::queue_full:
+    return server_error(503, "queue_full", why, seconds{1});
+  case failure_kind::no_capacity:
+    return server_error(503, "no_capacity", why, seconds{5});
   case failure_kind::load_failed: {
     // With a time to retry it was a matter of the moment; without, the files are broken and a
     // second try would only load them again.
@@ -85,10 +89,14 @@ api_error to_api_error(const actors::failure& why) {
     out.worth_retrying = false;
     return out;
   }
-  case failure_kind::shutting_down: return server_error(503, "shutting_down", why, seconds{5});
-  case failure_kind::timed_out: return server_error(504, "timeout", why, {});
-  case failure_kind::cancelled: return server_error(500, "cancelled", why, {});
-  case failure_kind::internal: break;
+  case failure_kind::shutting_down:
+    return server_error(503, "shutting_down", why, seconds{5});
+  case failure_kind::timed_out:
+    return server_error(504, "timeout", why, {});
+  case failure_kind::cancelled:
+    return server_error(500, "cancelled", why, {});
+  case failure_kind::internal:
+    break;
   }
   return server_error(500, "internal_error", why, {});
 }

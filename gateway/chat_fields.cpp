@@ -29,8 +29,10 @@ std::string join_parts(field_reader& message, const json& parts) {
     field_reader part{parts[i], message.path(name) + "."};
     const auto& type = part.required_text("type");
     if (!part.failed() && type != "text" && type != "refusal")
-      part.fail("type", "Unsupported content part '" + type.substr(0, 40) + "' in '" + part.path("type")
-                          + "': the models served here read text only.", "unsupported_parameter");
+      part.fail("type",
+                "Unsupported content part '" + type.substr(0, 40) + "' in '" + part.path("type") +
+                    "': the models served here read text only.",
+                "unsupported_parameter");
     const auto& text = part.required_text(type == "refusal" ? "refusal" : "text");
     if (part.failed()) {
       message.fail(*part.error());
@@ -106,8 +108,10 @@ json read_message(field_reader& request, const json& from, size_t index) {
   json out = json::object();
   const auto& role = message.required_text("role");
   if (!message.failed() && !is_role(role))
-    message.fail("role", "Invalid value for '" + message.path("role") + "': '" + role.substr(0, 40)
-                           + "' is not one of system, developer, user, assistant, tool.", "invalid_value");
+    message.fail("role",
+                 "Invalid value for '" + message.path("role") + "': '" + role.substr(0, 40) +
+                     "' is not one of system, developer, user, assistant, tool.",
+                 "invalid_value");
   // Templates know the older name only.
   out["role"] = role == "developer" ? "system" : role;
   const auto* calls = message.array("tool_calls");
@@ -135,10 +139,12 @@ void check_tool_choice(field_reader& fields, bool& use_tools) {
   if (text == "none")
     use_tools = false;
   else if (text == "required" || text == "named")
-    fields.fail("tool_choice", "A tool cannot be forced yet: use 'auto' or 'none' for 'tool_choice'.",
+    fields.fail("tool_choice",
+                "A tool cannot be forced yet: use 'auto' or 'none' for 'tool_choice'.",
                 "unsupported_parameter");
   else if (text != "auto")
-    fields.fail("tool_choice", "Invalid value for 'tool_choice': use 'none' or 'auto'.", "invalid_value");
+    fields.fail("tool_choice", "Invalid value for 'tool_choice': use 'none' or 'auto'.",
+                "invalid_value");
 }
 
 void read_tools(field_reader& fields, json& extra) {
@@ -176,8 +182,9 @@ void read_tools(field_reader& fields, json& extra) {
 void read_template_variables(field_reader& fields, json& extra) {
   extra["add_generation_prompt"] = fields.boolean("add_generation_prompt").value_or(true);
   if (fields.boolean("continue_final_message").value_or(false))
-    fields.fail("continue_final_message", "'continue_final_message' is not supported; use "
-                                          "/v1/completions with the rendered text.",
+    fields.fail("continue_final_message",
+                "'continue_final_message' is not supported; use "
+                "/v1/completions with the rendered text.",
                 "unsupported_parameter");
   if (const auto* effort = fields.text("reasoning_effort"))
     extra["reasoning_effort"] = *effort;
@@ -203,7 +210,8 @@ actors::chat_prompt read_chat(field_reader& fields) {
   out.extra = json::object();
   const auto* messages = fields.array("messages");
   if (!messages)
-    fields.fail("messages", "Missing required parameter: 'messages'.", "missing_required_parameter");
+    fields.fail("messages", "Missing required parameter: 'messages'.",
+                "missing_required_parameter");
   else if (messages->empty())
     fields.fail("messages", "Invalid value for 'messages': at least one message is needed.",
                 "invalid_value");

@@ -56,13 +56,13 @@ struct connection_link : std::enable_shared_from_this<connection_link> {
   }
 
   strand_type strand;
-  asio::ip::tcp::socket* socket = nullptr; ///< null once closed
+  asio::ip::tcp::socket* socket = nullptr;   ///< null once closed
   std::deque<wire_guard::message> announced; ///< complete, but not yet handed over by the server
   std::deque<std::pair<restinio::request_handle_t, wire_guard::message>> queue;
   std::function<void(restinio::request_handle_t, wire_guard::message)> start;
   std::function<void()> on_gone; ///< of the request being answered
   std::function<void()> on_idle; ///< once, when nothing is left to answer
-  bool admitted = false; ///< counts against the limit of connections; set once
+  bool admitted = false;         ///< counts against the limit of connections; set once
   bool busy = false;
   bool closed = false;
 };

@@ -4,8 +4,10 @@ namespace troupe::gateway {
 
 std::string to_string(errc code) {
   switch (code) {
-  case errc::bad_address: return "bad_address";
-  case errc::cannot_listen: return "cannot_listen";
+  case errc::bad_address:
+    return "bad_address";
+  case errc::cannot_listen:
+    return "cannot_listen";
   }
   return "unknown";
 }

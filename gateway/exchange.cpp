@@ -27,31 +27,20 @@ std::string http_date() {
   return {text, length};
 }
 
-bool has_no_body(int status) {
-  return status == 204 || status == 304;
-}
+bool has_no_body(int status) { return status == 204 || status == 304; }
 
 } // namespace
 
-exchange::exchange(exchange_facts facts, std::shared_ptr<connection_port> port, http_metrics& metrics,
-                   std::function<void(exchange&)> over)
-  : facts_{std::move(facts)},
-    port_{std::move(port)},
-    metrics_{&metrics},
-    over_{std::move(over)},
-    keep_alive_{facts_.keep_alive},
-    last_write_{facts_.received} {
+exchange::exchange(exchange_facts facts, std::shared_ptr<connection_port> port,
+                   http_metrics& metrics, std::function<void(exchange&)> over)
+    : facts_{std::move(facts)}, port_{std::move(port)}, metrics_{&metrics}, over_{std::move(over)},
+      keep_alive_{facts_.keep_alive}, last_write_{facts_.received} {
   metrics_->request_started();
 }
 
 void exchange::set_route(std::string_view route) {
   std::lock_guard guard{lock_};
   route_ = route;
-}
-
-void exchange::close_after() {
-  std::lock_guard guard{lock_};
-  keep_alive_ = false;
 }
 
 std::string exchange::make_head(int status, std::string_view type, std::string_view lengths) const {
@@ -61,7 +50,8 @@ std::string exchange::make_head(int status, std::string_view type, std::string_v
   out += reason_phrase(status);
   out += "\r\ndate: " + http_date() + "\r\nserver: troupe\r\n";
   out += keep_alive_ ? "connection: keep-alive\r\n" : "connection: close\r\n";
-  out += "x-request-id: " + facts_.id + "\r\nopenai-processing-ms: " + std::to_string(took_ms) + "\r\n";
+  out += "x-request-id: " + facts_.id + "\r\nopenai-processing-ms: " + std::to_string(took_ms) +
+         "\r\n";
   if (!type.empty()) {
     out += "content-type: ";
     out += type;
@@ -78,8 +68,8 @@ void exchange::send(http_response response) {
   phase_ = phase::closing;
   status_ = response.status;
   const auto length = has_no_body(status_)
-                        ? std::string{}
-                        : "content-length: " + std::to_string(response.body.size()) + "\r\n";
+                          ? std::string{}
+                          : "content-length: " + std::to_string(response.body.size()) + "\r\n";
   pending_ = make_head(status_, response.content_type, length);
   for (const auto& [name, value] : response.headers)
     pending_ += name + ": " + value + "\r\n";
@@ -121,7 +111,8 @@ void exchange::write(std::string_view bytes) {
   std::lock_guard guard{lock_};
   if (phase_ != phase::streaming)
     return;
-  if (pending_.size() + in_flight_ + bytes.size() > facts_.unsent_bytes_max) {
+  if (pending_.size() + in_flight_ > facts_.unsent_bytes_max) {
+    phase_ = phase::closing;
     port_->cut();
     // Not from here: the caller may hold locks that its own callback needs.
     return port_->post([self = shared_from_this()] { self->client_gone(); });
@@ -157,7 +148,8 @@ void exchange::flush() {
                [self = shared_from_this()](bool ok) { self->written(ok); });
 }
 
-/// What an ending exchange lets go of: destroyed outside the lock, for nobody knows what hangs on it.
+/// What an ending exchange lets go of: destroyed outside the lock, for nobody knows what hangs on
+/// it.
 struct exchange::leftovers {
   std::shared_ptr<connection_port> port;
   std::function<void(exchange&)> over;
@@ -170,7 +162,8 @@ exchange::leftovers exchange::end(int status) {
   if (metrics_)
     metrics_->request_finished(route_, status, std::chrono::steady_clock::now() - facts_.received);
   metrics_ = nullptr;
-  return {std::move(port_), std::move(over_), std::exchange(on_gone_, {}), std::exchange(on_silence_, {})};
+  return {std::move(port_), std::move(over_), std::exchange(on_gone_, {}),
+          std::exchange(on_silence_, {})};
 }
 
 void exchange::written(bool ok) {

@@ -28,9 +28,9 @@ public:
 struct exchange_facts {
   std::string id;
   instant received{};
-  bool head_only = false;  ///< HEAD: headers as for GET, no body
+  bool head_only = false; ///< HEAD: headers as for GET, no body
   bool keep_alive = true;
-  bool http_1_0 = false;   ///< knows no chunks: a stream ends with the connection
+  bool http_1_0 = false; ///< knows no chunks: a stream ends with the connection
   size_t unsent_bytes_max = 1u << 20;
 };
 
@@ -56,8 +56,6 @@ public:
   void client_gone();
   /// From the server's clock.
   void check_silence(instant now, duration silence_max);
-  /// No further request on this connection: the server is draining.
-  void close_after();
 
 private:
   enum class phase : uint8_t { open, streaming, closing, over };
@@ -70,7 +68,7 @@ private:
   leftovers end(int status);
 
   const exchange_facts facts_;
-  std::mutex lock_; ///< guards what follows
+  std::mutex lock_;                       ///< guards what follows
   std::shared_ptr<connection_port> port_; ///< null once over
   http_metrics* metrics_;
   std::function<void(exchange&)> over_;
@@ -82,7 +80,7 @@ private:
   bool keep_alive_;
   bool streamed_ = false;
   bool writing_ = false;
-  bool last_ = false; ///< `pending_` ends the response
+  bool last_ = false;         ///< `pending_` ends the response
   bool last_written_ = false; ///< the response's end has been handed over
   int status_ = 0;
   size_t in_flight_ = 0;

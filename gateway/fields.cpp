@@ -17,20 +17,27 @@ std::string print(double value) {
 
 std::string_view kind_of(const json& value) {
   switch (value.type()) {
-  case json::value_t::object: return "an object";
-  case json::value_t::array: return "an array";
-  case json::value_t::string: return "a string";
-  case json::value_t::boolean: return "a boolean";
-  case json::value_t::number_float: return "a decimal number";
-  case json::value_t::null: return "null";
-  default: return "an integer";
+  case json::value_t::object:
+    return "an object";
+  case json::value_t::array:
+    return "an array";
+  case json::value_t::string:
+    return "a string";
+  case json::value_t::boolean:
+    return "a boolean";
+  case json::value_t::number_float:
+    return "a decimal number";
+  case json::value_t::null:
+    return "null";
+  default:
+    return "an integer";
   }
 }
 
 } // namespace
 
 field_reader::field_reader(const json& object, std::string where)
-  : object_{object}, where_{std::move(where)}, read_(object.size(), false) {}
+    : object_{object}, where_{std::move(where)}, read_(object.size(), false) {}
 
 const json* field_reader::find(std::string_view name) {
   const auto& fields = object_.get_ref<const json::object_t&>();
@@ -53,8 +60,8 @@ void field_reader::fail(std::string_view name, std::string message, std::string 
 
 void field_reader::wrong_type(std::string_view name, const json& got, std::string_view wanted) {
   fail(name,
-       "Invalid type for '" + path(name) + "': expected " + std::string{wanted} + ", but got "
-         + std::string{kind_of(got)} + " instead.",
+       "Invalid type for '" + path(name) + "': expected " + std::string{wanted} + ", but got " +
+           std::string{kind_of(got)} + " instead.",
        "invalid_type");
 }
 
@@ -69,8 +76,8 @@ std::optional<double> field_reader::number(std::string_view name, double min, do
   const auto out = value->get<double>();
   if (!(out >= min && out <= max)) { // NaN included
     fail(name,
-         "Invalid value for '" + path(name) + "': " + print(out) + " is not between " + print(min)
-           + " and " + print(max) + ".",
+         "Invalid value for '" + path(name) + "': " + print(out) + " is not between " + print(min) +
+             " and " + print(max) + ".",
          "invalid_value");
     return std::nullopt;
   }
@@ -82,18 +89,21 @@ std::optional<int64_t> field_reader::integer(std::string_view name, int64_t min,
   if (!value)
     return std::nullopt;
   // Past 2^53 a decimal number no longer says which integer it means.
-  const bool whole = value->is_number_float() && std::floor(value->get<double>()) == value->get<double>()
-                     && std::abs(value->get<double>()) <= 9007199254740992.0;
+  const bool whole = value->is_number_float() &&
+                     std::floor(value->get<double>()) == value->get<double>() &&
+                     std::abs(value->get<double>()) <= 9007199254740992.0;
   if (!value->is_number_integer() && !whole) {
     wrong_type(name, *value, "an integer");
     return std::nullopt;
   }
   const bool huge = value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX;
-  const int64_t out = huge ? INT64_MAX : whole ? int64_t(value->get<double>()) : value->get<int64_t>();
+  const int64_t out = huge    ? INT64_MAX
+                      : whole ? int64_t(value->get<double>())
+                              : value->get<int64_t>();
   if (huge || out < min || out > max) {
     fail(name,
-         "Invalid value for '" + path(name) + "': " + value->dump() + " is not between "
-           + std::to_string(min) + " and " + std::to_string(max) + ".",
+         "Invalid value for '" + path(name) + "': " + value->dump() + " is not between " +
+             std::to_string(min) + " and " + std::to_string(max) + ".",
          "invalid_value");
     return std::nullopt;
   }
@@ -138,9 +148,7 @@ const json* field_reader::object(std::string_view name) {
   return value;
 }
 
-const json* field_reader::any(std::string_view name) {
-  return find(name);
-}
+const json* field_reader::any(std::string_view name) { return find(name); }
 
 const std::string& field_reader::required_text(std::string_view name) {
   const auto* value = text(name);

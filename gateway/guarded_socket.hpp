@@ -30,9 +30,10 @@ private:
   }
 
 public:
-  read_filter(asio::ip::tcp::socket& socket, std::shared_ptr<connection_link> link, wire_limits limits,
-              std::function<void(int)> on_refused)
-    : socket_{socket}, link_{std::move(link)}, guard_{limits}, on_refused_{std::move(on_refused)} {}
+  read_filter(asio::ip::tcp::socket& socket, std::shared_ptr<connection_link> link,
+              wire_limits limits, std::function<void(int)> on_refused)
+      : socket_{socket}, link_{std::move(link)}, guard_{limits}, on_refused_{
+                                                                     std::move(on_refused)} {}
 
   /// Refuses the whole connection before a byte is read, or closes it without even that.
   void refuse_all(wire_guard::verdict why, bool silently) {
@@ -41,21 +42,25 @@ public:
   }
 
   void read(asio::mutable_buffer into, callback then) {
-    if (silent_)
-      return asio::post(link_->strand, [then = std::move(then)] { then(asio::error::eof, 0); });
     if (verdict_.status != 0)
-      return refuse(std::move(then));
-    socket_.async_read_some(into, on_strand([self = shared_from_this(), into, then = std::move(then)](
-                                              const asio::error_code& why, size_t size) mutable {
-      self->after_read(why, static_cast<const char*>(into.data()), size, std::move(then));
-    }));
+      // Posted, for a connection's first read is not started on its strand.
+      return asio::post(link_->strand,
+                        [self = shared_from_this(), then = std::move(then)]() mutable {
+                          self->silent_ ? then(asio::error::eof, 0) : self->refuse(std::move(then));
+                        });
+    socket_.async_read_some(
+        into, on_strand([self = shared_from_this(), into,
+                         then = std::move(then)](const asio::error_code& why, size_t size) mutable {
+          self->after_read(why, static_cast<const char*>(into.data()), size, std::move(then));
+        }));
   }
 
 private:
   void after_read(const asio::error_code& why, const char* data, size_t size, callback then) {
     if (why == asio::error::eof) {
       verdict_ = guard_.end();
-      return verdict_.status != 0 && link_->unanswered() == 0 ? refuse(std::move(then)) : then(why, 0);
+      return verdict_.status != 0 && link_->unanswered() == 0 ? refuse(std::move(then))
+                                                              : then(why, 0);
     }
     if (why)
       return then(why, 0);
@@ -75,10 +80,11 @@ private:
 
   void send_continue(size_t size, callback then) {
     static constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    asio::async_write(socket_, asio::buffer(go_on.data(), go_on.size()),
-                      on_strand([then = std::move(then), size](const asio::error_code& why, size_t) {
-                        then(why, why ? 0 : size);
-                      }));
+    asio::async_write(
+        socket_, asio::buffer(go_on.data(), go_on.size()),
+        on_strand([then = std::move(then), size](const asio::error_code& why, size_t) {
+          then(why, why ? 0 : size);
+        }));
   }
 
   void refuse(callback then) {
@@ -106,9 +112,9 @@ private:
     const auto response = error_response(error);
     text_ = "HTTP/1.1 " + std::to_string(error.status) + " ";
     text_ += reason_phrase(error.status);
-    text_ += "\r\nserver: troupe\r\nconnection: close\r\nx-request-id: " + make_request_id({})
-             + "\r\ncontent-type: application/json\r\ncontent-length: "
-             + std::to_string(response.body.size()) + "\r\n";
+    text_ += "\r\nserver: troupe\r\nconnection: close\r\nx-request-id: " + make_request_id({}) +
+             "\r\ncontent-type: application/json\r\ncontent-length: " +
+             std::to_string(response.body.size()) + "\r\n";
     for (const auto& [name, value] : response.headers)
       text_ += name + ": " + value + "\r\n";
     text_ += "\r\n" + response.body;
@@ -137,10 +143,11 @@ private:
   void discard() {
     if (saw_end_)
       return;
-    socket_.async_read_some(asio::buffer(waste_),
-                            on_strand([self = shared_from_this()](const asio::error_code& why, size_t size) {
-                              self->after_discard(why, size);
-                            }));
+    socket_.async_read_some(
+        asio::buffer(waste_),
+        on_strand([self = shared_from_this()](const asio::error_code& why, size_t size) {
+          self->after_discard(why, size);
+        }));
   }
 
   void after_discard(const asio::error_code& why, size_t size) {
@@ -194,17 +201,25 @@ public:
   auto get_executor() { return tcp_.get_executor(); }
   bool is_open() const { return tcp_.is_open(); }
   template <class... Args>
-  void cancel(Args&&... args) { tcp_.cancel(std::forward<Args>(args)...); }
+  void cancel(Args&&... args) {
+    tcp_.cancel(std::forward<Args>(args)...);
+  }
   template <class... Args>
-  void shutdown(Args&&... args) { tcp_.shutdown(std::forward<Args>(args)...); }
+  void shutdown(Args&&... args) {
+    tcp_.shutdown(std::forward<Args>(args)...);
+  }
   template <class... Args>
-  void close(Args&&... args) { tcp_.close(std::forward<Args>(args)...); }
+  void close(Args&&... args) {
+    tcp_.close(std::forward<Args>(args)...);
+  }
   template <class Buffer, class Handler>
   void async_read_some(const Buffer& into, Handler handler) {
     filter_->read(asio::mutable_buffer(into), std::move(handler));
   }
   template <class... Args>
-  auto async_write_some(Args&&... args) { return tcp_.async_write_some(std::forward<Args>(args)...); }
+  auto async_write_some(Args&&... args) {
+    return tcp_.async_write_some(std::forward<Args>(args)...);
+  }
 
 private:
   asio::io_context* io_;

@@ -20,7 +20,8 @@ int hex_value(char c) {
 
 std::mt19937_64 seeded_generator() {
   std::random_device device;
-  std::seed_seq seed{device(), device(), device(), device(), device(), device(), device(), device()};
+  std::seed_seq seed{device(), device(), device(), device(),
+                     device(), device(), device(), device()};
   return std::mt19937_64{seed};
 }
 
@@ -28,21 +29,36 @@ std::mt19937_64 seeded_generator() {
 
 std::string_view reason_phrase(int status) {
   switch (status) {
-  case 200: return "OK";
-  case 202: return "Accepted";
-  case 204: return "No Content";
-  case 400: return "Bad Request";
-  case 404: return "Not Found";
-  case 405: return "Method Not Allowed";
-  case 408: return "Request Timeout";
-  case 413: return "Payload Too Large";
-  case 414: return "URI Too Long";
-  case 415: return "Unsupported Media Type";
-  case 431: return "Request Header Fields Too Large";
-  case 500: return "Internal Server Error";
-  case 503: return "Service Unavailable";
-  case 504: return "Gateway Timeout";
-  default: return status < 400 ? "OK" : status < 500 ? "Client Error" : "Server Error";
+  case 200:
+    return "OK";
+  case 202:
+    return "Accepted";
+  case 204:
+    return "No Content";
+  case 400:
+    return "Bad Request";
+  case 404:
+    return "Not Found";
+  case 405:
+    return "Method Not Allowed";
+  case 408:
+    return "Request Timeout";
+  case 413:
+    return "Payload Too Large";
+  case 414:
+    return "URI Too Long";
+  case 415:
+    return "Unsupported Media Type";
+  case 431:
+    return "Request Header Fields Too Large";
+  case 500:
+    return "Internal Server Error";
+  case 503:
+    return "Service Unavailable";
+  case 504:
+    return "Gateway Timeout";
+  default:
+    return status < 400 ? "OK" : status < 500 ? "Client Error" : "Server Error";
   }
 }
 
@@ -78,9 +94,9 @@ std::string random_hex() {
 
 std::string make_request_id(std::string_view proposed) {
   // Goes into a header and into logs: nothing that could break a line or a terminal.
-  const bool sane = !proposed.empty() && proposed.size() <= 128
-                    && std::all_of(proposed.begin(), proposed.end(),
-                                   [](char c) { return c > ' ' && c < 0x7f && c != '"'; });
+  const bool sane = !proposed.empty() && proposed.size() <= 128 &&
+                    std::all_of(proposed.begin(), proposed.end(),
+                                [](char c) { return c > ' ' && c < 0x7f && c != '"'; });
   return sane ? std::string{proposed} : "req_" + random_hex();
 }
 

@@ -12,8 +12,7 @@ namespace troupe::gateway {
 
 struct http_request {
   std::string method = "GET";
-  std::string path;  ///< as sent, still percent-encoded, without the query
-  std::string query; ///< behind '?', still percent-encoded
+  std::string path; ///< as sent, still percent-encoded, without the query
   std::string content_type;
   std::string content_encoding;
   std::string body;

@@ -17,8 +17,12 @@ namespace {
 constexpr size_t kept_parser_bytes_max = 256u << 10;
 
 api_error invalid_json(std::string message) {
-  return {400, "The request body is not valid JSON: " + std::move(message),
-          "invalid_request_error", "", "invalid_json", {}};
+  return {400,
+          "The request body is not valid JSON: " + std::move(message),
+          "invalid_request_error",
+          "",
+          "invalid_json",
+          {}};
 }
 
 /// Finds out where a text stops being JSON: simdjson says only that it does.
@@ -110,14 +114,27 @@ bool convert_array(const dom::array& from, json& to, std::string& why) {
 /// Recursion is bounded by json_depth_max, which the parser has checked.
 bool convert(const dom::element& from, json& to, std::string& why) {
   switch (from.type()) {
-  case dom::element_type::OBJECT: return convert_object(dom::object(from), to, why);
-  case dom::element_type::ARRAY: return convert_array(dom::array(from), to, why);
-  case dom::element_type::STRING: to = std::string{std::string_view(from)}; return true;
-  case dom::element_type::INT64: to = int64_t(from); return true;
-  case dom::element_type::UINT64: to = uint64_t(from); return true;
-  case dom::element_type::DOUBLE: to = double(from); return true;
-  case dom::element_type::BOOL: to = bool(from); return true;
-  case dom::element_type::NULL_VALUE: break;
+  case dom::element_type::OBJECT:
+    return convert_object(dom::object(from), to, why);
+  case dom::element_type::ARRAY:
+    return convert_array(dom::array(from), to, why);
+  case dom::element_type::STRING:
+    to = std::string{std::string_view(from)};
+    return true;
+  case dom::element_type::INT64:
+    to = int64_t(from);
+    return true;
+  case dom::element_type::UINT64:
+    to = uint64_t(from);
+    return true;
+  case dom::element_type::DOUBLE:
+    to = double(from);
+    return true;
+  case dom::element_type::BOOL:
+    to = bool(from);
+    return true;
+  case dom::element_type::NULL_VALUE:
+    break;
   }
   to = nullptr;
   return true;
@@ -125,8 +142,12 @@ bool convert(const dom::element& from, json& to, std::string& why) {
 
 result<json> parse_with(dom::parser& parser, std::string_view body) {
   if (const auto code = parser.allocate(std::max<size_t>(body.size(), 4096), json_depth_max))
-    return api_error{413, "The request body is too large to be parsed.", "invalid_request_error",
-                     "", simdjson::error_message(code), {}};
+    return api_error{413,
+                     "The request body is too large to be parsed.",
+                     "invalid_request_error",
+                     "",
+                     simdjson::error_message(code),
+                     {}};
   dom::element root;
   if (const auto code = parser.parse(body.data(), body.size()).get(root))
     return invalid_json(describe_syntax_error(body, code));

@@ -8,9 +8,7 @@ namespace troupe::gateway {
 
 namespace {
 
-bool continues(char c) {
-  return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
-}
+bool continues(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
 
 /// True for bytes that need no look: printable ASCII other than the two that are escaped.
 constexpr std::array<bool, 256> plain = [] {
@@ -23,13 +21,27 @@ constexpr std::array<bool, 256> plain = [] {
 void append_escape(std::string& out, unsigned char c) {
   static constexpr char digits[] = "0123456789abcdef";
   switch (c) {
-  case '"': out += "\\\""; return;
-  case '\\': out += "\\\\"; return;
-  case '\n': out += "\\n"; return;
-  case '\r': out += "\\r"; return;
-  case '\t': out += "\\t"; return;
-  case '\b': out += "\\b"; return;
-  case '\f': out += "\\f"; return;
+  case '"':
+    out += "\\\"";
+    return;
+  case '\\':
+    out += "\\\\";
+    return;
+  case '\n':
+    out += "\\n";
+    return;
+  case '\r':
+    out += "\\r";
+    return;
+  case '\t':
+    out += "\\t";
+    return;
+  case '\b':
+    out += "\\b";
+    return;
+  case '\f':
+    out += "\\f";
+    return;
   default:
     out += "\\u00";
     out += digits[c >> 4];
@@ -56,8 +68,8 @@ size_t utf8_length(std::string_view text) {
       return 0;
   // Overlong forms, surrogates and what lies past U+10FFFF show in the second byte.
   const auto second = static_cast<unsigned char>(text[1]);
-  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f)
-      || (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f))
+  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
+      (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f))
     return 0;
   return length;
 }

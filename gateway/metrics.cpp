@@ -14,7 +14,7 @@ namespace troupe::gateway {
 namespace {
 
 const prometheus::Histogram::BucketBoundaries seconds_buckets{
-  .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300};
+    .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300};
 
 prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
@@ -23,20 +23,19 @@ prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const
 } // namespace
 
 http_metrics::http_metrics(prometheus::Registry& registry)
-  : requests_{prometheus::BuildCounter()
-                .Name("troupe_http_requests_total")
-                .Help("HTTP requests by route and status; 499: the client left first.")
-                .Register(registry)},
-    durations_{prometheus::BuildHistogram()
-                 .Name("troupe_http_request_duration_seconds")
-                 .Help("From a request's last byte in to its last byte out.")
-                 .Register(registry)},
-    in_flight_{gauge(registry, "troupe_http_requests_in_flight", "Requests not answered completely yet.")},
-    connections_{gauge(registry, "troupe_http_connections", "Open client connections.")} {}
+    : requests_{prometheus::BuildCounter()
+                    .Name("troupe_http_requests_total")
+                    .Help("HTTP requests by route and status; 499: the client left first.")
+                    .Register(registry)},
+      durations_{prometheus::BuildHistogram()
+                     .Name("troupe_http_request_duration_seconds")
+                     .Help("From a request's last byte in to its last byte out.")
+                     .Register(registry)},
+      in_flight_{gauge(registry, "troupe_http_requests_in_flight",
+                       "Requests not answered completely yet.")},
+      connections_{gauge(registry, "troupe_http_connections", "Open client connections.")} {}
 
-void http_metrics::request_started() {
-  in_flight_.Increment();
-}
+void http_metrics::request_started() { in_flight_.Increment(); }
 
 void http_metrics::request_finished(std::string_view route, int status,
                                     std::chrono::duration<double> took) {
@@ -63,13 +62,9 @@ void http_metrics::request_refused(int status) {
   requests_.Add({{"route", "none"}, {"code", std::to_string(status)}}).Increment();
 }
 
-void http_metrics::connection_opened() {
-  connections_.Increment();
-}
+void http_metrics::connection_opened() { connections_.Increment(); }
 
-void http_metrics::connection_closed() {
-  connections_.Decrement();
-}
+void http_metrics::connection_closed() { connections_.Decrement(); }
 
 std::string print_metrics(const prometheus::Registry& registry) {
   return prometheus::TextSerializer{}.Serialize(registry.Collect());

@@ -29,26 +29,26 @@ http_response json_response(const json& value) {
 
 json rfc3339(time_point when) {
   const auto seconds = std::chrono::system_clock::to_time_t(when);
-  const auto milliseconds
-    = std::chrono::duration_cast<std::chrono::milliseconds>(when.time_since_epoch()).count() % 1000;
+  const auto milliseconds =
+      std::chrono::duration_cast<std::chrono::milliseconds>(when.time_since_epoch()).count() % 1000;
   std::tm parts{};
   if (!gmtime_r(&seconds, &parts))
     return nullptr;
   char text[64];
   const auto length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(text + length, sizeof text - length, ".%03dZ", static_cast<int>(std::max<int64_t>(milliseconds, 0)));
+  std::snprintf(text + length, sizeof text - length, ".%03dZ",
+                static_cast<int>(std::max<int64_t>(milliseconds, 0)));
   return text;
 }
 
-json rfc3339(const std::optional<time_point>& when) {
-  return when ? rfc3339(*when) : json{};
-}
+json rfc3339(const std::optional<time_point>& when) { return when ? rfc3339(*when) : json{}; }
 
 json public_model(const model_status& model) {
   json out;
   out["id"] = model.id.text;
   out["object"] = "model";
-  out["created"] = std::chrono::duration_cast<std::chrono::seconds>(model.created.time_since_epoch()).count();
+  out["created"] =
+      std::chrono::duration_cast<std::chrono::seconds>(model.created.time_since_epoch()).count();
   out["owned_by"] = "troupe";
   out["max_model_len"] = model.context_length > 0 ? json(model.context_length) : json{};
   out["status"] = {{"value", model.state}};
@@ -105,7 +105,8 @@ http_response list_response(const caf::expected<std::vector<T>>& items, json (*r
   return json_response(out);
 }
 
-http_response status_response(const caf::expected<model_status>& status, json (*render)(const model_status&)) {
+http_response status_response(const caf::expected<model_status>& status,
+                              json (*render)(const model_status&)) {
   return status ? json_response(render(*status)) : error_response(to_api_error(status.error()));
 }
 
@@ -117,7 +118,8 @@ void api::list_models(const http_request&, const channel_ptr& channel, const std
   });
 }
 
-void api::retrieve_model(const http_request&, const channel_ptr& channel, const std::string& model) {
+void api::retrieve_model(const http_request&, const channel_ptr& channel,
+                         const std::string& model) {
   services_.model({model}, [channel](caf::expected<model_status> status) {
     channel->send(status_response(status, public_model));
   });
@@ -129,7 +131,8 @@ void api::admin_models(const http_request&, const channel_ptr& channel, const st
   });
 }
 
-void api::admin_load(const http_request& request, const channel_ptr& channel, const std::string& model) {
+void api::admin_load(const http_request& request, const channel_ptr& channel,
+                     const std::string& model) {
   const auto parsed = parse_load_request(request.body);
   if (const auto* error = std::get_if<api_error>(&parsed))
     return channel->send(error_response(*error));
@@ -158,8 +161,12 @@ void api::health(const http_request&, const channel_ptr& channel, const std::str
 void api::ready(const http_request&, const channel_ptr& channel, const std::string&) {
   if (!draining_ && services_.ready())
     return channel->send(json_response({{"status", "ready"}}));
-  api_error error{503, draining_ ? "The server is shutting down." : "No worker has joined yet.",
-                  "server_error", "", draining_ ? "shutting_down" : "no_capacity", {}};
+  api_error error{503,
+                  draining_ ? "The server is shutting down." : "No worker has joined yet.",
+                  "server_error",
+                  "",
+                  draining_ ? "shutting_down" : "no_capacity",
+                  {}};
   error.retry_after = std::chrono::seconds{1};
   channel->send(error_response(error));
 }

@@ -16,8 +16,11 @@ void check_response_format(field_reader& fields) {
   field_reader inner{*format, "response_format."};
   const auto& type = inner.required_text("type");
   if (!inner.failed() && (type == "json_object" || type == "json_schema"))
-    inner.fail("type", "'" + type + "' as 'response_format' is not supported yet: ask for JSON in the "
-                       "prompt and use 'text'.", "unsupported_parameter");
+    inner.fail("type",
+               "'" + type +
+                   "' as 'response_format' is not supported yet: ask for JSON in the "
+                   "prompt and use 'text'.",
+               "unsupported_parameter");
   else if (!inner.failed() && type != "text")
     inner.fail("type", "Invalid value for 'response_format.type': use 'text'.", "invalid_value");
   if (inner.failed())
@@ -28,7 +31,8 @@ void check_modalities(field_reader& fields) {
   const auto* modalities = fields.array("modalities");
   for (size_t i = 0; modalities && i < modalities->size(); ++i)
     if ((*modalities)[i] != "text")
-      return fields.fail("modalities", "Only the modality 'text' is supported.", "unsupported_parameter");
+      return fields.fail("modalities", "Only the modality 'text' is supported.",
+                         "unsupported_parameter");
 }
 
 void read_chat_logprobs(field_reader& fields, actors::sampling_request& out) {
@@ -62,8 +66,10 @@ std::vector<actors::prompt> read_prompts(field_reader& fields, const request_lim
   if (prompt->front().is_number())
     return {actors::token_prompt{read_token_ids(fields, "prompt", *prompt)}};
   if (prompt->size() > limits.prompts_max) {
-    fields.fail("prompt", "Invalid value for 'prompt': more than " + std::to_string(limits.prompts_max)
-                            + " prompts in one request.", "invalid_value");
+    fields.fail("prompt",
+                "Invalid value for 'prompt': more than " + std::to_string(limits.prompts_max) +
+                    " prompts in one request.",
+                "invalid_value");
     return {};
   }
   std::vector<actors::prompt> out;
@@ -90,11 +96,14 @@ void read_best_of(field_reader& fields, const actors::invocation_request& reques
 }
 
 /// The checks that need the whole request.
-result<openai_request> finish(field_reader& fields, openai_request out, const request_limits& limits) {
+result<openai_request> finish(field_reader& fields, openai_request out,
+                              const request_limits& limits) {
   const auto choices = out.invocation.prompts.size() * out.invocation.n;
   if (choices > limits.choices_max)
-    fields.fail("n", "The request asks for " + std::to_string(choices) + " choices; at most "
-                       + std::to_string(limits.choices_max) + " are allowed.", "invalid_value");
+    fields.fail("n",
+                "The request asks for " + std::to_string(choices) + " choices; at most " +
+                    std::to_string(limits.choices_max) + " are allowed.",
+                "invalid_value");
   if (fields.failed())
     return *fields.error();
   out.unknown_fields = fields.unread();
@@ -117,12 +126,14 @@ result<openai_request> parse_chat_request(std::string_view body, const request_l
   check_response_format(fields);
   check_modalities(fields);
   // Accepted for compatibility; nothing here depends on them.
-  for (const auto* name : {"store", "metadata", "service_tier", "prompt_cache_key", "safety_identifier"})
+  for (const auto* name :
+       {"store", "metadata", "service_tier", "prompt_cache_key", "safety_identifier"})
     fields.ignore(name);
   return finish(fields, std::move(out), limits);
 }
 
-result<openai_request> parse_completion_request(std::string_view body, const request_limits& limits) {
+result<openai_request> parse_completion_request(std::string_view body,
+                                                const request_limits& limits) {
   const auto parsed = parse_json_object(body);
   if (const auto* error = std::get_if<api_error>(&parsed))
     return *error;

@@ -31,7 +31,8 @@ struct openai_request {
 result<openai_request> parse_chat_request(std::string_view body, const request_limits& limits);
 
 /// Body of POST /v1/completions.
-result<openai_request> parse_completion_request(std::string_view body, const request_limits& limits);
+result<openai_request> parse_completion_request(std::string_view body,
+                                                const request_limits& limits);
 
 /// Body of POST /tokenize: `prompt` or `messages`.
 struct tokenize_request {
@@ -56,7 +57,8 @@ result<std::optional<bool>> parse_load_request(std::string_view body);
 std::optional<std::chrono::milliseconds> parse_keep_alive(std::string_view text);
 
 /// Parts of the above. Problems are left in `fields`.
-void read_sampling(field_reader& fields, actors::invocation_request& out, const request_limits& limits);
+void read_sampling(field_reader& fields, actors::invocation_request& out,
+                   const request_limits& limits);
 void read_keep_alive(field_reader& fields, actors::invocation_request& out);
 void read_stream_options(field_reader& fields, openai_request& out);
 /// messages, tools and what goes to the chat template with them.

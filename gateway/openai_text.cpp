@@ -44,9 +44,12 @@ answer_identity make_identity(bool chat, std::string model) {
 
 std::string_view finish_text(engine::finish_reason reason) {
   switch (reason) {
-  case engine::finish_reason::stop: return "\"stop\"";
-  case engine::finish_reason::length: return "\"length\"";
-  case engine::finish_reason::none: break;
+  case engine::finish_reason::stop:
+    return "\"stop\"";
+  case engine::finish_reason::length:
+    return "\"length\"";
+  case engine::finish_reason::none:
+    break;
   }
   return "null";
 }

@@ -12,8 +12,8 @@ namespace troupe::gateway {
 /// What every body of one answer says alike.
 struct answer_identity {
   bool chat = true;
-  std::string id;    ///< "chatcmpl-..." or "cmpl-..."
-  std::string model; ///< as the client named it
+  std::string id;      ///< "chatcmpl-..." or "cmpl-..."
+  std::string model;   ///< as the client named it
   int64_t created = 0; ///< Unix time
 };
 answer_identity make_identity(bool chat, std::string model);

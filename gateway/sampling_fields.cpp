@@ -33,7 +33,8 @@ void read_stop(field_reader& fields, std::vector<std::string>& out) {
       out.push_back(one.get<std::string>());
     }
   if (out.size() > stops_max)
-    return fields.fail("stop", "Invalid value for 'stop': at most 16 strings are allowed.", "invalid_value");
+    return fields.fail("stop", "Invalid value for 'stop': at most 16 strings are allowed.",
+                       "invalid_value");
   // An empty stop string would end every answer before it began; clients send it to mean "none".
   std::erase_if(out, [](const std::string& one) { return one.empty(); });
   for (const auto& one : out)
@@ -47,7 +48,8 @@ void read_logit_bias(field_reader& fields, actors::sampling_request& out) {
   if (!bias)
     return;
   if (bias->size() > logit_bias_max)
-    return fields.fail("logit_bias", "Invalid value for 'logit_bias': at most 4096 tokens are allowed.",
+    return fields.fail("logit_bias",
+                       "Invalid value for 'logit_bias': at most 4096 tokens are allowed.",
                        "invalid_value");
   field_reader values{*bias, "logit_bias."};
   for (const auto& [key, unused] : bias->items()) {
@@ -55,8 +57,10 @@ void read_logit_bias(field_reader& fields, actors::sampling_request& out) {
     const auto* end = key.data() + key.size();
     const auto [rest, why] = std::from_chars(key.data(), end, token);
     if (why != std::errc{} || rest != end || token < 0)
-      return fields.fail("logit_bias", "Invalid key in 'logit_bias': '" + key.substr(0, 40)
-                                         + "' is not a token id.", "invalid_value");
+      return fields.fail("logit_bias",
+                         "Invalid key in 'logit_bias': '" + key.substr(0, 40) +
+                             "' is not a token id.",
+                         "invalid_value");
     const auto value = values.number(key, -100, 100);
     if (values.failed())
       return fields.fail(*values.error());
@@ -105,13 +109,13 @@ void read_seed(field_reader& fields, actors::sampling_request& out) {
 /// One part of "1h30m": a number and its unit. Returns milliseconds, advances `text`.
 std::optional<double> take_duration_part(std::string_view& text) {
   double count = 0;
-  const auto [rest, why] = std::from_chars(text.data(), text.data() + text.size(), count,
-                                           std::chars_format::fixed);
+  const auto [rest, why] =
+      std::from_chars(text.data(), text.data() + text.size(), count, std::chars_format::fixed);
   if (why != std::errc{} || count < 0)
     return std::nullopt;
   text.remove_prefix(rest - text.data());
-  constexpr std::pair<std::string_view, double> units[]
-    = {{"ns", 1e-6}, {"us", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}};
+  constexpr std::pair<std::string_view, double> units[] = {
+      {"ns", 1e-6}, {"us", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}};
   for (const auto& [unit, scale] : units)
     if (text.starts_with(unit)) {
       text.remove_prefix(unit.size());
@@ -135,11 +139,12 @@ std::optional<std::chrono::milliseconds> parse_keep_alive(std::string_view text)
   const bool negative = text.starts_with('-');
   if (negative)
     text.remove_prefix(1);
-  if (text.empty() || text[0] < '0' || text[0] > '9') // from_chars would take a second sign, or "inf"
+  if (text.empty() || text[0] < '0' ||
+      text[0] > '9') // from_chars would take a second sign, or "inf"
     return std::nullopt;
   double seconds = 0;
-  const auto [rest, why] = std::from_chars(text.data(), text.data() + text.size(), seconds,
-                                           std::chars_format::fixed);
+  const auto [rest, why] =
+      std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
   if (why == std::errc{} && rest == text.data() + text.size())
     return bounded_ms(negative ? -seconds * 1000 : seconds * 1000);
   double sum = 0;
@@ -163,8 +168,9 @@ void read_keep_alive(field_reader& fields, actors::invocation_request& out) {
   else
     return fields.wrong_type("keep_alive", *value, "seconds or a duration such as \"5m\"");
   if (!out.keep_alive)
-    fields.fail("keep_alive", "Invalid value for 'keep_alive': use seconds or a duration such as "
-                              "\"5m\"; -1 keeps the model loaded, 0 unloads it at once.",
+    fields.fail("keep_alive",
+                "Invalid value for 'keep_alive': use seconds or a duration such as "
+                "\"5m\"; -1 keeps the model loaded, 0 unloads it at once.",
                 "invalid_value");
 }
 
@@ -173,13 +179,15 @@ std::vector<engine::token_id> read_token_ids(field_reader& fields, std::string_v
   std::vector<engine::token_id> out;
   out.reserve(array.size());
   for (const auto& one : array) {
-    const bool fits = one.is_number_integer()
-                      && !(one.is_number_unsigned() && one.get<uint64_t>() > INT32_MAX)
-                      && one.get<int64_t>() >= 0;
+    const bool fits = one.is_number_integer() &&
+                      !(one.is_number_unsigned() && one.get<uint64_t>() > INT32_MAX) &&
+                      one.get<int64_t>() >= 0;
     if (!fits) {
       if (one.is_number_integer())
-        fields.fail(name, "Invalid value for '" + fields.path(name) + "': " + one.dump()
-                            + " is not a token id.", "invalid_value");
+        fields.fail(name,
+                    "Invalid value for '" + fields.path(name) + "': " + one.dump() +
+                        " is not a token id.",
+                    "invalid_value");
       else
         fields.wrong_type(name, one, "an array of token ids");
       return {};
@@ -189,7 +197,8 @@ std::vector<engine::token_id> read_token_ids(field_reader& fields, std::string_v
   return out;
 }
 
-void read_sampling(field_reader& fields, actors::invocation_request& out, const request_limits& limits) {
+void read_sampling(field_reader& fields, actors::invocation_request& out,
+                   const request_limits& limits) {
   auto& sampling = out.sampling;
   sampling.temperature = as_float(fields.number("temperature", 0, 2));
   sampling.top_p = as_float(fields.number("top_p", 0, 1));
@@ -221,8 +230,10 @@ void read_stream_options(field_reader& fields, openai_request& out) {
   if (!options)
     return;
   if (!out.stream)
-    return fields.fail("stream_options", "The 'stream_options' parameter is only allowed when 'stream' "
-                                         "is true.", "invalid_value");
+    return fields.fail("stream_options",
+                       "The 'stream_options' parameter is only allowed when 'stream' "
+                       "is true.",
+                       "invalid_value");
   field_reader inner{*options, "stream_options."};
   out.include_usage = inner.boolean("include_usage").value_or(false);
   if (inner.failed())

@@ -8,7 +8,6 @@
 #include <mutex>
 #include <thread>
 #include <unordered_map>
-#include <unordered_set>
 
 #include <asio/thread_pool.hpp>
 #include <spdlog/spdlog.h>
@@ -36,25 +35,27 @@ constexpr size_t refused_max = 64;
 /// A response's way out: RESTinio orders and writes what arrives here.
 class restinio_port final : public connection_port {
 public:
-  restinio_port(std::shared_ptr<connection_link> link, restinio::impl::connection_handle_t connection,
-                restinio::request_id_t request)
-    : link_{std::move(link)}, connection_{std::move(connection)}, request_{request} {}
+  restinio_port(std::shared_ptr<connection_link> link,
+                restinio::impl::connection_handle_t connection, restinio::request_id_t request)
+      : link_{std::move(link)}, connection_{std::move(connection)}, request_{request} {}
 
   void write(std::string bytes, bool last, bool close, std::function<void(bool)> written) override {
     // Always posted: the caller holds a lock that `written` needs.
-    asio::post(link_->strand, [connection = connection_, request = request_, bytes = std::move(bytes), last,
-                               close, written = std::move(written)]() mutable {
+    asio::post(link_->strand, [connection = connection_, request = request_,
+                               bytes = std::move(bytes), last, close,
+                               written = std::move(written)]() mutable {
       restinio::writable_items_container_t items;
       items.emplace_back(std::move(bytes));
       restinio::write_group_t group{std::move(items)};
       group.after_write_notificator(
-        [written = std::move(written)](const asio::error_code& why) { written(!why); });
+          [written = std::move(written)](const asio::error_code& why) { written(!why); });
       connection->write_response_parts(
-        request,
-        {last ? restinio::response_parts_attr_t::final_parts : restinio::response_parts_attr_t::not_final_parts,
-         close ? restinio::response_connection_attr_t::connection_close
-               : restinio::response_connection_attr_t::connection_keepalive},
-        std::move(group));
+          request,
+          {last ? restinio::response_parts_attr_t::final_parts
+                : restinio::response_parts_attr_t::not_final_parts,
+           close ? restinio::response_connection_attr_t::connection_close
+                 : restinio::response_connection_attr_t::connection_keepalive},
+          std::move(group));
     });
   }
 
@@ -102,12 +103,11 @@ uint32_t fit_descriptors(uint32_t connections_max) {
 class core {
 public:
   core(const server_options& options, actors::services& services)
-    : options_{options},
-      connections_max_{fit_descriptors(options.connections_max)},
-      metrics_{services.metrics()},
-      api_{services, make_api_options()} {}
+      : options_{options}, connections_max_{fit_descriptors(options.connections_max)},
+        metrics_{services.metrics()}, api_{services, make_api_options()} {}
 
-  std::shared_ptr<connection_link> open(connection_id id, guarded_socket& socket, strand_type strand) {
+  std::shared_ptr<connection_link> open(connection_id id, guarded_socket& socket,
+                                        strand_type strand) {
     auto link = std::make_shared<connection_link>(std::move(strand));
     link->socket = &socket.tcp();
     link->start = [this, weak = link->weak_from_this()](restinio::request_handle_t request,
@@ -116,9 +116,8 @@ public:
         serve(std::move(alive), std::move(request), facts);
     };
     auto filter = std::make_shared<read_filter>(
-      socket.tcp(), link,
-      wire_limits{options_.body_bytes_max, options_.header_bytes_max},
-      [this](int status) { metrics_.request_refused(status); });
+        socket.tcp(), link, wire_limits{options_.body_bytes_max, options_.header_bytes_max},
+        [this](int status) { metrics_.request_refused(status); });
     metrics_.connection_opened();
     std::lock_guard guard{lock_};
     links_.emplace(id, link);
@@ -191,7 +190,9 @@ private:
     out.limits.n_max = options_.n_max;
     out.limits.choices_max = std::max(out.limits.choices_max, options_.n_max);
     out.request_timeout = options_.request_timeout;
-    out.offload = [pool = offload_](std::function<void()> work) { asio::post(*pool, std::move(work)); };
+    out.offload = [pool = offload_](std::function<void()> work) {
+      asio::post(*pool, std::move(work));
+    };
     return out;
   }
 
@@ -211,17 +212,16 @@ private:
     out.received = std::chrono::steady_clock::now();
     out.method = header.method().c_str();
     const auto& target = header.request_target();
-    const auto query = target.find('?');
-    out.path = target.substr(0, query);
-    if (query != std::string::npos)
-      out.query = target.substr(query + 1);
+    out.path = target.substr(0, target.find('?'));
     // The absolute form that proxies use: "http://host/path".
-    if (const auto scheme = out.path.find("://"); scheme != std::string::npos && out.path[0] != '/') {
+    if (const auto scheme = out.path.find("://");
+        scheme != std::string::npos && out.path[0] != '/') {
       const auto slash = out.path.find('/', scheme + 3);
       out.path = slash == std::string::npos ? "/" : out.path.substr(slash);
     }
     out.content_type = header.get_field_or(restinio::http_field::content_type, std::string{});
-    out.content_encoding = header.get_field_or(restinio::http_field::content_encoding, std::string{});
+    out.content_encoding =
+        header.get_field_or(restinio::http_field::content_encoding, std::string{});
     out.id = make_request_id(header.get_field_or("x-request-id", std::string{}));
     return out;
   }
@@ -237,8 +237,8 @@ private:
     // An upgrade is declined by answering; RESTinio would then wait for the other protocol.
     const bool upgrade = from->header().connection() == restinio::http_connection_header_t::upgrade;
     about.keep_alive = from->header().should_keep_alive() && !upgrade && !api_.draining();
-    auto port = std::make_shared<restinio_port>(link, std::move(restinio::impl::access_req_connection(*from)),
-                                                from->request_id());
+    auto port = std::make_shared<restinio_port>(
+        link, std::move(restinio::impl::access_req_connection(*from)), from->request_id());
     auto channel = std::make_shared<exchange>(std::move(about), std::move(port), metrics_,
                                               [this](exchange& over) { forget(over); });
     {
@@ -247,12 +247,17 @@ private:
     }
     link->on_gone = [channel] { channel->client_gone(); };
     try {
+      // RESTinio only shows the body; nobody else looks at this request any more.
       request.body = std::move(const_cast<std::string&>(from->body()));
       api_.handle(std::move(request), channel);
     } catch (const std::exception& why) {
       spdlog::error("request failed inside the gateway: {}", why.what());
-      channel->send(error_response({500, "The request failed inside the gateway.", "server_error", "",
-                                    "internal_error", {}}));
+      channel->send(error_response({500,
+                                    "The request failed inside the gateway.",
+                                    "server_error",
+                                    "",
+                                    "internal_error",
+                                    {}}));
     }
   }
 
@@ -275,7 +280,8 @@ private:
 /// How a connection, which RESTinio makes, finds its server: through the io_context of its socket.
 struct core_service : asio::execution_context::service {
   static inline asio::execution_context::id id;
-  explicit core_service(asio::execution_context& context) : asio::execution_context::service{context} {}
+  explicit core_service(asio::execution_context& context)
+      : asio::execution_context::service{context} {}
   void shutdown() override {}
   core* owner = nullptr;
 };
@@ -284,13 +290,16 @@ struct core_service : asio::execution_context::service {
 
 // Found by RESTinio through its argument when a connection starts.
 template <class Connection, class Start, class Fail>
-void prepare_connection_and_start_read(guarded_socket& socket, Connection& connection, Start start, Fail) {
-  auto& service = asio::use_service<core_service>(static_cast<asio::execution_context&>(socket.io()));
+void prepare_connection_and_start_read(guarded_socket& socket, Connection& connection, Start start,
+                                       Fail) {
+  auto& service =
+      asio::use_service<core_service>(static_cast<asio::execution_context&>(socket.io()));
   service.owner->open(connection.connection_id(), socket, connection.get_executor());
   start();
 }
 
-inline restinio::tls_socket_t* make_tls_socket_pointer_for_state_listener(guarded_socket&) noexcept {
+inline restinio::tls_socket_t*
+make_tls_socket_pointer_for_state_listener(guarded_socket&) noexcept {
   return nullptr;
 }
 
@@ -305,9 +314,10 @@ struct close_listener {
   core& to_;
 };
 
-struct traits : restinio::traits_t<restinio::asio_timer_manager_t, restinio::null_logger_t,
-                                   std::function<restinio::request_handling_status_t(restinio::request_handle_t)>,
-                                   restinio::default_strand_t, guarded_socket> {
+struct traits : restinio::traits_t<
+                    restinio::asio_timer_manager_t, restinio::null_logger_t,
+                    std::function<restinio::request_handling_status_t(restinio::request_handle_t)>,
+                    restinio::default_strand_t, guarded_socket> {
   using connection_state_listener_t = close_listener;
 };
 using http_server = restinio::http_server_t<traits>;
@@ -319,37 +329,39 @@ caf::expected<asio::ip::tcp::endpoint> resolve(const server_options& options) {
   const auto found = resolver.resolve(options.host, std::to_string(options.port),
                                       asio::ip::tcp::resolver::passive, why);
   if (why || found.empty())
-    return caf::make_error(errc::bad_address, "cannot listen on '" + options.host
-                                                + "': it is not an address of this machine ("
-                                                + why.message() + ")");
+    return caf::make_error(errc::bad_address, "cannot listen on '" + options.host +
+                                                  "': it is not an address of this machine (" +
+                                                  why.message() + ")");
   return found.begin()->endpoint();
 }
 
 class restinio_server final : public server {
 public:
-  restinio_server(const server_options& options, actors::services& services, asio::ip::tcp::endpoint at)
-    : options_{options}, core_{options_, services}, tick_{io_} {
+  restinio_server(const server_options& options, actors::services& services,
+                  asio::ip::tcp::endpoint at)
+      : options_{options}, core_{options_, services}, tick_{io_} {
     asio::use_service<core_service>(static_cast<asio::execution_context&>(io_)).owner = &core_;
     http_ = std::make_unique<http_server>(restinio::external_io_context(io_), [&](auto& settings) {
       settings.port(at.port())
-        .address(at.address())
-        .protocol(at.address().is_v6() ? asio::ip::tcp::v6() : asio::ip::tcp::v4())
-        .buffer_size(8192)
-        .max_pipelined_requests(pipelined_max)
-        .read_next_http_message_timelimit(options_.read_timeout)
-        .write_http_response_timelimit(options_.write_timeout)
-        // The node times its requests out itself and answers; this only ends what it forgot.
-        .handle_request_timeout(options_.request_timeout + std::chrono::minutes{5})
-        .concurrent_accepts_count(4)
-        .connection_state_listener(std::make_shared<close_listener>(core_))
-        .socket_options_setter([](auto& socket) { socket.set_option(asio::ip::tcp::no_delay{true}); })
-        .acceptor_post_bind_hook([this](asio::ip::tcp::acceptor& acceptor) {
-          port_ = acceptor.local_endpoint().port();
-        })
-        .request_handler([this](restinio::request_handle_t request) {
-          core_.receive(std::move(request));
-          return restinio::request_accepted();
-        });
+          .address(at.address())
+          .protocol(at.address().is_v6() ? asio::ip::tcp::v6() : asio::ip::tcp::v4())
+          .buffer_size(8192)
+          .max_pipelined_requests(pipelined_max)
+          .read_next_http_message_timelimit(options_.read_timeout)
+          .write_http_response_timelimit(options_.write_timeout)
+          // The node times its requests out itself and answers; this only ends what it forgot.
+          .handle_request_timeout(options_.request_timeout + std::chrono::minutes{5})
+          .concurrent_accepts_count(4)
+          .connection_state_listener(std::make_shared<close_listener>(core_))
+          .socket_options_setter(
+              [](auto& socket) { socket.set_option(asio::ip::tcp::no_delay{true}); })
+          .acceptor_post_bind_hook([this](asio::ip::tcp::acceptor& acceptor) {
+            port_ = acceptor.local_endpoint().port();
+          })
+          .request_handler([this](restinio::request_handle_t request) {
+            core_.receive(std::move(request));
+            return restinio::request_accepted();
+          });
     });
   }
 
@@ -403,7 +415,8 @@ private:
 
 } // namespace
 
-caf::expected<std::unique_ptr<server>> server::start(server_options options, actors::services& services) {
+caf::expected<std::unique_ptr<server>> server::start(server_options options,
+                                                     actors::services& services) {
   auto at = resolve(options);
   if (!at)
     return at.error();
@@ -413,8 +426,9 @@ caf::expected<std::unique_ptr<server>> server::start(server_options options, act
     out->run();
     return std::unique_ptr<server>{std::move(out)};
   } catch (const std::exception& why) {
-    return caf::make_error(errc::cannot_listen, "cannot listen on " + where + ": " + why.what()
-                                                  + "; is another server running there? --port 0 takes any free port");
+    return caf::make_error(errc::cannot_listen,
+                           "cannot listen on " + where + ": " + why.what() +
+                               "; is another server running there? --port 0 takes any free port");
   }
 }
 

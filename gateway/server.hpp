@@ -12,14 +12,14 @@ namespace troupe::gateway {
 
 struct server_options {
   std::string host = "127.0.0.1";
-  uint16_t port = 11500;      ///< 0 = any free port
-  bool admin = true;          ///< serve /admin on this listener too (a separate one comes with keys)
-  unsigned threads = 1;       ///< I/O threads
+  uint16_t port = 11500; ///< 0 = any free port
+  bool admin = true;     ///< serve /admin on this listener too (a separate one comes with keys)
+  unsigned threads = 1;  ///< I/O threads
   uint64_t body_bytes_max = 16ull << 20;
   uint32_t header_bytes_max = 64u << 10;
   uint32_t connections_max = 4096;
-  std::chrono::milliseconds read_timeout{60'000}; ///< for one whole request to arrive
-  std::chrono::milliseconds write_timeout{60'000}; ///< for a client to take what it was sent
+  std::chrono::milliseconds read_timeout{60'000};    ///< for one whole request to arrive
+  std::chrono::milliseconds write_timeout{60'000};   ///< for a client to take what it was sent
   std::chrono::milliseconds sse_silence_max{10'000}; ///< a comment is sent after so much silence
   std::chrono::milliseconds request_timeout{600'000};
   uint32_t n_max = 128; ///< choices per request

@@ -11,7 +11,7 @@ namespace {
 /// The constant texts around what changes from chunk to chunk:
 /// `head` index `middle` content `tail`.
 struct chunk_frame {
-  std::string head; ///< up to and including `"index":`
+  std::string head;   ///< up to and including `"index":`
   std::string middle; ///< up to the content's opening quote
   std::string tail;   ///< behind the closing quote; only without logprobs
   std::string end;    ///< behind the choices' closing bracket
@@ -20,16 +20,16 @@ struct chunk_frame {
 chunk_frame make_frame(const answer_shape& shape) {
   const auto& who = shape.identity;
   chunk_frame out;
-  out.head = R"(data: {"id":")" + who.id + R"(","object":")"
-             + (who.chat ? "chat.completion.chunk" : "text_completion") + R"(","created":)"
-             + std::to_string(who.created) + R"(,"model":)";
+  out.head = R"(data: {"id":")" + who.id + R"(","object":")" +
+             (who.chat ? "chat.completion.chunk" : "text_completion") + R"(","created":)" +
+             std::to_string(who.created) + R"(,"model":)";
   append_json_string(out.head, who.model);
   out.head += R"(,"choices":[{"index":)";
   out.middle = who.chat ? R"(,"delta":{"content":)" : R"(,"text":)";
   out.end = shape.include_usage ? "],\"usage\":null}\n\n" : "]}\n\n";
   out.tail = (who.chat ? R"(},"logprobs":null,"finish_reason":null})"
-                       : R"(,"logprobs":null,"finish_reason":null})")
-             + out.end;
+                       : R"(,"logprobs":null,"finish_reason":null})") +
+             out.end;
   return out;
 }
 
@@ -37,11 +37,8 @@ class stream_sink final : public actors::reply_sink,
                           public std::enable_shared_from_this<stream_sink> {
 public:
   stream_sink(std::shared_ptr<reply_channel> channel, answer_shape shape)
-    : channel_{std::move(channel)},
-      shape_{std::move(shape)},
-      frame_{make_frame(shape_)},
-      opened_(shape_.choices, false),
-      offsets_(shape_.choices) {}
+      : channel_{std::move(channel)}, shape_{std::move(shape)}, frame_{make_frame(shape_)},
+        opened_(shape_.choices, false), offsets_(shape_.choices) {}
 
   /// Comments on a silent stream come from the network side's thread.
   void keep_alive() {
@@ -157,7 +154,8 @@ private:
     opened_[choice] = true;
     buffer_ += frame_.head;
     append_json_number(buffer_, uint64_t{choice});
-    buffer_ += R"(,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null})";
+    buffer_ += R"(,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,)"
+               R"("finish_reason":null})";
     buffer_ += frame_.end;
   }
 

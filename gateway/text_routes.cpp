@@ -42,9 +42,13 @@ http_response detokenize_now(const engine::frontend& text, const detokenize_requ
   const auto known = text.tokens->vocab_size();
   for (const auto token : request.tokens)
     if (token < 0 || static_cast<uint64_t>(token) >= static_cast<uint64_t>(known))
-      return error_response({400, "Invalid value for 'tokens': " + std::to_string(token)
-                                    + " is not a token of this model.",
-                             "invalid_request_error", "tokens", "invalid_value", {}});
+      return error_response({400,
+                             "Invalid value for 'tokens': " + std::to_string(token) +
+                                 " is not a token of this model.",
+                             "invalid_request_error",
+                             "tokens",
+                             "invalid_value",
+                             {}});
   json out;
   out["prompt"] = text.tokens->decode(request.tokens, request.skip_special_tokens);
   http_response response;
@@ -60,7 +64,7 @@ void api::tokenize(const http_request& request, const channel_ptr& channel, cons
     return channel->send(error_response(*error));
   auto wanted = std::make_shared<tokenize_request>(std::move(std::get<tokenize_request>(parsed)));
   services_.frontend(wanted->model, [offload = options_.offload, channel,
-                                      wanted](caf::expected<frontend_ptr> text) {
+                                     wanted](caf::expected<frontend_ptr> text) {
     if (!text)
       return channel->send(error_response(to_api_error(text.error())));
     offload([channel, wanted, text = std::move(*text)] {
@@ -73,9 +77,10 @@ void api::detokenize(const http_request& request, const channel_ptr& channel, co
   auto parsed = parse_detokenize_request(request.body);
   if (const auto* error = std::get_if<api_error>(&parsed))
     return channel->send(error_response(*error));
-  auto wanted = std::make_shared<detokenize_request>(std::move(std::get<detokenize_request>(parsed)));
+  auto wanted =
+      std::make_shared<detokenize_request>(std::move(std::get<detokenize_request>(parsed)));
   services_.frontend(wanted->model, [offload = options_.offload, channel,
-                                      wanted](caf::expected<frontend_ptr> text) {
+                                     wanted](caf::expected<frontend_ptr> text) {
     if (!text)
       return channel->send(error_response(to_api_error(text.error())));
     offload([channel, wanted, text = std::move(*text)] {

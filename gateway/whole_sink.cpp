@@ -17,7 +17,7 @@ struct choice_text {
 class whole_sink final : public actors::reply_sink {
 public:
   whole_sink(std::shared_ptr<reply_channel> channel, answer_shape shape)
-    : channel_{std::move(channel)}, shape_{std::move(shape)}, choices_(shape_.choices) {}
+      : channel_{std::move(channel)}, shape_{std::move(shape)}, choices_(shape_.choices) {}
 
   void on_accepted(uint32_t) override {}
   void on_progress(const actors::load_progress&) override {}
@@ -44,9 +44,9 @@ public:
     const auto& who = shape_.identity;
     http_response out;
     auto& body = out.body;
-    body = R"({"id":")" + who.id + R"(","object":")"
-           + (who.chat ? "chat.completion" : "text_completion")
-           + R"(","created":)" + std::to_string(who.created) + R"(,"model":)";
+    body = R"({"id":")" + who.id + R"(","object":")" +
+           (who.chat ? "chat.completion" : "text_completion") + R"(","created":)" +
+           std::to_string(who.created) + R"(,"model":)";
     append_json_string(body, who.model);
     body += R"(,"choices":[)";
     for (uint32_t i = 0; i < choices_.size(); ++i) {
@@ -72,7 +72,8 @@ private:
       body += R"(,"message":{"role":"assistant","content":)";
       append_json_string(body, choice.text);
       body += R"(,"refusal":null},"logprobs":)";
-      body += shape_.logprobs ? R"({"content":[)" + choice.chat_logprobs + R"(],"refusal":null})" : "null";
+      body += shape_.logprobs ? R"({"content":[)" + choice.chat_logprobs + R"(],"refusal":null})"
+                              : "null";
     } else {
       body += R"(,"text":)";
       append_json_string(body, choice.text);

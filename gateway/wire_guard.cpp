@@ -44,8 +44,9 @@ struct wire_guard::parser {
   int add_header_bytes(size_t count) {
     header_bytes += count;
     if (header_bytes > limits.header_bytes_max)
-      return refuse(431, "headers_too_large", "The request's headers are larger than "
-                                                + std::to_string(limits.header_bytes_max) + " bytes.");
+      return refuse(431, "headers_too_large",
+                    "The request's headers are larger than " +
+                        std::to_string(limits.header_bytes_max) + " bytes.");
     return 0;
   }
 
@@ -60,8 +61,9 @@ struct wire_guard::parser {
   int on_url(size_t count) {
     target_bytes += count;
     if (target_bytes > limits.target_bytes_max)
-      return refuse(414, "uri_too_long", "The request's URL is longer than "
-                                           + std::to_string(limits.target_bytes_max) + " bytes.");
+      return refuse(414, "uri_too_long",
+                    "The request's URL is longer than " + std::to_string(limits.target_bytes_max) +
+                        " bytes.");
     return 0;
   }
 
@@ -84,8 +86,9 @@ struct wire_guard::parser {
   }
 
   int refuse_body() {
-    return refuse(413, "payload_too_large", "The request's body is larger than "
-                                              + std::to_string(limits.body_bytes_max) + " bytes.");
+    return refuse(413, "payload_too_large",
+                  "The request's body is larger than " + std::to_string(limits.body_bytes_max) +
+                      " bytes.");
   }
 
   int on_headers() {
@@ -108,8 +111,9 @@ struct wire_guard::parser {
     if (http.content_length > limits.body_bytes_max - body_bytes)
       return refuse_body();
     if (++chunks > limits.chunks_max)
-      return refuse(413, "payload_too_large", "The request's body has more than "
-                                                + std::to_string(limits.chunks_max) + " chunks.");
+      return refuse(413, "payload_too_large",
+                    "The request's body has more than " + std::to_string(limits.chunks_max) +
+                        " chunks.");
     return 0;
   }
 
@@ -120,7 +124,8 @@ struct wire_guard::parser {
   std::string name, value;
   bool in_name = false, in_value = false, expects = false, headers_done = false, complete = false;
   bool started = false; ///< inside a request
-  bool upgraded = false; ///< what follows is not HTTP for us; the connection closes after the answer
+  bool upgraded =
+      false; ///< what follows is not HTTP for us; the connection closes after the answer
   int status = 0;
   std::string code, text;
 };
@@ -138,10 +143,12 @@ const http_parser_settings& callbacks() {
     http_parser_settings set;
     http_parser_settings_init(&set);
     set.on_url = [](http_parser* p, const char*, size_t n) { return self<Parser>(p).on_url(n); };
-    set.on_header_field
-      = [](http_parser* p, const char* at, size_t n) { return self<Parser>(p).on_name(at, n); };
-    set.on_header_value
-      = [](http_parser* p, const char* at, size_t n) { return self<Parser>(p).on_value(at, n); };
+    set.on_header_field = [](http_parser* p, const char* at, size_t n) {
+      return self<Parser>(p).on_name(at, n);
+    };
+    set.on_header_value = [](http_parser* p, const char* at, size_t n) {
+      return self<Parser>(p).on_value(at, n);
+    };
     set.on_headers_complete = [](http_parser* p) { return self<Parser>(p).on_headers(); };
     set.on_body = [](http_parser* p, const char*, size_t n) { return self<Parser>(p).on_body(n); };
     set.on_chunk_header = [](http_parser* p) { return self<Parser>(p).on_chunk(); };
@@ -178,7 +185,8 @@ wire_guard::verdict wire_guard::feed(const char* data, size_t size) {
       if (p.status == 0) {
         const bool overflow = failure == HPE_HEADER_OVERFLOW;
         p.refuse(overflow ? 431 : 400, overflow ? "headers_too_large" : "bad_http_request",
-                 std::string{"This is not a valid HTTP request: "} + http_errno_description(failure) + ".");
+                 std::string{"This is not a valid HTTP request: "} +
+                     http_errno_description(failure) + ".");
       }
       out.status = p.status;
       out.code = p.code;

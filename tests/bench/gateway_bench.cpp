@@ -1,9 +1,11 @@
 // What the gateway costs per streamed token, apart from any model: a stub node sends constant
 // tokens to many chat streams, a reader on the same machine takes them off real sockets.
 //
-//   gateway/throughput/streams:N  a token for each stream every millisecond; chunks_per_core_second counts the processor
+//   gateway/throughput/streams:N  a token for each stream every millisecond; chunks_per_core_second
+//   counts the processor
 //                                 time of everything but the reader (gateway, stub, kernel's share)
-//   gateway/latency/streams:N     every stream gets a token each 20 ms; from the call of the sink to
+//   gateway/latency/streams:N     every stream gets a token each 20 ms; from the call of the sink
+//   to
 //                                 the bytes in the reader's hands
 //   gateway/request/connections:1 whole small requests, one after the other
 #include <arpa/inet.h>
@@ -41,7 +43,8 @@ struct no_handle final : actors::invocation_handle {
 /// Collects the sinks of requests; a benchmark then plays the engine.
 class stub_node final : public actors::services {
 public:
-  std::shared_ptr<actors::invocation_handle> invoke(actors::invocation_request, sink_ptr sink) override {
+  std::shared_ptr<actors::invocation_handle> invoke(actors::invocation_request,
+                                                    sink_ptr sink) override {
     if (immediate) {
       sink->on_accepted(1);
       sink->on_text({0, "ok", {}});
@@ -61,8 +64,10 @@ public:
   }
   void models(actors::callback<std::vector<actors::model_status>>) override {}
   void model(const model_id&, actors::callback<actors::model_status>) override {}
-  void frontend(const model_id&, actors::callback<std::shared_ptr<const engine::frontend>>) override {}
-  void load(const model_id&, std::optional<bool>, actors::callback<actors::model_status>) override {}
+  void frontend(const model_id&,
+                actors::callback<std::shared_ptr<const engine::frontend>>) override {}
+  void load(const model_id&, std::optional<bool>, actors::callback<actors::model_status>) override {
+  }
   void unload(const model_id&, actors::callback<actors::model_status>) override {}
   void actors(actors::callback<std::vector<actors::actor_info>>) override {}
   bool ready() const override { return true; }
@@ -100,15 +105,18 @@ int open_connection(uint16_t port) {
 }
 
 void send_request(int socket, bool stream) {
-  const std::string body = std::string{R"({"model":"m","stream":)"} + (stream ? "true" : "false")
-                           + R"(,"messages":[{"role":"user","content":"Hello"}]})";
-  const auto request = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: "
-                       + std::to_string(body.size()) + "\r\n\r\n" + body;
-  if (::send(socket, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
+  const std::string body = std::string{R"({"model":"m","stream":)"} + (stream ? "true" : "false") +
+                           R"(,"messages":[{"role":"user","content":"Hello"}]})";
+  const auto request = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: " +
+                       std::to_string(body.size()) + "\r\n\r\n" + body;
+  if (::send(socket, request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size()))
     std::abort();
 }
 
-double seconds_of(const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); }
+double seconds_of(const timeval& t) {
+  return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+}
 
 double cpu_seconds(int who) {
   rusage used{};
@@ -151,7 +159,8 @@ public:
 private:
   void look(std::string_view text, clock_type::time_point now) {
     for (size_t at = 0; (at = text.find('@', at)) != text.npos; ++at) {
-      const auto sent = clock_type::time_point{clock_type::duration{std::strtoll(text.data() + at + 1, nullptr, 10)}};
+      const auto sent = clock_type::time_point{
+          clock_type::duration{std::strtoll(text.data() + at + 1, nullptr, 10)}};
       latencies_us.push_back(std::chrono::duration<double, std::micro>(now - sent).count());
     }
     for (size_t at = 0; (at = text.find("[DONE]", at)) != text.npos; ++at)
@@ -226,7 +235,8 @@ void latency(benchmark::State& state) {
         next += std::chrono::milliseconds{20};
         std::this_thread::sleep_until(next);
         for (auto& one : sinks)
-          one->on_text({0, "@" + std::to_string(clock_type::now().time_since_epoch().count()) + " ", {}});
+          one->on_text(
+              {0, "@" + std::to_string(clock_type::now().time_since_epoch().count()) + " ", {}});
       }
     });
     all.insert(all.end(), reader.latencies_us.begin(), reader.latencies_us.end());
@@ -251,10 +261,24 @@ void request(benchmark::State& state) {
 
 } // namespace
 
-BENCHMARK(throughput)->Name("gateway/throughput")->ArgName("streams")->Arg(1)->Arg(64)->Arg(512)->Iterations(1)
-  ->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK(latency)->Name("gateway/latency")->ArgName("streams")->Arg(1)->Arg(64)->Arg(256)->Iterations(1)
-  ->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(throughput)
+    ->Name("gateway/throughput")
+    ->ArgName("streams")
+    ->Arg(1)
+    ->Arg(64)
+    ->Arg(512)
+    ->Iterations(1)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK(latency)
+    ->Name("gateway/latency")
+    ->ArgName("streams")
+    ->Arg(1)
+    ->Arg(64)
+    ->Arg(256)
+    ->Iterations(1)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 BENCHMARK(request)->Name("gateway/request")->UseRealTime();
 
 BENCHMARK_MAIN();

@@ -48,23 +48,28 @@ void check(const gateway::result<T>& parsed) {
     check_error(*error);
 }
 
-/// A body put together from names and values that the readers know, two bytes for a field: edits of
-/// single bytes mostly break the JSON and get no further.
-std::string assemble(std::string_view picks, std::string body) {
-  static constexpr const char* names[] = {
-    "model", "messages", "prompt", "temperature", "top_p", "min_p", "top_k", "n", "stop", "seed", "max_tokens",
-    "max_completion_tokens", "min_tokens", "presence_penalty", "frequency_penalty", "repeat_penalty",
-    "logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "stream",
-    "stream_options", "user", "reasoning_effort", "ignore_eos", "stop_token_ids", "chat_template_kwargs",
-    "add_generation_prompt", "echo", "suffix", "keep_alive", "best_of", "modalities", "unknown"};
-  static constexpr const char* values[] = {
-    "null", "true", "false", "0", "1", "-1", "2", "0.5", "2.5", "1e30", "-0.0", "9223372036854775807",
-    "18446744073709551615", "2147483648", "4294967296.0", "\"\"", "\"a\"", "\"5m\"", "\"-1\"", "[]", "{}", "[1]",
-    "[[1],[2]]", "[\"a\"]", "[\"\"]", "[null]", "{\"1\":1}", "{\"x\":null}", "{\"-1\":5}", "{\"type\":\"text\"}",
-    "{\"include_usage\":true}", "[{\"role\":\"user\",\"content\":\"x\"}]",
+// clang-format off
+constexpr const char* names[] = {
+    "model", "messages", "prompt", "temperature", "top_p", "min_p", "top_k", "n", "stop", "seed",
+    "max_tokens", "max_completion_tokens", "min_tokens", "presence_penalty", "frequency_penalty",
+    "repeat_penalty", "logit_bias", "logprobs", "top_logprobs", "response_format", "tools",
+    "tool_choice", "stream", "stream_options", "user", "reasoning_effort", "ignore_eos",
+    "stop_token_ids", "chat_template_kwargs", "add_generation_prompt", "echo", "suffix",
+    "keep_alive", "best_of", "modalities", "unknown"};
+constexpr const char* values[] = {
+    "null", "true", "false", "0", "1", "-1", "2", "0.5", "2.5", "1e30", "-0.0",
+    "9223372036854775807", "18446744073709551615", "2147483648", "4294967296.0", "\"\"", "\"a\"",
+    "\"5m\"", "\"-1\"", "[]", "{}", "[1]", "[[1],[2]]", "[\"a\"]", "[\"\"]", "[null]",
+    "{\"1\":1}", "{\"x\":null}", "{\"-1\":5}", "{\"type\":\"text\"}", "{\"include_usage\":true}",
+    "[{\"role\":\"user\",\"content\":\"x\"}]",
     "[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]}]",
     "[{\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]",
     "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"};
+// clang-format on
+
+/// A body put together from names and values that the readers know, two bytes for a field: edits of
+/// single bytes mostly break the JSON and get no further.
+std::string assemble(std::string_view picks, std::string body) {
   for (size_t i = 0; i + 1 < picks.size() && i < 32; i += 2) {
     body += ",\"";
     body += names[static_cast<uint8_t>(picks[i]) % std::size(names)];
@@ -100,19 +105,33 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body{reinterpret_cast<const char*>(data) + 1, size - 1};
   switch ((data[0] - '0') & 15) {
   case 0:
-  case 1: check_request(gateway::parse_chat_request(body, {})); break;
+  case 1:
+    check_request(gateway::parse_chat_request(body, {}));
+    break;
   case 2:
-  case 3: check_request(gateway::parse_completion_request(body, {})); break;
-  case 4: check(gateway::parse_tokenize_request(body)); break;
-  case 5: check(gateway::parse_detokenize_request(body)); break;
-  case 6: check(gateway::parse_load_request(body)); break;
-  case 7: check_wire(body); break;
+  case 3:
+    check_request(gateway::parse_completion_request(body, {}));
+    break;
+  case 4:
+    check(gateway::parse_tokenize_request(body));
+    break;
+  case 5:
+    check(gateway::parse_detokenize_request(body));
+    break;
+  case 6:
+    check(gateway::parse_load_request(body));
+    break;
+  case 7:
+    check_wire(body);
+    break;
   case 8:
   case 9:
     check_request(gateway::parse_chat_request(
-      assemble(body, R"({"model":"m","messages":[{"role":"user","content":"x"}])"), {}));
+        assemble(body, R"({"model":"m","messages":[{"role":"user","content":"x"}])"), {}));
     break;
-  default: check_request(gateway::parse_completion_request(assemble(body, R"({"model":"m","prompt":"x")"), {}));
+  default:
+    check_request(
+        gateway::parse_completion_request(assemble(body, R"({"model":"m","prompt":"x")"), {}));
   }
   return 0;
 }

@@ -37,7 +37,8 @@ TEST_F(connection_test, a_client_that_closes_in_the_middle_of_a_stream_cancels) 
   // What the node still says goes nowhere, quietly.
   node.post([one] { fake_services::answer_hello(*one); });
   EXPECT_EQ(get("/health").status, 200);
-  EXPECT_NE(get("/metrics").body.find(R"({code="499",route="/v1/chat/completions"} 1)"), std::string::npos);
+  EXPECT_NE(get("/metrics").body.find(R"({code="499",route="/v1/chat/completions"} 1)"),
+            std::string::npos);
 }
 
 TEST_F(connection_test, a_finished_request_is_not_cancelled_by_closing) {
@@ -77,7 +78,8 @@ TEST_F(connection_test, pipelined_requests_are_answered_in_order_one_after_the_o
 TEST_F(connection_test, a_client_that_leaves_with_requests_waiting_cancels_the_running_one) {
   node.set_script([](invocation&) {});
   auto client = connect();
-  client.send(format_post("/v1/chat/completions", chat_body) + format_post("/v1/chat/completions", chat_body));
+  client.send(format_post("/v1/chat/completions", chat_body) +
+              format_post("/v1/chat/completions", chat_body));
   const auto one = node.wait_invocation(0);
   client.close();
   EXPECT_TRUE(one->wait_cancelled());
@@ -92,7 +94,8 @@ TEST_F(connection_test, requests_in_single_bytes_are_understood) {
     ASSERT_TRUE(client.send({&c, 1}));
   EXPECT_EQ(client.read_reply().status, 200);
   // Chunked, every chunk in a piece of its own.
-  client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  client.send(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
   for (const char c : chat_body)
     client.send(std::string{"1\r\n"} + c + "\r\n");
   client.send("0\r\n\r\n");
@@ -100,12 +103,13 @@ TEST_F(connection_test, requests_in_single_bytes_are_understood) {
 }
 
 TEST_F(connection_test, broken_http_is_answered_400_and_closed) {
-  for (const std::string bytes : {"nonsense\r\n\r\n", "GET / HTTP/3.0\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
-                                  "FLY / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00\x01",
-                                  "POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-                                  "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-                                  "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-                                  "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}) {
+  for (const std::string bytes :
+       {"nonsense\r\n\r\n", "GET / HTTP/3.0\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        "FLY / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00\x01",
+        "POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}) {
     auto client = connect();
     client.send(bytes);
     const auto answer = client.read_reply();
@@ -123,7 +127,8 @@ TEST_F(connection_test, sound_requests_before_broken_bytes_are_still_answered) {
     node.post(go_on);
   });
   auto client = connect();
-  client.send(get_health + format_post("/v1/chat/completions", chat_stream_body) + "nonsense\r\n\r\n");
+  client.send(get_health + format_post("/v1/chat/completions", chat_stream_body) +
+              "nonsense\r\n\r\n");
   EXPECT_EQ(client.read_reply().status, 200);
   EXPECT_TRUE(client.read_reply().body.ends_with("[DONE]\n\n"));
   EXPECT_EQ(client.read_reply().status, 400);
@@ -140,7 +145,8 @@ TEST_F(connection_test, a_client_that_leaves_after_broken_bytes_cancels_too) {
 }
 
 TEST_F(connection_test, a_request_that_ends_in_the_middle_is_400) {
-  for (const std::string bytes : {"GET /hea", "POST /v1/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"}) {
+  for (const std::string bytes :
+       {"GET /hea", "POST /v1/completions HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"}) {
     auto client = connect();
     client.send(bytes);
     client.finish_sending();
@@ -159,14 +165,19 @@ TEST_F(connection_test, limits_on_body_headers_and_url_are_named) {
     return std::pair{answer.status, error_of(answer).value("code", "")};
   };
   using pair = std::pair<int, std::string>;
-  EXPECT_EQ(send(format_post("/v1/completions", std::string(1001, ' '))), (pair{413, "payload_too_large"}));
+  EXPECT_EQ(send(format_post("/v1/completions", std::string(1001, ' '))),
+            (pair{413, "payload_too_large"}));
   // Refused at the headers, before the body is sent.
-  EXPECT_EQ(send("POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n"), (pair{413, "payload_too_large"}));
-  EXPECT_EQ(send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n"), (pair{413, "payload_too_large"}));
+  EXPECT_EQ(send("POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n"),
+            (pair{413, "payload_too_large"}));
+  EXPECT_EQ(send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n"),
+            (pair{413, "payload_too_large"}));
   EXPECT_EQ(send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"),
             (pair{400, "bad_http_request"})); // no number any more
-  EXPECT_EQ(send("GET / HTTP/1.1\r\nX: " + std::string(2000, 'a') + "\r\n\r\n"), (pair{431, "headers_too_large"}));
-  EXPECT_EQ(send("GET /" + std::string(10000, 'a') + " HTTP/1.1\r\n\r\n"), (pair{414, "uri_too_long"}));
+  EXPECT_EQ(send("GET / HTTP/1.1\r\nX: " + std::string(2000, 'a') + "\r\n\r\n"),
+            (pair{431, "headers_too_large"}));
+  EXPECT_EQ(send("GET /" + std::string(10000, 'a') + " HTTP/1.1\r\n\r\n"),
+            (pair{414, "uri_too_long"}));
   EXPECT_EQ(post("/v1/completions", std::string(1000, ' ')).status, 400);
 }
 
@@ -180,8 +191,9 @@ TEST_F(connection_test, a_large_body_is_refused_without_a_reset_while_it_is_bein
 
 TEST_F(connection_test, expect_100_continue_is_answered) {
   auto client = connect();
-  client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
-              + std::to_string(chat_body.size()) + "\r\n\r\n");
+  client.send(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: " +
+      std::to_string(chat_body.size()) + "\r\n\r\n");
   EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   client.send(chat_body);
   EXPECT_EQ(client.read_reply().status, 200);
@@ -189,8 +201,8 @@ TEST_F(connection_test, expect_100_continue_is_answered) {
 
 TEST_F(connection_test, http_1_0_gets_streams_without_chunks) {
   auto client = connect();
-  client.send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " + std::to_string(chat_stream_body.size())
-              + "\r\n\r\n" + chat_stream_body);
+  client.send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " +
+              std::to_string(chat_stream_body.size()) + "\r\n\r\n" + chat_stream_body);
   const auto answer = client.read_reply();
   EXPECT_EQ(answer.status, 200);
   EXPECT_FALSE(answer.headers.contains("transfer-encoding"));
@@ -201,8 +213,9 @@ TEST_F(connection_test, http_1_0_gets_streams_without_chunks) {
 
 TEST_F(connection_test, an_offer_to_upgrade_is_declined_by_answering) {
   auto client = connect();
-  const auto answer = client.post("/v1/chat/completions", chat_stream_body,
-                                  "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n");
+  const auto answer = client.post(
+      "/v1/chat/completions", chat_stream_body,
+      "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n");
   EXPECT_EQ(answer.status, 200);
   EXPECT_TRUE(answer.body.ends_with("data: [DONE]\n\n"));
   EXPECT_TRUE(client.closed());
@@ -210,7 +223,8 @@ TEST_F(connection_test, an_offer_to_upgrade_is_declined_by_answering) {
 
 TEST_F(connection_test, connection_close_is_honoured) {
   auto client = connect();
-  const auto answer = client.post("/v1/chat/completions", chat_stream_body, "Connection: close\r\n");
+  const auto answer =
+      client.post("/v1/chat/completions", chat_stream_body, "Connection: close\r\n");
   EXPECT_TRUE(answer.body.ends_with("data: [DONE]\n\n"));
   EXPECT_EQ(answer.headers.at("connection"), "close");
   EXPECT_TRUE(client.closed());
@@ -285,7 +299,8 @@ TEST_F(connection_test, several_threads_serve_many_connections) {
     users.emplace_back([&] {
       auto client = connect();
       for (int i = 0; i < 50; ++i)
-        good += client.post("/v1/chat/completions", i % 2 ? chat_body : chat_stream_body).status == 200;
+        good +=
+            client.post("/v1/chat/completions", i % 2 ? chat_body : chat_stream_body).status == 200;
     });
   for (auto& one : users)
     one.join();

@@ -101,8 +101,8 @@ public:
     one.sink->on_done({7, 3 * choices, 2}, {});
   }
 
-  std::shared_ptr<actors::invocation_handle> invoke(actors::invocation_request request,
-                                                    std::shared_ptr<actors::reply_sink> sink) override {
+  std::shared_ptr<actors::invocation_handle>
+  invoke(actors::invocation_request request, std::shared_ptr<actors::reply_sink> sink) override {
     auto one = std::make_shared<invocation>();
     one->request = std::move(request);
     one->sink = std::move(sink);
@@ -135,7 +135,8 @@ public:
         then(text);
     });
   }
-  void load(const model_id& id, std::optional<bool> pin, actors::callback<actors::model_status> then) override {
+  void load(const model_id& id, std::optional<bool> pin,
+            actors::callback<actors::model_status> then) override {
     post([this, id, pin, then = std::move(then)] {
       auto found = find(id);
       if (found) {
@@ -179,7 +180,8 @@ private:
     for (const auto& one : listed)
       if (one.id == id)
         return one;
-    return caf::make_error(actors::errc::model_not_found, "The model '" + id.text + "' does not exist.");
+    return caf::make_error(actors::errc::model_not_found,
+                           "The model '" + id.text + "' does not exist.");
   }
 
   void work() {

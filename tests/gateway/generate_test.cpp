@@ -49,7 +49,8 @@ TEST_F(generate_test, a_whole_chat_answer_has_the_openai_shape) {
   EXPECT_EQ(body["choices"][0]["message"]["content"], "Hello, \"wörld\"\n");
   EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
   EXPECT_TRUE(body["choices"][0]["logprobs"].is_null());
-  EXPECT_EQ(body["usage"], json::parse(R"({"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,
+  EXPECT_EQ(body["usage"],
+            json::parse(R"({"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,
                                           "prompt_tokens_details":{"cached_tokens":2}})"));
 }
 
@@ -62,20 +63,22 @@ TEST_F(generate_test, a_chat_stream_is_exact_to_the_byte) {
   EXPECT_TRUE(answer.headers.contains("x-request-id"));
   const auto first = json::parse(answer.body.substr(6, answer.body.find("\n\n") - 6));
   const auto frame = [&](const std::string& delta, const std::string& finish) {
-    return R"(data: {"id":)" + first["id"].dump() + R"(,"object":"chat.completion.chunk","created":)"
-           + first["created"].dump() + R"(,"model":"tiny","choices":[{"index":0,"delta":)" + delta
-           + R"(,"logprobs":null,"finish_reason":)" + finish + "}]}\n\n";
+    return R"(data: {"id":)" + first["id"].dump() +
+           R"(,"object":"chat.completion.chunk","created":)" + first["created"].dump() +
+           R"(,"model":"tiny","choices":[{"index":0,"delta":)" + delta +
+           R"(,"logprobs":null,"finish_reason":)" + finish + "}]}\n\n";
   };
-  EXPECT_EQ(answer.body, frame(R"({"role":"assistant","content":"","refusal":null})", "null")
-                           + frame(R"({"content":"Hello"})", "null")
-                           + frame(R"({"content":", \"wörld\""})", "null")
-                           + frame(R"({"content":"\n"})", "null") + frame("{}", "\"stop\"")
-                           + "data: [DONE]\n\n");
+  EXPECT_EQ(answer.body, frame(R"({"role":"assistant","content":"","refusal":null})", "null") +
+                             frame(R"({"content":"Hello"})", "null") +
+                             frame(R"({"content":", \"wörld\""})", "null") +
+                             frame(R"({"content":"\n"})", "null") + frame("{}", "\"stop\"") +
+                             "data: [DONE]\n\n");
 }
 
 TEST_F(generate_test, include_usage_adds_one_chunk_and_a_null_to_the_others) {
-  const auto answer = post("/v1/chat/completions",
-                           R"({"model":"tiny","stream":true,"n":2,"stream_options":{"include_usage":true},
+  const auto answer =
+      post("/v1/chat/completions",
+           R"({"model":"tiny","stream":true,"n":2,"stream_options":{"include_usage":true},
                                "messages":[{"role":"user","content":"Hi"}]})");
   const auto events = events_of(answer.body);
   ASSERT_EQ(events.size(), 11u); // 2 * (role + 3 pieces + finish) + usage
@@ -92,13 +95,14 @@ TEST_F(generate_test, include_usage_adds_one_chunk_and_a_null_to_the_others) {
 }
 
 TEST_F(generate_test, completions_stream_and_aggregate_in_their_own_shape) {
-  const auto whole = json::parse(
-    post("/v1/completions", R"({"model":"tiny","prompt":["a","b"],"n":2})").body);
+  const auto whole =
+      json::parse(post("/v1/completions", R"({"model":"tiny","prompt":["a","b"],"n":2})").body);
   EXPECT_EQ(whole["object"], "text_completion");
   ASSERT_EQ(whole["choices"].size(), 4u);
   EXPECT_EQ(whole["choices"][3]["index"], 3);
   EXPECT_EQ(whole["choices"][3]["text"], "Hello, \"wörld\"\n");
-  const auto events = events_of(post("/v1/completions", R"({"model":"tiny","prompt":"a","stream":true})").body);
+  const auto events =
+      events_of(post("/v1/completions", R"({"model":"tiny","prompt":"a","stream":true})").body);
   ASSERT_EQ(events.size(), 4u);
   EXPECT_EQ(events[0]["choices"][0]["text"], "Hello");
   EXPECT_TRUE(events[0]["choices"][0]["finish_reason"].is_null());
@@ -112,7 +116,8 @@ TEST_F(generate_test, chat_logprobs_carry_bytes_and_alternatives) {
     one.sink->on_finish(0, engine::finish_reason::length);
     one.sink->on_done({1, 2, 0}, {});
   });
-  const std::string fields = R"("model":"tiny","logprobs":true,"top_logprobs":2,"messages":[{"role":"user","content":"x"}])";
+  const std::string fields = R"("model":"tiny","logprobs":true,"top_logprobs":2,)"
+                             R"("messages":[{"role":"user","content":"x"}])";
   const auto whole = json::parse(post("/v1/chat/completions", "{" + fields + "}").body);
   const auto& content = whole["choices"][0]["logprobs"]["content"];
   ASSERT_EQ(content.size(), 2u);
@@ -122,7 +127,8 @@ TEST_F(generate_test, chat_logprobs_carry_bytes_and_alternatives) {
   EXPECT_EQ(content[0]["top_logprobs"][1]["bytes"], json::array({255}));
   EXPECT_FLOAT_EQ(content[0]["top_logprobs"][1]["logprob"].get<float>(), -9999.0f);
   EXPECT_EQ(whole["choices"][0]["finish_reason"], "length");
-  const auto events = events_of(post("/v1/chat/completions", R"({"stream":true,)" + fields + "}").body);
+  const auto events =
+      events_of(post("/v1/chat/completions", R"({"stream":true,)" + fields + "}").body);
   ASSERT_EQ(events.size(), 3u);
   EXPECT_EQ(events[1]["choices"][0]["logprobs"]["content"], content);
 }
@@ -136,7 +142,7 @@ TEST_F(generate_test, completion_logprobs_are_parallel_lists_with_offsets_in_cha
     one.sink->on_done({1, 3, 0}, {});
   });
   const auto whole = json::parse(
-    post("/v1/completions", R"({"model":"tiny","prompt":"x","logprobs":2,"echo":true})").body);
+      post("/v1/completions", R"({"model":"tiny","prompt":"x","logprobs":2,"echo":true})").body);
   const auto& lists = whole["choices"][0]["logprobs"];
   EXPECT_EQ(lists["tokens"], json::array({"ä", "", "b"}));
   EXPECT_EQ(lists["text_offset"], json::array({4, 5, 5}));
@@ -147,16 +153,20 @@ TEST_F(generate_test, completion_logprobs_are_parallel_lists_with_offsets_in_cha
 }
 
 TEST_F(generate_test, every_field_reaches_the_node) {
-  post("/v1/chat/completions", R"({"model":"tiny","temperature":0.5,"top_p":0.9,"min_p":0.1,"top_k":40,"n":1,
-    "stop":["a","b"],"seed":-1,"max_tokens":5,"max_completion_tokens":9,"presence_penalty":1,"frequency_penalty":-1,
-    "repeat_penalty":1.5,"logit_bias":{"17":-100,"3":2.5},"logprobs":true,"top_logprobs":4,"ignore_eos":true,
-    "min_tokens":2,"stop_token_ids":[4,5],"keep_alive":"5m","user":"u","reasoning_effort":"low","tool_choice":"auto",
-    "tools":[{"type":"function","function":{"name":"f","parameters":{"b":1,"a":2}}}],"parallel_tool_calls":true,
-    "chat_template_kwargs":{"enable_thinking":false},"response_format":{"type":"text"},"some_new_field":{"x":[1]},
-    "messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":"p"},
-    {"type":"text","text":"q"}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function",
-    "function":{"name":"f","arguments":"{\"b\":1}"}}]},{"role":"tool","tool_call_id":"c1","content":"42"}]})",
-    "X-Request-Id: abc\r\n");
+  post("/v1/chat/completions",
+       R"({"model":"tiny","temperature":0.5,"top_p":0.9,"min_p":0.1,"top_k":40,"n":1,
+    "stop":["a","b"],"seed":-1,"max_tokens":5,"max_completion_tokens":9,"presence_penalty":1,
+    "frequency_penalty":-1,"repeat_penalty":1.5,"logit_bias":{"17":-100,"3":2.5},"logprobs":true,
+    "top_logprobs":4,"ignore_eos":true,"min_tokens":2,"stop_token_ids":[4,5],"keep_alive":"5m",
+    "user":"u","reasoning_effort":"low","tool_choice":"auto","parallel_tool_calls":true,
+    "tools":[{"type":"function","function":{"name":"f","parameters":{"b":1,"a":2}}}],
+    "chat_template_kwargs":{"enable_thinking":false},"response_format":{"type":"text"},
+    "some_new_field":{"x":[1]},"messages":[{"role":"developer","content":"d"},
+    {"role":"user","content":[{"type":"text","text":"p"},{"type":"text","text":"q"}]},
+    {"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function",
+    "function":{"name":"f","arguments":"{\"b\":1}"}}]},
+    {"role":"tool","tool_call_id":"c1","content":"42"}]})",
+       "X-Request-Id: abc\r\n");
   const auto one = node.wait_invocation(0);
   ASSERT_TRUE(one);
   const auto& request = one->request;
@@ -178,12 +188,14 @@ TEST_F(generate_test, every_field_reaches_the_node) {
   EXPECT_EQ(sampling.top_logprobs, 4);
   EXPECT_EQ(sampling.stop, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(sampling.stop_token_ids, (std::vector<engine::token_id>{4, 5}));
-  EXPECT_EQ(sampling.logit_bias, (std::vector<std::pair<engine::token_id, float>>{{17, -100.f}, {3, 2.5f}}));
+  EXPECT_EQ(sampling.logit_bias,
+            (std::vector<std::pair<engine::token_id, float>>{{17, -100.f}, {3, 2.5f}}));
   const auto& chat = std::get<actors::chat_prompt>(request.prompts.at(0));
-  EXPECT_EQ(chat.messages.dump(),
-            R"([{"role":"system","content":"d"},{"role":"user","content":"p\nq"},)"
-            R"({"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":)"
-            R"({"name":"f","arguments":{"b":1}}}]},{"role":"tool","content":"42","tool_call_id":"c1"}])");
+  EXPECT_EQ(
+      chat.messages.dump(),
+      R"([{"role":"system","content":"d"},{"role":"user","content":"p\nq"},)"
+      R"({"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":)"
+      R"({"name":"f","arguments":{"b":1}}}]},{"role":"tool","content":"42","tool_call_id":"c1"}])");
   EXPECT_EQ(chat.extra.dump(),
             R"({"tools":[{"type":"function","function":{"name":"f","parameters":{"b":1,"a":2}}}],)"
             R"("add_generation_prompt":true,"reasoning_effort":"low","enable_thinking":false})");
@@ -220,18 +232,29 @@ TEST_F(generate_test, a_failure_before_the_first_byte_has_its_own_status) {
     const char* type;
     const char* code;
   } const cases[] = {
-    {{actors::failure_kind::invalid_request, "m", "seed", {}}, 400, "invalid_request_error", "invalid_value"},
-    {{actors::failure_kind::context_length_exceeded, "m", "", {}}, 400, "invalid_request_error",
-     "context_length_exceeded"},
-    {{actors::failure_kind::unsupported, "m", "", {}}, 400, "invalid_request_error", "unsupported_parameter"},
-    {{actors::failure_kind::model_not_found, "m", "", {}}, 404, "invalid_request_error", "model_not_found"},
-    {{actors::failure_kind::queue_full, "m", "", 4000s}, 503, "server_error", "queue_full"},
-    {{actors::failure_kind::no_capacity, "m", "", {}}, 503, "server_error", "no_capacity"},
-    {{actors::failure_kind::load_failed, "m", "", 3s}, 503, "server_error", "model_loading"},
-    {{actors::failure_kind::load_failed, "m", "", {}}, 500, "server_error", "model_load_failed"},
-    {{actors::failure_kind::shutting_down, "m", "", {}}, 503, "server_error", "shutting_down"},
-    {{actors::failure_kind::timed_out, "m", "", {}}, 504, "server_error", "timeout"},
-    {{actors::failure_kind::internal, "m", "", {}}, 500, "server_error", "internal_error"},
+      {{actors::failure_kind::invalid_request, "m", "seed", {}},
+       400,
+       "invalid_request_error",
+       "invalid_value"},
+      {{actors::failure_kind::context_length_exceeded, "m", "", {}},
+       400,
+       "invalid_request_error",
+       "context_length_exceeded"},
+      {{actors::failure_kind::unsupported, "m", "", {}},
+       400,
+       "invalid_request_error",
+       "unsupported_parameter"},
+      {{actors::failure_kind::model_not_found, "m", "", {}},
+       404,
+       "invalid_request_error",
+       "model_not_found"},
+      {{actors::failure_kind::queue_full, "m", "", 4000s}, 503, "server_error", "queue_full"},
+      {{actors::failure_kind::no_capacity, "m", "", {}}, 503, "server_error", "no_capacity"},
+      {{actors::failure_kind::load_failed, "m", "", 3s}, 503, "server_error", "model_loading"},
+      {{actors::failure_kind::load_failed, "m", "", {}}, 500, "server_error", "model_load_failed"},
+      {{actors::failure_kind::shutting_down, "m", "", {}}, 503, "server_error", "shutting_down"},
+      {{actors::failure_kind::timed_out, "m", "", {}}, 504, "server_error", "timeout"},
+      {{actors::failure_kind::internal, "m", "", {}}, 500, "server_error", "internal_error"},
   };
   for (const auto& one : cases) {
     node.set_script([&](invocation& running) { running.sink->on_failure(one.why); });
@@ -245,7 +268,8 @@ TEST_F(generate_test, a_failure_before_the_first_byte_has_its_own_status) {
       if (one.why.kind == actors::failure_kind::queue_full) {
         EXPECT_EQ(answer.headers.at("retry-after"), "120"); // clients ignore longer ones
       }
-      EXPECT_EQ(answer.headers.contains("x-should-retry"), std::string_view{one.code} == "model_load_failed");
+      EXPECT_EQ(answer.headers.contains("x-should-retry"),
+                std::string_view{one.code} == "model_load_failed");
     }
   }
 }
@@ -291,9 +315,10 @@ TEST_F(generate_test, many_streams_at_once_each_get_their_own_text) {
   std::vector<http_client> clients;
   for (int i = 0; i < 100; ++i) {
     clients.push_back(connect());
-    clients.back().send(format_post("/v1/chat/completions",
-                                    R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":")"
-                                      + std::to_string(i) + R"("}]})"));
+    clients.back().send(
+        format_post("/v1/chat/completions",
+                    R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":")" +
+                        std::to_string(i) + R"("}]})"));
   }
   for (int i = 0; i < 100; ++i) {
     const auto events = events_of(clients[i].read_reply().body);

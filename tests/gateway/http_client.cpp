@@ -31,20 +31,16 @@ http_client::http_client(uint16_t port, int receive_buffer) {
 }
 
 http_client::http_client(http_client&& other) noexcept
-  : socket_{std::exchange(other.socket_, -1)}, buffer_{std::move(other.buffer_)} {}
+    : socket_{std::exchange(other.socket_, -1)}, buffer_{std::move(other.buffer_)} {}
 
-http_client::~http_client() {
-  close();
-}
+http_client::~http_client() { close(); }
 
 void http_client::close() {
   if (socket_ >= 0)
     ::close(std::exchange(socket_, -1));
 }
 
-void http_client::finish_sending() {
-  ::shutdown(socket_, SHUT_WR);
-}
+void http_client::finish_sending() { ::shutdown(socket_, SHUT_WR); }
 
 bool http_client::send(std::string_view bytes) {
   while (!bytes.empty()) {
@@ -86,9 +82,7 @@ std::string http_client::read_until(std::string_view text) {
   }
 }
 
-bool http_client::closed() {
-  return buffer_.empty() && !fill();
-}
+bool http_client::closed() { return buffer_.empty() && !fill(); }
 
 reply http_client::read_head() {
   reply out;
@@ -101,7 +95,8 @@ reply http_client::read_head() {
     const auto end = head.find("\r\n", at);
     const auto colon = head.find(": ", at);
     auto name = head.substr(at, colon - at);
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     out.headers[name] = head.substr(colon + 2, end - colon - 2);
     at = end + 2;
   }
@@ -139,9 +134,10 @@ reply http_client::read_reply(bool head) {
   }
 }
 
-std::string format_post(const std::string& path, const std::string& body, const std::string& headers) {
-  return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + headers
-         + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+std::string format_post(const std::string& path, const std::string& body,
+                        const std::string& headers) {
+  return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+         headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 reply http_client::get(const std::string& path, const std::string& headers) {
@@ -149,7 +145,8 @@ reply http_client::get(const std::string& path, const std::string& headers) {
   return read_reply();
 }
 
-reply http_client::post(const std::string& path, const std::string& body, const std::string& headers) {
+reply http_client::post(const std::string& path, const std::string& body,
+                        const std::string& headers) {
   send(format_post(path, body, headers));
   return read_reply();
 }

@@ -7,7 +7,7 @@
 namespace troupe::gateway::test {
 
 struct reply {
-  int status = 0; ///< 0: the connection ended before a response came
+  int status = 0;                             ///< 0: the connection ended before a response came
   std::map<std::string, std::string> headers; ///< names in lower case
   std::string body;                           ///< chunks joined
 };
@@ -44,6 +44,7 @@ private:
 };
 
 /// A request with its length.
-std::string format_post(const std::string& path, const std::string& body, const std::string& headers = {});
+std::string format_post(const std::string& path, const std::string& body,
+                        const std::string& headers = {});
 
 } // namespace troupe::gateway::test

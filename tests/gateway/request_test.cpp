@@ -46,22 +46,27 @@ TEST(request_test, a_value_out_of_range_names_the_range) {
 }
 
 TEST(request_test, a_problem_inside_messages_names_the_place) {
-  auto parsed = parse_chat_request(
-    R"({"model":"m","messages":[{"role":"user","content":"x"},{"role":"user","content":[{"type":"text"}]}]})", {});
+  auto parsed = parse_chat_request(R"({"model":"m","messages":[{"role":"user","content":"x"},)"
+                                   R"({"role":"user","content":[{"type":"text"}]}]})",
+                                   {});
   EXPECT_EQ(std::get<api_error>(parsed).param, "messages[1].content[0].text");
 }
 
 TEST(request_test, features_that_are_not_there_are_unsupported_parameters) {
-  for (const auto* fields : {R"(,"response_format":{"type":"json_schema"})", R"(,"tool_choice":"required")",
-                             R"(,"tool_choice":{"type":"function","function":{"name":"f"}})",
-                             R"(,"modalities":["audio"])"})
+  for (const auto* fields :
+       {R"(,"response_format":{"type":"json_schema"})", R"(,"tool_choice":"required")",
+        R"(,"tool_choice":{"type":"function","function":{"name":"f"}})",
+        R"(,"modalities":["audio"])"})
     EXPECT_EQ(chat_error(fields).code, "unsupported_parameter") << fields;
 }
 
 TEST(request_test, null_counts_as_absent_and_unknown_fields_are_kept_by_name) {
   auto parsed = parse_chat_request(R"({"model":"m","messages":[{"role":"user","content":"x"}],
-    "temperature":null,"n":null,"stop":null,"tools":null,"logit_bias":null,"stream_options":null,"brand_new":1})", {});
-  ASSERT_TRUE(std::holds_alternative<openai_request>(parsed)) << std::get<api_error>(parsed).message;
+    "temperature":null,"n":null,"stop":null,"tools":null,"logit_bias":null,
+    "stream_options":null,"brand_new":1})",
+                                   {});
+  ASSERT_TRUE(std::holds_alternative<openai_request>(parsed))
+      << std::get<api_error>(parsed).message;
   EXPECT_EQ(std::get<openai_request>(parsed).unknown_fields, std::vector<std::string>{"brand_new"});
 }
 
@@ -76,8 +81,9 @@ TEST(request_test, too_many_choices_are_refused) {
     prompts += (i ? ",\"a\"" : "\"a\"");
   prompts += "]";
   EXPECT_TRUE(std::holds_alternative<openai_request>(
-    parse_completion_request(R"({"model":"m","prompt":)" + prompts + "}", {})));
-  const auto parsed = parse_completion_request(R"({"model":"m","n":2,"prompt":)" + prompts + "}", {});
+      parse_completion_request(R"({"model":"m","prompt":)" + prompts + "}", {})));
+  const auto parsed =
+      parse_completion_request(R"({"model":"m","n":2,"prompt":)" + prompts + "}", {});
   EXPECT_EQ(std::get<api_error>(parsed).param, "n");
 }
 
@@ -89,10 +95,12 @@ TEST(request_test, broken_json_says_where) {
 }
 
 TEST(request_test, json_that_readers_could_take_differently_is_refused) {
-  EXPECT_NE(std::get<api_error>(parse_json_object(R"({"a":1,"b":2,"a":3})")).message.find("'a' occurs twice"),
+  EXPECT_NE(std::get<api_error>(parse_json_object(R"({"a":1,"b":2,"a":3})"))
+                .message.find("'a' occurs twice"),
             std::string::npos);
-  for (const auto* body : {"", "null", "[]", "{\"a\":1}x", "{\"a\":\"\xff\"}", "{\"a\":1e999}", "{\"a\":NaN}",
-                           "{\"a\":99999999999999999999999999}", "{\"a\":\"\\ud800\"}"})
+  for (const auto* body :
+       {"", "null", "[]", "{\"a\":1}x", "{\"a\":\"\xff\"}", "{\"a\":1e999}", "{\"a\":NaN}",
+        "{\"a\":99999999999999999999999999}", "{\"a\":\"\\ud800\"}"})
     EXPECT_TRUE(std::holds_alternative<api_error>(parse_json_object(body))) << body;
 }
 
@@ -120,7 +128,8 @@ TEST(request_test, keep_alive_takes_ollama_forms) {
   EXPECT_EQ(parse_keep_alive("0"), 0s);
   EXPECT_EQ(parse_keep_alive("-1"), -1s);
   EXPECT_LT(*parse_keep_alive("-1m"), 0s);
-  for (const auto* text : {"", "-", "m", "5x", "5m3", "1e9h", "nan", "inf", "--1", "5 m", "99999999999999999h"})
+  for (const auto* text :
+       {"", "-", "m", "5x", "5m3", "1e9h", "nan", "inf", "--1", "5 m", "99999999999999999h"})
     EXPECT_FALSE(parse_keep_alive(text)) << text;
   EXPECT_EQ(chat_error(R"(,"keep_alive":0)").status, 200);
   EXPECT_EQ(chat_error(R"(,"keep_alive":-1)").status, 200);
@@ -130,13 +139,15 @@ TEST(request_test, keep_alive_takes_ollama_forms) {
 TEST(request_test, json_strings_are_escaped_and_always_utf8) {
   EXPECT_EQ(quoted("a\"\\\n\x01\x7f"), "\"a\\\"\\\\\\n\\u0001\\u007f\"");
   EXPECT_EQ(quoted("ä€😀"), "\"ä€😀\"");
-  EXPECT_EQ(quoted("\xff\xc3(\xed\xa0\x80\xe2\x82"), "\"\xef\xbf\xbd\xef\xbf\xbd(\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
-                                                     "\xef\xbf\xbd\xef\xbf\xbd\"");
+  EXPECT_EQ(quoted("\xff\xc3(\xed\xa0\x80\xe2\x82"),
+            "\"\xef\xbf\xbd\xef\xbf\xbd(\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+            "\xef\xbf\xbd\xef\xbf\xbd\"");
 }
 
 TEST(request_test, the_wire_guard_agrees_with_itself_however_bytes_are_split) {
-  const std::string sound = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-                            "GET /b HTTP/1.0\r\n\r\n";
+  const std::string sound =
+      "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+      "GET /b HTTP/1.0\r\n\r\n";
   const std::string bytes = sound + "broken\r\n\r\n";
   for (size_t cut = 1; cut < bytes.size(); ++cut) {
     wire_guard guard{{}};

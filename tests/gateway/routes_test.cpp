@@ -1,4 +1,5 @@
 // Every route that does not generate, and what holds for all of them.
+#include "engine/frontend/frontend.hpp"
 #include "gateway_fixture.hpp"
 
 namespace troupe::gateway::test {
@@ -79,11 +80,14 @@ TEST_F(routes_test, unknown_routes_are_404_and_wrong_methods_405_with_allow) {
 }
 
 TEST_F(routes_test, a_sane_request_id_is_echoed_and_another_replaced) {
-  EXPECT_EQ(get("/health", "X-Request-Id: trace-17/a\r\n").headers.at("x-request-id"), "trace-17/a");
+  EXPECT_EQ(get("/health", "X-Request-Id: trace-17/a\r\n").headers.at("x-request-id"),
+            "trace-17/a");
   EXPECT_TRUE(get("/health").headers.at("x-request-id").starts_with("req_"));
-  EXPECT_TRUE(get("/health", "X-Request-Id: two words\r\n").headers.at("x-request-id").starts_with("req_"));
+  EXPECT_TRUE(
+      get("/health", "X-Request-Id: two words\r\n").headers.at("x-request-id").starts_with("req_"));
   EXPECT_TRUE(get("/health", "X-Request-Id: " + std::string(200, 'a') + "\r\n")
-                .headers.at("x-request-id").starts_with("req_"));
+                  .headers.at("x-request-id")
+                  .starts_with("req_"));
   EXPECT_TRUE(get("/v1/nothing").headers.contains("x-request-id"));
   EXPECT_TRUE(get("/health").headers.contains("openai-processing-ms"));
 }
@@ -91,8 +95,8 @@ TEST_F(routes_test, a_sane_request_id_is_echoed_and_another_replaced) {
 TEST_F(routes_test, other_content_types_are_415_and_an_absent_one_is_taken_for_json) {
   auto client = connect();
   const auto with_type = [&](const std::string& type) {
-    client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n" + type + "Content-Length: "
-                + std::to_string(chat_body.size()) + "\r\n\r\n" + chat_body);
+    client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n" + type +
+                "Content-Length: " + std::to_string(chat_body.size()) + "\r\n\r\n" + chat_body);
     return client.read_reply();
   };
   EXPECT_EQ(with_type("").status, 200);
@@ -132,9 +136,40 @@ TEST_F(routes_test, tokenize_reports_a_broken_model_and_wrong_requests) {
   EXPECT_EQ(broken.status, 500);
   EXPECT_EQ(error_of(broken)["message"], "tokenizer.json is cut short");
   EXPECT_EQ(post("/tokenize", R"({"model":"none","prompt":"a"})").status, 404);
-  EXPECT_EQ(error_of(post("/tokenize", R"({"model":"tiny"})"))["code"], "missing_required_parameter");
-  EXPECT_EQ(error_of(post("/detokenize", R"({"model":"tiny","tokens":[1,-2]})"))["param"], "tokens");
+  EXPECT_EQ(error_of(post("/tokenize", R"({"model":"tiny"})"))["code"],
+            "missing_required_parameter");
+  EXPECT_EQ(error_of(post("/detokenize", R"({"model":"tiny","tokens":[1,-2]})"))["param"],
+            "tokens");
   EXPECT_EQ(post("/detokenize", R"({"model":"tiny","tokens":"1"})").status, 400);
+}
+
+TEST_F(routes_test, tokenize_and_detokenize_use_the_models_tokenizer) {
+  auto parsed = engine::tokenizer::parse(
+      R"({"version":"1.0","added_tokens":[{"id":3,"content":"<s>","special":true,)"
+      R"("single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],)"
+      R"("normalizer":null,"pre_tokenizer":null,"decoder":{"type":"Fuse"},"post_processor":)"
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},)"
+      R"({"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":)"
+      R"({"<s>":{"id":"<s>","ids":[3],"tokens":["<s>"]}}},"model":)"
+      R"({"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})",
+      "tokenizer.json");
+  ASSERT_TRUE(parsed) << describe(parsed.error());
+  auto text = std::make_shared<engine::frontend>();
+  text->tokens = *parsed;
+  text->context_length = 512;
+  node.text = text;
+  EXPECT_EQ(post("/tokenize", R"({"model":"tiny","prompt":"abba"})").body,
+            R"({"count":4,"max_model_len":512,"tokens":[3,2,1,0]})");
+  EXPECT_EQ(json::parse(
+                post("/tokenize", R"({"model":"tiny","prompt":"abba","add_special_tokens":false})")
+                    .body)["tokens"],
+            json::parse("[2,1,0]"));
+  EXPECT_EQ(post("/detokenize", R"({"model":"tiny","tokens":[3,2,1,0]})").body,
+            R"({"prompt":"<s>abba"})");
+  EXPECT_EQ(
+      post("/detokenize", R"({"model":"tiny","tokens":[3,2],"skip_special_tokens":true})").body,
+      R"({"prompt":"ab"})");
+  EXPECT_EQ(error_of(post("/detokenize", R"({"model":"tiny","tokens":[99]})"))["param"], "tokens");
 }
 
 TEST_F(routes_test, metrics_count_requests_by_route_and_status) {
@@ -142,8 +177,9 @@ TEST_F(routes_test, metrics_count_requests_by_route_and_status) {
   get("/v1/models/none");
   const auto answer = get("/metrics");
   EXPECT_TRUE(answer.headers.at("content-type").starts_with("text/plain; version=0.0.4"));
-  EXPECT_NE(answer.body.find(R"(troupe_http_requests_total{code="200",route="/health"} 1)"), std::string::npos)
-    << answer.body;
+  EXPECT_NE(answer.body.find(R"(troupe_http_requests_total{code="200",route="/health"} 1)"),
+            std::string::npos)
+      << answer.body;
   EXPECT_NE(answer.body.find(R"(troupe_http_requests_total{code="404",route="/v1/models/{id}"} 1)"),
             std::string::npos);
   EXPECT_NE(answer.body.find("troupe_http_request_duration_seconds_bucket"), std::string::npos);
