@@ -1,0 +1,254 @@
+#include "actors/node.hpp"
+
+#include <condition_variable>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <mutex>
+
+#include <gtest/gtest.h>
+
+#include "actors/errors.hpp"
+
+namespace troupe::actors {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Far beyond anything that is expected: a test that waits so long has failed.
+constexpr auto patience = 60s;
+
+/// Collects one request's outcome; any thread may wait for it.
+struct client final : reply_sink {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<uint32_t, std::string> text;
+  std::vector<std::string> phases;
+  size_t pieces = 0;
+  std::optional<usage> used;
+  std::optional<failure> failed;
+
+  void on_accepted(uint32_t) override {}
+  void on_progress(const load_progress& x) override {
+    update([&] { phases.push_back(x.phase); });
+  }
+  void on_text(text_piece piece) override {
+    update([&] { ++pieces, text[piece.choice] += piece.text; });
+  }
+  void on_finish(uint32_t, engine::finish_reason) override {}
+  void on_done(const usage& x, const request_timing&) override {
+    update([&] { used = x; });
+  }
+  void on_failure(const failure& why) override {
+    update([&] { failed = why; });
+  }
+  template <class F>
+  void update(F f) {
+    const std::lock_guard guard{mutex};
+    f();
+    changed.notify_all();
+  }
+  template <class F>
+  bool wait(F until) {
+    std::unique_lock guard{mutex};
+    return changed.wait_for(guard, patience, until);
+  }
+  bool wait_end() {
+    return wait([this] { return used || failed; });
+  }
+};
+
+std::filesystem::path models_dir() {
+  return std::filesystem::path{TROUPE_SOURCE_DIR} / "examples" / "models";
+}
+
+node_options options(node_role role = node_role::all) {
+  node_options out;
+  out.role = role;
+  out.models = storage::find_models({models_dir()}).models;
+  out.threads = 1;
+  out.engine.kv_bytes = 8u << 20;
+  out.node_name = "here";
+  out.memory_limit_bytes = 1u << 30;
+  return out;
+}
+
+invocation_request story(const std::string& prompt, uint32_t tokens, float temperature = 0) {
+  invocation_request out;
+  out.id.text = "req_node_test";
+  out.model = {"stories-llama"};
+  out.prompts = {text_prompt{prompt}};
+  out.sampling.max_tokens = tokens;
+  out.sampling.temperature = temperature;
+  out.sampling.seed = 5;
+  out.sampling.ignore_eos = true;
+  return out;
+}
+
+std::unique_ptr<node> start(node_options with) {
+  auto out = node::start(std::move(with));
+  EXPECT_TRUE(out) << describe(out.error());
+  return out ? std::move(*out) : nullptr;
+}
+
+template <class T>
+caf::expected<T> get(const std::function<void(callback<T>)>& call) {
+  auto promise = std::make_shared<std::promise<caf::expected<T>>>();
+  auto future = promise->get_future();
+  call([promise](caf::expected<T> x) { promise->set_value(std::move(x)); });
+  if (future.wait_for(patience) != std::future_status::ready)
+    return caf::make_error(errc::timed_out, "no answer");
+  return future.get();
+}
+
+TEST(node, every_example_model_answers_from_a_cold_start) {
+  const auto here = start(options());
+  ASSERT_TRUE(here);
+  const auto list = get<std::vector<model_status>>([&](auto then) { here->edge().models(then); });
+  ASSERT_TRUE(list);
+  ASSERT_GE(list->size(), 3u);
+  for (const auto& model : *list) {
+    auto request = story("Once upon a time", 20);
+    request.model = model.id;
+    const auto x = std::make_shared<client>();
+    here->edge().invoke(std::move(request), x);
+    ASSERT_TRUE(x->wait_end());
+    ASSERT_TRUE(x->used) << x->failed->message;
+    EXPECT_EQ(x->used->completion_tokens, 20u);
+    EXPECT_FALSE(x->text[0].empty());
+    ASSERT_GE(x->phases.size(), 2u);
+    EXPECT_EQ(x->phases.front(), "queued");
+    EXPECT_EQ(x->phases.back(), "ready");
+    const auto status = get<model_status>([&](auto then) { here->edge().model(model.id, then); });
+    ASSERT_TRUE(status);
+    EXPECT_EQ(status->state, "ready");
+    EXPECT_EQ(status->device, "cpu@here");
+    EXPECT_GT(status->resident_bytes, status->weight_bytes / 2);
+    EXPECT_GT(status->context_length, 0u);
+  }
+}
+
+TEST(node, a_worker_that_vanishes_changes_no_text) {
+  auto with = options(node_role::head);
+  with.cluster_listen = "127.0.0.1:0";
+  const auto head = start(std::move(with));
+  ASSERT_TRUE(head);
+  ASSERT_NE(head->cluster_port(), 0);
+  const auto worker = [&] {
+    auto with = options(node_role::worker);
+    with.models.clear();
+    with.join = "127.0.0.1:" + std::to_string(head->cluster_port());
+    return start(std::move(with));
+  };
+  const auto run = [&](const std::vector<std::shared_ptr<client>>& all) {
+    for (size_t i = 0; i < all.size(); ++i)
+      head->edge().invoke(story("Story " + std::to_string(i / 2), 150, i % 2 == 0 ? 0.f : 0.9f), all[i]);
+  };
+  const auto make = [] {
+    std::vector<std::shared_ptr<client>> out(8);
+    for (auto& x : out)
+      x = std::make_shared<client>();
+    return out;
+  };
+  auto first = worker();
+  const auto undisturbed = make(), disturbed = make();
+  run(undisturbed);
+  for (const auto& x : undisturbed) {
+    ASSERT_TRUE(x->wait_end());
+    ASSERT_TRUE(x->used) << x->failed->message;
+  }
+  run(disturbed);
+  for (const auto& x : disturbed)
+    ASSERT_TRUE(x->wait([&] { return x->pieces >= 5; }));
+  first.reset();
+  const auto second = worker();
+  for (size_t i = 0; i < disturbed.size(); ++i) {
+    ASSERT_TRUE(disturbed[i]->wait_end());
+    ASSERT_TRUE(disturbed[i]->used) << disturbed[i]->failed->message;
+    EXPECT_EQ(disturbed[i]->text, undisturbed[i]->text);
+    EXPECT_EQ(disturbed[i]->used->completion_tokens, 150u);
+  }
+  const auto actors = get<std::vector<actor_info>>([&](auto then) { head->edge().actors(then); });
+  ASSERT_TRUE(actors);
+  const auto count = [&](const char* type) {
+    return std::count_if(actors->begin(), actors->end(), [&](const auto& x) { return x.type == type; });
+  };
+  EXPECT_EQ(count("scheduler"), 1);
+  EXPECT_EQ(count("gpu-worker"), 1) << "of the other process, through the cluster";
+}
+
+TEST(node, load_pin_unload_and_frontend_by_id_or_alias) {
+  auto with = options();
+  with.settings[{"stories-llama"}].aliases = {"story"};
+  const auto here = start(std::move(with));
+  ASSERT_TRUE(here);
+  auto& edge = here->edge();
+  const auto loaded = get<model_status>([&](auto then) { edge.load({"story"}, true, then); });
+  ASSERT_TRUE(loaded) << describe(loaded.error());
+  EXPECT_EQ(loaded->id.text, "stories-llama");
+  EXPECT_TRUE(loaded->pinned);
+  const auto frontend =
+    get<std::shared_ptr<const engine::frontend>>([&](auto then) { edge.frontend({"story"}, then); });
+  ASSERT_TRUE(frontend);
+  EXPECT_TRUE(*frontend);
+  const auto unloaded = get<model_status>([&](auto then) { edge.unload({"story"}, then); });
+  ASSERT_TRUE(unloaded);
+  EXPECT_EQ(unloaded->state, "cold");
+  const auto unknown = get<model_status>([&](auto then) { edge.load({"nobody"}, {}, then); });
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error(), errc::model_not_found);
+}
+
+TEST(node, cancels_drains_and_then_refuses) {
+  const auto here = start(options());
+  ASSERT_TRUE(here);
+  const auto cancelled = std::make_shared<client>(), running = std::make_shared<client>();
+  auto endless = story("Once", 1);
+  endless.sampling.max_tokens.reset();
+  const auto handle = here->edge().invoke(std::move(endless), cancelled);
+  here->edge().invoke(story("Twice", 60), running);
+  ASSERT_TRUE(cancelled->wait([&] { return cancelled->pieces > 0; }));
+  handle->cancel();
+  std::promise<void> drained;
+  here->drain(patience, [&] { drained.set_value(); });
+  EXPECT_FALSE(here->edge().ready());
+  const auto late = std::make_shared<client>();
+  here->edge().invoke(story("Late", 5), late);
+  ASSERT_TRUE(late->wait_end());
+  EXPECT_EQ(late->failed->kind, failure_kind::shutting_down);
+  ASSERT_EQ(drained.get_future().wait_for(patience), std::future_status::ready);
+  EXPECT_TRUE(running->used) << "what ran was finished";
+  EXPECT_FALSE(cancelled->used || cancelled->failed);
+}
+
+TEST(node, stops_at_once_in_the_middle_of_everything) {
+  auto here = start(options());
+  ASSERT_TRUE(here);
+  const auto x = std::make_shared<client>();
+  auto endless = story("Once", 1);
+  endless.sampling.max_tokens.reset();
+  here->edge().invoke(std::move(endless), x);
+  ASSERT_TRUE(x->wait([&] { return x->pieces > 0; }));
+  here.reset();
+  EXPECT_TRUE(x->used || x->failed) << "the client hears of it";
+}
+
+TEST(node, says_what_is_wrong_with_its_options) {
+  auto worker = options(node_role::worker);
+  const auto no_head = node::start(worker);
+  ASSERT_FALSE(no_head);
+  EXPECT_NE(describe(no_head.error()).find("--join"), std::string::npos);
+  worker.join = "nonsense";
+  EXPECT_FALSE(node::start(worker));
+  auto head = options(node_role::head);
+  head.cluster_listen = "127.0.0.1:0";
+  const auto first = start(head);
+  ASSERT_TRUE(first);
+  head.cluster_listen = "256.1.1.1:7";
+  const auto bad = node::start(head);
+  ASSERT_FALSE(bad);
+  EXPECT_NE(describe(bad.error()).find("256.1.1.1:7"), std::string::npos);
+}
+
+} // namespace
+} // namespace troupe::actors
