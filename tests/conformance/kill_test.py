@@ -36,13 +36,13 @@ def cluster(request, tmp_path):
     deadline = time.monotonic() + 60
     while not port_file.exists() and time.monotonic() < deadline and head.poll() is None:
         time.sleep(0.02)
-    marker, joining = "workers join at port ", ""
+    marker, joining = "--role worker --join ", ""
     while not joining and time.monotonic() < deadline and head.poll() is None:
         text = pathlib.Path(log.name).read_text()
-        joining = text.split(marker)[1].split(":")[0].strip() if marker in text else ""
+        joining = text.split(marker)[1].split()[0] if marker in text and "MODEL" in text else ""
         time.sleep(0.02)
     assert joining, pathlib.Path(log.name).read_text()
-    yield f"http://127.0.0.1:{port_file.read_text().strip()}", lambda: start("--role", "worker", "--join", f"127.0.0.1:{joining}")[0]
+    yield f"http://127.0.0.1:{port_file.read_text().strip()}", lambda: start("--role", "worker", "--join", joining)[0]
     for process in processes:
         process.kill()
         process.wait()
