@@ -30,7 +30,8 @@ public:
   actor_info info(uint64_t id, const std::string& node) const {
     const std::lock_guard guard{mutex_};
     const std::chrono::duration<double> age = std::chrono::steady_clock::now() - born_;
-    return {id, name_, type_, node, parent_ ? parent_->load() : 0, state_, messages_, restarts_, age.count(), detail_};
+    return {id,     name_,     type_,     node,        parent_ ? parent_->load() : 0,
+            state_, messages_, restarts_, age.count(), detail_};
   }
 
 private:

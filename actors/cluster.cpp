@@ -28,20 +28,20 @@ struct link_state {
 };
 using pointer = cluster_link_actor::stateful_pointer<link_state>;
 
-std::string to_string(const host_port& x) {
-  return x.host + ":" + std::to_string(x.port);
-}
+std::string to_string(const host_port& x) { return x.host + ":" + std::to_string(x.port); }
 
 void retry(pointer self, const std::string& why) {
   auto& state = self->state;
   const auto where = to_string(state.head);
   state.card->show("connecting", where + ": " + why);
   if (!std::exchange(state.warned, true)) // once per outage, not once per attempt
-    log_warning("cannot join the head at " + where + ": " + why + "; trying again until it answers");
+    log_warning("cannot join the head at " + where + ": " + why +
+                "; trying again until it answers");
   self->delayed_send(self, state.pauses.next(), atom::dial_v);
 }
 
-void connected(pointer self, const caf::strong_actor_ptr& found, const std::set<std::string>& offers) {
+void connected(pointer self, const caf::strong_actor_ptr& found,
+               const std::set<std::string>& offers) {
   auto& state = self->state;
   const auto wanted = self->system().message_types<cluster_actor>();
   if (!found || !std::includes(offers.begin(), offers.end(), wanted.begin(), wanted.end()))
@@ -56,8 +56,8 @@ void connected(pointer self, const caf::strong_actor_ptr& found, const std::set<
   self->send(state.worker, atom::enlist_v, scheduler);
 }
 
-cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor worker, host_port head,
-                                               actor_card_ptr card) {
+cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor worker,
+                                               host_port head, actor_card_ptr card) {
   auto& state = self->state;
   state.worker = std::move(worker);
   state.head = std::move(head);
@@ -74,19 +74,18 @@ cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor wo
   });
   self->send(self, atom::dial_v);
   return {
-    [self](atom::dial) {
-      auto& state = self->state;
-      state.card->handled();
-      self
-        ->request(self->system().middleman().actor_handle(), connect_timeout,
-                  caf::connect_atom::value, state.head.host, state.head.port)
-        .then(
-          [self](const caf::node_id&, const caf::strong_actor_ptr& found,
-                 const std::set<std::string>& offers) { connected(self, found, offers); },
-          [self](const caf::error& why) {
-            retry(self, why == caf::sec::request_timeout ? "no answer" : "connection refused");
-          });
-    },
+      [self](atom::dial) {
+        auto& state = self->state;
+        state.card->handled();
+        self->request(self->system().middleman().actor_handle(), connect_timeout,
+                      caf::connect_atom::value, state.head.host, state.head.port)
+            .then([self](const caf::node_id&, const caf::strong_actor_ptr& found,
+                         const std::set<std::string>& offers) { connected(self, found, offers); },
+                  [self](const caf::error& why) {
+                    retry(self,
+                          why == caf::sec::request_timeout ? "no answer" : "connection refused");
+                  });
+      },
   };
 }
 
@@ -123,7 +122,7 @@ caf::expected<uint16_t> publish(caf::actor_system& system, const cluster_actor& 
   auto port = system.middleman().publish(scheduler, at.port, at.host.c_str(), true);
   if (!port)
     return caf::make_error(errc::unreachable, "cannot listen for workers at " + to_string(at) +
-                                                "; choose another --cluster-listen address");
+                                                  "; choose another --cluster-listen address");
   return *port;
 }
 

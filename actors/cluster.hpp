@@ -28,8 +28,8 @@ caf::expected<uint16_t> publish(caf::actor_system& system, const cluster_actor& 
 /// Finds the head of a cluster and introduces the worker to it, again and again whenever the head
 /// is lost.
 using cluster_link_actor = caf::typed_actor<
-  // INTERNAL: tries to connect.
-  caf::reacts_to<atom::dial>>;
+    // INTERNAL: tries to connect.
+    caf::reacts_to<atom::dial>>;
 
 cluster_link_actor spawn_cluster_link(caf::actor_system& system, gpu_worker_actor worker,
                                       host_port head, actor_card_ptr card);

@@ -13,15 +13,15 @@ void ask(caf::actor_system& system, const Handle& whom, std::chrono::millisecond
   system.spawn([=](caf::event_based_actor* self) {
     // An actor that has died already is no reason to wait for the timeout.
     self->request(whom, timeout, args...)
-      .then(
-        [=](Reply& value) {
-          on_value(value);
-          self->quit(); // or the timeout would keep it
-        },
-        [=](caf::error& why) {
-          on_error(why);
-          self->quit();
-        });
+        .then(
+            [=](Reply& value) {
+              on_value(value);
+              self->quit(); // or the timeout would keep it
+            },
+            [=](caf::error& why) {
+              on_error(why);
+              self->quit();
+            });
   });
 }
 

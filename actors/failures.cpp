@@ -9,13 +9,20 @@ namespace troupe::actors {
 
 failure to_failure(const policies::refusal& why) {
   using policies::refusal_reason;
-  failure out{.kind = failure_kind::no_capacity, .message = why.message, .param = {}, .retry_after = {}};
+  failure out{
+      .kind = failure_kind::no_capacity, .message = why.message, .param = {}, .retry_after = {}};
   switch (why.reason) {
-  case refusal_reason::queue_full: out.kind = failure_kind::queue_full; break;
+  case refusal_reason::queue_full:
+    out.kind = failure_kind::queue_full;
+    break;
   case refusal_reason::no_worker:
-  case refusal_reason::too_large: out.kind = failure_kind::no_capacity; break;
+  case refusal_reason::too_large:
+    out.kind = failure_kind::no_capacity;
+    break;
   case refusal_reason::load_failed:
-  case refusal_reason::files_broken: out.kind = failure_kind::load_failed; break;
+  case refusal_reason::files_broken:
+    out.kind = failure_kind::load_failed;
+    break;
   }
   // Clients obey up to 120 s. Broken files stay broken: no Retry-After, which means 500.
   if (why.reason != refusal_reason::files_broken)
@@ -25,7 +32,8 @@ failure to_failure(const policies::refusal& why) {
 }
 
 failure to_failure(const caf::error& why) {
-  failure out{.kind = failure_kind::internal, .message = describe(why), .param = {}, .retry_after = {}};
+  failure out{
+      .kind = failure_kind::internal, .message = describe(why), .param = {}, .retry_after = {}};
   if (why.category() == caf::atom("engine")) {
     const auto code = static_cast<engine::errc>(why.code());
     if (code == engine::errc::invalid_argument)
@@ -36,13 +44,24 @@ failure to_failure(const caf::error& why) {
       out.kind = failure_kind::load_failed;
   } else if (why.category() == caf::atom("actors")) {
     switch (static_cast<errc>(why.code())) {
-    case errc::model_not_found: out.kind = failure_kind::model_not_found; break;
-    case errc::shutting_down: out.kind = failure_kind::shutting_down; break;
+    case errc::model_not_found:
+      out.kind = failure_kind::model_not_found;
+      break;
+    case errc::shutting_down:
+      out.kind = failure_kind::shutting_down;
+      break;
     case errc::load_failed:
-    case errc::files_broken: out.kind = failure_kind::load_failed; break;
-    case errc::no_capacity: out.kind = failure_kind::no_capacity; break;
-    case errc::timed_out: out.kind = failure_kind::timed_out; break;
-    default: break;
+    case errc::files_broken:
+      out.kind = failure_kind::load_failed;
+      break;
+    case errc::no_capacity:
+      out.kind = failure_kind::no_capacity;
+      break;
+    case errc::timed_out:
+      out.kind = failure_kind::timed_out;
+      break;
+    default:
+      break;
     }
   }
   return out;

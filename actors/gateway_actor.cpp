@@ -47,38 +47,38 @@ gateway_actor::behavior_type gateway(pointer self, actor_card_ptr self_card) {
     ended(self, down.source);
   });
   return {
-    [self](atom::admit, const admission& x) {
-      auto& state = self->state;
-      state.self_card->handled();
-      const auto address = x.invocation->address();
-      state.running.emplace(address, x.deadline);
-      state.deadlines.emplace(x.deadline, address);
-      self->monitor(address);
-      set_timer(self);
-      show(self);
-    },
-    [self](atom::sweep) {
-      auto& state = self->state;
-      state.self_card->handled();
-      state.timer_at = {};
-      const auto now = self->clock().now();
-      while (!state.deadlines.empty() && state.deadlines.begin()->first <= now) {
-        const auto who = caf::actor_cast<invocation_actor>(state.deadlines.begin()->second);
-        state.deadlines.erase(state.deadlines.begin());
-        if (who)
-          self->send(who, atom::expire_v);
-      }
-      set_timer(self);
-    },
-    [self](atom::drain) -> caf::result<bool> {
-      auto& state = self->state;
-      state.self_card->handled();
-      if (state.running.empty())
-        return true;
-      auto promise = self->make_response_promise<bool>();
-      state.drains.push_back(promise);
-      return promise;
-    },
+      [self](atom::admit, const admission& x) {
+        auto& state = self->state;
+        state.self_card->handled();
+        const auto address = x.invocation->address();
+        state.running.emplace(address, x.deadline);
+        state.deadlines.emplace(x.deadline, address);
+        self->monitor(address);
+        set_timer(self);
+        show(self);
+      },
+      [self](atom::sweep) {
+        auto& state = self->state;
+        state.self_card->handled();
+        state.timer_at = {};
+        const auto now = self->clock().now();
+        while (!state.deadlines.empty() && state.deadlines.begin()->first <= now) {
+          const auto who = caf::actor_cast<invocation_actor>(state.deadlines.begin()->second);
+          state.deadlines.erase(state.deadlines.begin());
+          if (who)
+            self->send(who, atom::expire_v);
+        }
+        set_timer(self);
+      },
+      [self](atom::drain) -> caf::result<bool> {
+        auto& state = self->state;
+        state.self_card->handled();
+        if (state.running.empty())
+          return true;
+        auto promise = self->make_response_promise<bool>();
+        state.drains.push_back(promise);
+        return promise;
+      },
   };
 }
 

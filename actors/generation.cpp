@@ -36,7 +36,8 @@ std::optional<text_piece> generation::accept(const engine::token_event& event) {
 }
 
 piece_logprob generation::describe(const engine::token_event& event, std::string text) const {
-  piece_logprob out{event.token, std::move(text), text_->token_bytes(event.token), event.logprob, {}};
+  piece_logprob out{
+      event.token, std::move(text), text_->token_bytes(event.token), event.logprob, {}};
   for (const auto& x : event.top)
     out.top.push_back({text_->decode({&x.token, 1}), text_->token_bytes(x.token), x.logprob});
   return out;

@@ -47,9 +47,11 @@ void show(pointer self) {
   size_t running = 0;
   for (const auto& [id, x] : state.models)
     running += x.runners.size();
-  state.setup.self_card->show(!state.loading.empty() ? "loading" : running > 0 ? "running" : "idle",
+  state.setup.self_card->show(!state.loading.empty() ? "loading"
+                              : running > 0          ? "running"
+                                                     : "idle",
                               std::to_string(state.models.size()) + " models, " +
-                                std::to_string(running) + " sequences");
+                                  std::to_string(running) + " sequences");
 }
 
 /// Forgets a sequence; it got its last token, was cancelled, or is lost.
@@ -260,7 +262,8 @@ void load(pointer self, const load_order& order) {
     // The scheduler changed its mind while the model was leaving.
     at->second.leaving = false;
     if (state.scheduler)
-      self->send(state.scheduler, atom::loaded_v, load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
+      self->send(state.scheduler, atom::loaded_v,
+                 load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
     return;
   }
   if (state.loading.emplace(order.model, self->clock().now()).second)
@@ -332,33 +335,33 @@ gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup)
   const auto count = [self] { self->state.setup.self_card->handled(); };
   self->set_down_handler([=](const caf::down_msg& down) { count(), on_down(self, down); });
   return {
-    [=](atom::load, const load_order& order) { count(), load(self, order); },
-    [=](atom::unload, const model_ref& x) { count(), unload(self, x.model); },
-    [=](atom::run, run_order& order) { count(), run(self, order); },
-    [=](atom::cancel, const sequence_ref& x) {
-      count(), cancel(self, x.model, x.id, x.epoch), tell(self), release(self, x.model);
-      answer_drains(self);
-    },
-    [=](atom::list) { return count(), self->delegate(self->state.setup.registry, atom::list_v); },
-    [=](atom::enlist, const cluster_actor& scheduler) { count(), enlist(self, scheduler); },
-    [=](atom::opened, opened_model& x) { count(), opened(self, x); },
-    [=](atom::progress, load_progress& x) {
-      count();
-      if (self->state.scheduler)
-        self->send(self->state.scheduler, atom::progress_v, std::move(x));
-    },
-    [=](atom::step) { count(), step(self); },
-    [=](atom::drain) {
-      count();
-      auto& state = self->state;
-      state.leaving = true;
-      if (state.scheduler)
-        self->send(state.scheduler, atom::report_v, worker_report{{}, {}, true});
-      auto promise = self->make_response_promise<bool>();
-      state.drains.push_back(promise);
-      answer_drains(self);
-      return promise;
-    },
+      [=](atom::load, const load_order& order) { count(), load(self, order); },
+      [=](atom::unload, const model_ref& x) { count(), unload(self, x.model); },
+      [=](atom::run, run_order& order) { count(), run(self, order); },
+      [=](atom::cancel, const sequence_ref& x) {
+        count(), cancel(self, x.model, x.id, x.epoch), tell(self), release(self, x.model);
+        answer_drains(self);
+      },
+      [=](atom::list) { return count(), self->delegate(self->state.setup.registry, atom::list_v); },
+      [=](atom::enlist, const cluster_actor& scheduler) { count(), enlist(self, scheduler); },
+      [=](atom::opened, opened_model& x) { count(), opened(self, x); },
+      [=](atom::progress, load_progress& x) {
+        count();
+        if (self->state.scheduler)
+          self->send(self->state.scheduler, atom::progress_v, std::move(x));
+      },
+      [=](atom::step) { count(), step(self); },
+      [=](atom::drain) {
+        count();
+        auto& state = self->state;
+        state.leaving = true;
+        if (state.scheduler)
+          self->send(state.scheduler, atom::report_v, worker_report{{}, {}, true});
+        auto promise = self->make_response_promise<bool>();
+        state.drains.push_back(promise);
+        answer_drains(self);
+        return promise;
+      },
   };
 }
 

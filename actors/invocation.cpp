@@ -17,9 +17,7 @@ constexpr uint32_t losses_max = 5;
 /// Reading a tokenizer takes seconds at worst; more means that its disk hangs.
 constexpr auto text_timeout = std::chrono::seconds{120};
 
-double seconds(duration x) {
-  return std::chrono::duration<double>(x).count();
-}
+double seconds(duration x) { return std::chrono::duration<double>(x).count(); }
 
 /// Stops whatever still runs or waits for this request, and ends.
 void wind_up(pointer self) {
@@ -118,9 +116,10 @@ std::optional<failure> check_request(pointer self) {
     auto out = to_failure(why);
     if (out.kind != failure_kind::unsupported)
       out.kind = failure_kind::invalid_request;
-    out.param = request.prompts.size() == 1 && std::holds_alternative<chat_prompt>(request.prompts[0])
-                  ? "messages"
-                  : "prompt";
+    out.param =
+        request.prompts.size() == 1 && std::holds_alternative<chat_prompt>(request.prompts[0])
+            ? "messages"
+            : "prompt";
     return out;
   }
   for (const auto& tokens : state.prompts) {
@@ -143,22 +142,21 @@ void make_choices(pointer self) {
     for (uint32_t i = 0; i < request.n; ++i) {
       const auto index = static_cast<uint32_t>(state.choices.size());
       state.choices.push_back(
-        {.at = phase::queued,
-         .prompt = p,
-         .seed = seed + i,
-         .text = generation{*state.model->text, index,
-                            !std::holds_alternative<chat_prompt>(request.prompts[p]),
-                            request.sampling.stop,
-                            request.sampling.top_logprobs >= 0},
-         .worker = nullptr,
-         .losses = 0,
-         .last_token = {}});
+          {.at = phase::queued,
+           .prompt = p,
+           .seed = seed + i,
+           .text = generation{*state.model->text, index,
+                              !std::holds_alternative<chat_prompt>(request.prompts[p]),
+                              request.sampling.stop, request.sampling.top_logprobs >= 0},
+           .worker = nullptr,
+           .losses = 0,
+           .last_token = {}});
       if (request.echo) {
         const auto* text = std::get_if<text_prompt>(&request.prompts[p]);
         state.setup.sink->on_text(
-          {.choice = index,
-           .text = text ? text->text : state.model->text->decode(state.prompts[p]),
-           .logprobs = {}});
+            {.choice = index,
+             .text = text ? text->text : state.model->text->decode(state.prompts[p]),
+             .logprobs = {}});
       }
     }
 }
@@ -197,17 +195,17 @@ void begin(pointer self) {
   if (auto text = state.setup.card->text.load())
     return accept(self, std::move(text));
   self->request(state.setup.model, text_timeout, atom::text_v)
-    .then(
-      [self](model_text& text) { accept(self, std::make_shared<model_text>(std::move(text))); },
-      [self](caf::error& why) {
-        auto out = to_failure(why);
-        if (why == caf::sec::request_timeout)
-          out.message = "reading the tokenizer of model " + self->state.setup.request.model.text +
-                        " took more than two minutes";
-        if (out.kind == failure_kind::internal || out.kind == failure_kind::invalid_request)
-          out.kind = failure_kind::load_failed;
-        fail(self, std::move(out));
-      });
+      .then(
+          [self](model_text& text) { accept(self, std::make_shared<model_text>(std::move(text))); },
+          [self](caf::error& why) {
+            auto out = to_failure(why);
+            if (why == caf::sec::request_timeout)
+              out.message = "reading the tokenizer of model " +
+                            self->state.setup.request.model.text + " took more than two minutes";
+            if (out.kind == failure_kind::internal || out.kind == failure_kind::invalid_request)
+              out.kind = failure_kind::load_failed;
+            fail(self, std::move(out));
+          });
 }
 
 void dispatch(pointer self, const dispatch_order& order) {
@@ -239,7 +237,7 @@ void dispatch(pointer self, const dispatch_order& order) {
   sequence.sampling = state.sampling;
   sequence.sampling.seed = choice.seed;
   sequence.sampling.max_tokens = state.setup.request.sampling.max_tokens.value_or(
-    state.model->text->context_length() - sequence.prompt_size);
+      state.model->text->context_length() - sequence.prompt_size);
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }
 
@@ -329,61 +327,61 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
   self->monitor(self->state.setup.scheduler);
   self->monitor(self->state.setup.gateway);
   return {
-    [self](atom::tokens, const token_batch& batch) {
-      auto& state = self->state;
-      state.setup.self_card->handled();
-      if (state.ended)
-        return;
-      for (const auto& event : batch.events)
-        take(self, event);
-      if (!state.choices.empty() && state.finished == state.choices.size())
-        succeed(self);
-    },
-    [self](atom::lost, const sequence_loss& loss) {
-      self->state.setup.self_card->handled();
-      lost(self, loss);
-    },
-    [self](atom::begin) {
-      self->state.setup.self_card->handled();
-      begin(self);
-    },
-    [self](atom::dispatch, const dispatch_order& order) {
-      self->state.setup.self_card->handled();
-      dispatch(self, order);
-    },
-    [self](atom::refuse, const refusal_notice& refusal) {
-      auto& state = self->state;
-      state.setup.self_card->handled();
-      const auto index = refusal.id.choice;
-      if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
-          state.choices[index].at == phase::queued)
-        fail(self, refusal.why);
-    },
-    [self](atom::progress, const load_progress& progress) {
-      auto& state = self->state;
-      state.setup.self_card->handled();
-      if (state.ended)
-        return;
-      state.timing.cold = state.timing.cold || !state.dispatched;
-      state.setup.sink->on_progress(progress);
-    },
-    [self](atom::cancel) {
-      auto& state = self->state;
-      state.setup.self_card->handled();
-      if (state.ended)
-        return;
-      state.setup.meters->request_ended(state.setup.request.model, "cancelled");
-      wind_up(self);
-    },
-    [self](atom::expire) {
-      self->state.setup.self_card->handled();
-      const auto& request = self->state.setup.request;
-      fail(self, {.kind = failure_kind::timed_out,
-                  .message = "the request took longer than its timeout of " +
-                             std::to_string(request.timeout.count()) + " ms",
-                  .param = {},
-                  .retry_after = {}});
-    },
+      [self](atom::tokens, const token_batch& batch) {
+        auto& state = self->state;
+        state.setup.self_card->handled();
+        if (state.ended)
+          return;
+        for (const auto& event : batch.events)
+          take(self, event);
+        if (!state.choices.empty() && state.finished == state.choices.size())
+          succeed(self);
+      },
+      [self](atom::lost, const sequence_loss& loss) {
+        self->state.setup.self_card->handled();
+        lost(self, loss);
+      },
+      [self](atom::begin) {
+        self->state.setup.self_card->handled();
+        begin(self);
+      },
+      [self](atom::dispatch, const dispatch_order& order) {
+        self->state.setup.self_card->handled();
+        dispatch(self, order);
+      },
+      [self](atom::refuse, const refusal_notice& refusal) {
+        auto& state = self->state;
+        state.setup.self_card->handled();
+        const auto index = refusal.id.choice;
+        if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
+            state.choices[index].at == phase::queued)
+          fail(self, refusal.why);
+      },
+      [self](atom::progress, const load_progress& progress) {
+        auto& state = self->state;
+        state.setup.self_card->handled();
+        if (state.ended)
+          return;
+        state.timing.cold = state.timing.cold || !state.dispatched;
+        state.setup.sink->on_progress(progress);
+      },
+      [self](atom::cancel) {
+        auto& state = self->state;
+        state.setup.self_card->handled();
+        if (state.ended)
+          return;
+        state.setup.meters->request_ended(state.setup.request.model, "cancelled");
+        wind_up(self);
+      },
+      [self](atom::expire) {
+        self->state.setup.self_card->handled();
+        const auto& request = self->state.setup.request;
+        fail(self, {.kind = failure_kind::timed_out,
+                    .message = "the request took longer than its timeout of " +
+                               std::to_string(request.timeout.count()) + " ms",
+                    .param = {},
+                    .retry_after = {}});
+      },
   };
 }
 

@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include <caf/typed_event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
 
 #include "actors/generation.hpp"
 #include "actors/messages.hpp"
@@ -29,8 +29,8 @@ struct invocation_setup {
   caf::strong_actor_ptr gateway; ///< the invocation ends with it
   std::shared_ptr<metrics> meters;
   actor_card_ptr self_card;
-  uint64_t number = 0;      ///< of its sequences, unique in the cluster
-  uint64_t drawn_seed = 0;  ///< used if the client gave none
+  uint64_t number = 0;     ///< of its sequences, unique in the cluster
+  uint64_t drawn_seed = 0; ///< used if the client gave none
 };
 
 struct invocation_choice {

@@ -4,14 +4,8 @@
 
 namespace troupe::actors {
 
-void log_info(const std::string& line) {
-  spdlog::info("{}", line);
-}
-void log_warning(const std::string& line) {
-  spdlog::warn("{}", line);
-}
-void log_error(const std::string& line) {
-  spdlog::error("{}", line);
-}
+void log_info(const std::string& line) { spdlog::info("{}", line); }
+void log_warning(const std::string& line) { spdlog::warn("{}", line); }
+void log_error(const std::string& line) { spdlog::error("{}", line); }
 
 } // namespace troupe::actors

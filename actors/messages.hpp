@@ -70,8 +70,8 @@ struct enqueue_order {
   std::vector<policies::waiting_sequence> sequences;
   uint64_t bytes = 0;
   std::optional<duration> keep_alive;
-  /// Resumed: the worker that vanished under these sequences. The scheduler may not have heard of it
-  /// yet, and would hand them to the dead worker again.
+  /// Resumed: the worker that vanished under these sequences. The scheduler may not have heard of
+  /// it yet, and would hand them to the dead worker again.
   caf::strong_actor_ptr lost_worker;
 };
 
@@ -122,48 +122,48 @@ struct admission {
 } // namespace troupe::actors
 
 CAF_BEGIN_TYPE_ID_BLOCK(troupe_actors, caf::first_custom_type_id) // append only
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::model_id))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::sequence_id))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::sequence_ref))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::run_order))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::token_batch))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::sequence_loss))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::worker_hello))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::worker_report))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_order))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::model_ref))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_progress))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_outcome))
-  CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::actor_list))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::model_id))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::sequence_id))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::sequence_ref))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::run_order))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::token_batch))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::sequence_loss))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::worker_hello))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::worker_report))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_order))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::model_ref))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_progress))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_outcome))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::actor_list))
 
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, admit, "admit")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, begin, "begin")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, cancel, "cancel")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dial, "dial")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dispatch, "dispatch")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, drain, "drain")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enlist, "enlist")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enqueue, "enqueue")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enrol, "enrol")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, expire, "expire")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, list, "list")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, load, "load")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, loaded, "loaded")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, lost, "lost")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, opened, "opened")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, progress, "progress")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, refuse, "refuse")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, report, "report")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, restart, "restart")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, run, "run")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, status, "status")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, step, "step")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, sweep, "sweep")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, text, "text")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, tokens, "tokens")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unload, "unload")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unloaded, "unloaded")
-  CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, withdraw, "withdraw")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, admit, "admit")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, begin, "begin")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, cancel, "cancel")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dial, "dial")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dispatch, "dispatch")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, drain, "drain")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enlist, "enlist")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enqueue, "enqueue")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enrol, "enrol")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, expire, "expire")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, list, "list")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, load, "load")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, loaded, "loaded")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, lost, "lost")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, opened, "opened")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, progress, "progress")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, refuse, "refuse")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, report, "report")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, restart, "restart")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, run, "run")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, status, "status")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, step, "step")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, sweep, "sweep")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, text, "text")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, tokens, "tokens")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unload, "unload")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unloaded, "unloaded")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, withdraw, "withdraw")
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 // These hold pointers into this process, or are only ever exchanged within it.
@@ -184,76 +184,73 @@ namespace troupe::actors {
 
 /// Gets the tokens of one request. The part that workers see, also from other nodes.
 using token_sink_actor = caf::typed_actor<
-  // Tokens of one step; those of an earlier dispatch are dropped.
-  caf::reacts_to<atom::tokens, token_batch>,
-  // A sequence gets no more tokens from that worker.
-  caf::reacts_to<atom::lost, sequence_loss>>;
+    // Tokens of one step; those of an earlier dispatch are dropped.
+    caf::reacts_to<atom::tokens, token_batch>,
+    // A sequence gets no more tokens from that worker.
+    caf::reacts_to<atom::lost, sequence_loss>>;
 
 /// Owns one request from acceptance to its last token.
 using invocation_actor = token_sink_actor::extend<
-  // INTERNAL: the first message, sent by its maker.
-  caf::reacts_to<atom::begin>,
-  // A worker has room for this sequence.
-  caf::reacts_to<atom::dispatch, dispatch_order>,
-  // A sequence cannot be run.
-  caf::reacts_to<atom::refuse, refusal_notice>,
-  // How far the model's load is.
-  caf::reacts_to<atom::progress, load_progress>,
-  // The client went away.
-  caf::reacts_to<atom::cancel>,
-  // The request's time is up.
-  caf::reacts_to<atom::expire>>;
+    // INTERNAL: the first message, sent by its maker.
+    caf::reacts_to<atom::begin>,
+    // A worker has room for this sequence.
+    caf::reacts_to<atom::dispatch, dispatch_order>,
+    // A sequence cannot be run.
+    caf::reacts_to<atom::refuse, refusal_notice>,
+    // How far the model's load is.
+    caf::reacts_to<atom::progress, load_progress>,
+    // The client went away.
+    caf::reacts_to<atom::cancel>,
+    // The request's time is up.
+    caf::reacts_to<atom::expire>>;
 
 /// Runs models on one device. The part that the head of a cluster sees.
 using worker_actor = caf::typed_actor<
-  // Loads a model; answered by `progress` and `loaded` to the scheduler.
-  caf::reacts_to<atom::load, load_order>,
-  // Frees a model once nothing runs on it; answered by `unloaded`.
-  caf::reacts_to<atom::unload, model_ref>,
-  // Runs a sequence for the sender, a token_sink_actor.
-  caf::reacts_to<atom::run, run_order>,
-  // Stops a sequence within one step.
-  caf::reacts_to<atom::cancel, sequence_ref>,
-  // The actors of the worker's node.
-  caf::replies_to<atom::list>::with<actor_list>>;
+    // Loads a model; answered by `progress` and `loaded` to the scheduler.
+    caf::reacts_to<atom::load, load_order>,
+    // Frees a model once nothing runs on it; answered by `unloaded`.
+    caf::reacts_to<atom::unload, model_ref>,
+    // Runs a sequence for the sender, a token_sink_actor.
+    caf::reacts_to<atom::run, run_order>,
+    // Stops a sequence within one step.
+    caf::reacts_to<atom::cancel, sequence_ref>,
+    // The actors of the worker's node.
+    caf::replies_to<atom::list>::with<actor_list>>;
 
 /// What workers see of the scheduler, also from other nodes.
 using cluster_actor = caf::typed_actor<
-  // The sender, a worker_actor, is ready for work.
-  caf::reacts_to<atom::enlist, worker_hello>,
-  // Sequences have ended, or there is another room than before.
-  caf::reacts_to<atom::report, worker_report>,
-  caf::reacts_to<atom::progress, load_progress>,
-  caf::reacts_to<atom::loaded, load_outcome>,
-  caf::reacts_to<atom::unloaded, model_ref>>;
+    // The sender, a worker_actor, is ready for work.
+    caf::reacts_to<atom::enlist, worker_hello>,
+    // Sequences have ended, or there is another room than before.
+    caf::reacts_to<atom::report, worker_report>, caf::reacts_to<atom::progress, load_progress>,
+    caf::reacts_to<atom::loaded, load_outcome>, caf::reacts_to<atom::unloaded, model_ref>>;
 
 /// Hands sequences to workers, and decides what is loaded where.
 using scheduler_actor = cluster_actor::extend<
-  // Queues the sender's sequences: each is dispatched or refused later.
-  caf::reacts_to<atom::enqueue, enqueue_order>,
-  // The owner of a sequence wants no more of it.
-  caf::reacts_to<atom::withdraw, model_id, sequence_id>,
-  // Answers once the model is ready.
-  caf::replies_to<atom::load, load_wish>::with<model_status>,
-  // Answers once the model's memory is free.
-  caf::replies_to<atom::unload, model_id>::with<model_status>,
-  caf::replies_to<atom::status>::with<status_list>,
-  caf::replies_to<atom::status, model_id>::with<model_status>,
-  // Workers that are joined, for the inspector.
-  caf::replies_to<atom::list>::with<std::vector<caf::strong_actor_ptr>>,
-  // INTERNAL: something is due; the number tells the newest timer from older ones.
-  caf::reacts_to<atom::sweep, uint64_t>>;
+    // Queues the sender's sequences: each is dispatched or refused later.
+    caf::reacts_to<atom::enqueue, enqueue_order>,
+    // The owner of a sequence wants no more of it.
+    caf::reacts_to<atom::withdraw, model_id, sequence_id>,
+    // Answers once the model is ready.
+    caf::replies_to<atom::load, load_wish>::with<model_status>,
+    // Answers once the model's memory is free.
+    caf::replies_to<atom::unload, model_id>::with<model_status>,
+    caf::replies_to<atom::status>::with<status_list>,
+    caf::replies_to<atom::status, model_id>::with<model_status>,
+    // Workers that are joined, for the inspector.
+    caf::replies_to<atom::list>::with<std::vector<caf::strong_actor_ptr>>,
+    // INTERNAL: something is due; the number tells the newest timer from older ones.
+    caf::reacts_to<atom::sweep, uint64_t>>;
 
 using gpu_worker_actor = worker_actor::extend<
-  // Joins a cluster through its scheduler.
-  caf::reacts_to<atom::enlist, cluster_actor>,
-  // From the loader.
-  caf::reacts_to<atom::opened, opened_model>,
-  caf::reacts_to<atom::progress, load_progress>,
-  // INTERNAL: runs one step of one engine.
-  caf::reacts_to<atom::step>,
-  // Takes no more work and answers when the last sequence has ended.
-  caf::replies_to<atom::drain>::with<bool>>;
+    // Joins a cluster through its scheduler.
+    caf::reacts_to<atom::enlist, cluster_actor>,
+    // From the loader.
+    caf::reacts_to<atom::opened, opened_model>, caf::reacts_to<atom::progress, load_progress>,
+    // INTERNAL: runs one step of one engine.
+    caf::reacts_to<atom::step>,
+    // Takes no more work and answers when the last sequence has ended.
+    caf::replies_to<atom::drain>::with<bool>>;
 
 /// Opens checkpoints and brings them into memory, for the sender, a gpu_worker_actor.
 using checkpoint_loader_actor = caf::typed_actor<caf::reacts_to<atom::load, load_order>>;
@@ -263,21 +260,19 @@ using text_loader_actor = caf::typed_actor<caf::replies_to<atom::text, model_id>
 
 /// One deployed model.
 using model_actor = caf::typed_actor<
-  // The text side, loaded when first asked for.
-  caf::replies_to<atom::text>::with<model_text>>;
+    // The text side, loaded when first asked for.
+    caf::replies_to<atom::text>::with<model_text>>;
 
 /// Knows every running request and its deadline.
-using gateway_actor = caf::typed_actor<
-  caf::reacts_to<atom::admit, admission>,
-  // INTERNAL: a deadline may have passed.
-  caf::reacts_to<atom::sweep>,
-  // Answers when no request runs any more.
-  caf::replies_to<atom::drain>::with<bool>>;
+using gateway_actor = caf::typed_actor<caf::reacts_to<atom::admit, admission>,
+                                       // INTERNAL: a deadline may have passed.
+                                       caf::reacts_to<atom::sweep>,
+                                       // Answers when no request runs any more.
+                                       caf::replies_to<atom::drain>::with<bool>>;
 
-using registry_actor = caf::typed_actor<
-  caf::reacts_to<atom::enrol, enrolment>,
-  // All actors of this node.
-  caf::replies_to<atom::list>::with<actor_list>>;
+using registry_actor = caf::typed_actor<caf::reacts_to<atom::enrol, enrolment>,
+                                        // All actors of this node.
+                                        caf::replies_to<atom::list>::with<actor_list>>;
 
 } // namespace troupe::actors
 

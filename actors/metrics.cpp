@@ -6,12 +6,14 @@ namespace {
 
 using buckets = prometheus::Histogram::BucketBoundaries;
 
-const buckets first_token_buckets{.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
-                                  1,    2.5,  5,   7.5, 10,  30,  60,  120, 300};
+const buckets first_token_buckets{.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,
+                                  .75,  1,    2.5, 5,   7.5, 10,  30,  60, 120, 300};
 const buckets inter_token_buckets{.001, .0025, .005, .01, .025, .05, .075, .1,
                                   .15,  .2,    .3,   .4,  .5,   .75, 1,    2.5};
-const buckets end_to_end_buckets{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
-const buckets cold_start_buckets{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 30, 60, 120, 300};
+const buckets end_to_end_buckets{.01,  .02,  .04,  .08,   .16,   .32,   .64,
+                                 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
+const buckets cold_start_buckets{.01,  .02,  .04,   .08, .16, .32, .64, 1.28,
+                                 2.56, 5.12, 10.24, 30,  60,  120, 300};
 
 template <class Type>
 prometheus::Family<Type>& family(prometheus::Registry& in, const char* name, const char* help) {
@@ -31,8 +33,7 @@ struct metrics::families {
                                            "Used share of the KV blocks, 0 to 1")},
         state{family<prometheus::Gauge>(in, "troupe_model_state",
                                         "1 for the state that the model is in")},
-        workers{family<prometheus::Gauge>(in, "troupe_workers", "Workers that are joined")
-                  .Add({})},
+        workers{family<prometheus::Gauge>(in, "troupe_workers", "Workers that are joined").Add({})},
         prompt_tokens{family<prometheus::Counter>(in, "troupe_prompt_tokens_total",
                                                   "Prompt tokens of accepted requests")},
         generated_tokens{family<prometheus::Counter>(in, "troupe_generated_tokens_total",
@@ -43,7 +44,7 @@ struct metrics::families {
                                               "Models that were unloaded, by reason")},
         load_bytes{family<prometheus::Counter>(in, "troupe_load_bytes_total",
                                                "Bytes of weights that were loaded")
-                     .Add({})},
+                       .Add({})},
         queue_time{family<prometheus::Histogram>(in, "troupe_request_queue_time_seconds",
                                                  "Acceptance to first dispatch")},
         first_token{family<prometheus::Histogram>(in, "troupe_time_to_first_token_seconds",
@@ -62,8 +63,8 @@ struct metrics::families {
 };
 
 metrics::metrics()
-    : registry_{std::make_shared<prometheus::Registry>()},
-      families_{std::make_unique<families>(*registry_)} {
+    : registry_{std::make_shared<prometheus::Registry>()}, families_{std::make_unique<families>(
+                                                               *registry_)} {
   families_->workers.Set(0);
 }
 
@@ -80,11 +81,12 @@ model_metrics& metrics::of(const model_id& model) {
     return &f.state.Add({{"model", model.text}, {"state", name}});
   };
   out = std::make_unique<model_metrics>(model_metrics{
-    &f.running.Add(label), &f.waiting.Add(label), &f.kv_usage.Add(label), &f.prompt_tokens.Add(label),
-    &f.generated_tokens.Add(label), &f.queue_time.Add(label, first_token_buckets),
-    &f.first_token.Add(label, first_token_buckets), &f.inter_token.Add(label, inter_token_buckets),
-    &f.end_to_end.Add(label, end_to_end_buckets), &f.cold_start.Add(label, cold_start_buckets),
-    state("cold"), state("loading"), state("ready"), state("failed")});
+      &f.running.Add(label), &f.waiting.Add(label), &f.kv_usage.Add(label),
+      &f.prompt_tokens.Add(label), &f.generated_tokens.Add(label),
+      &f.queue_time.Add(label, first_token_buckets), &f.first_token.Add(label, first_token_buckets),
+      &f.inter_token.Add(label, inter_token_buckets), &f.end_to_end.Add(label, end_to_end_buckets),
+      &f.cold_start.Add(label, cold_start_buckets), state("cold"), state("loading"), state("ready"),
+      state("failed")});
   return *out;
 }
 
@@ -100,8 +102,6 @@ void metrics::loaded(uint64_t bytes) {
   families_->load_bytes.Increment(static_cast<double>(bytes));
 }
 
-void metrics::worker_count(size_t count) {
-  families_->workers.Set(static_cast<double>(count));
-}
+void metrics::worker_count(size_t count) { families_->workers.Set(static_cast<double>(count)); }
 
 } // namespace troupe::actors

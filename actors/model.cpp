@@ -13,7 +13,8 @@ constexpr auto text_timeout = std::chrono::seconds{100};
 /// A large vocabulary is tens of MiB in memory.
 constexpr size_t texts_max = 32;
 
-void answer(model_actor::stateful_pointer<model_state> self, const caf::expected<model_text>& text) {
+void answer(model_actor::stateful_pointer<model_state> self,
+            const caf::expected<model_text>& text) {
   for (auto& promise : std::exchange(self->state.waiting, {}))
     if (text)
       promise.deliver(*text);
@@ -39,27 +40,28 @@ void trim(const std::map<model_id, model_card_ptr>& cards) {
 
 } // namespace
 
-model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self, model_card_ptr card,
-                                 std::shared_ptr<const directory> where, actor_card_ptr self_card) {
+model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self,
+                                 model_card_ptr card, std::shared_ptr<const directory> where,
+                                 actor_card_ptr self_card) {
   self->state.card = std::move(card);
   self->state.where = std::move(where);
   self->state.self_card = std::move(self_card);
   return {
-    [self](atom::text) -> caf::result<model_text> {
-      auto& state = self->state;
-      state.self_card->handled();
-      if (const auto text = state.card->text.load())
-        return *text;
-      auto promise = self->make_response_promise<model_text>();
-      state.waiting.push_back(promise);
-      if (state.waiting.size() > 1)
+      [self](atom::text) -> caf::result<model_text> {
+        auto& state = self->state;
+        state.self_card->handled();
+        if (const auto text = state.card->text.load())
+          return *text;
+        auto promise = self->make_response_promise<model_text>();
+        state.waiting.push_back(promise);
+        if (state.waiting.size() > 1)
+          return promise;
+        state.self_card->show("loading", "tokenizer");
+        self->request(state.where->text_loader(), text_timeout, atom::text_v, state.card->source.id)
+            .then([self](model_text& text) { answer(self, std::move(text)); },
+                  [self](caf::error& why) { answer(self, std::move(why)); });
         return promise;
-      state.self_card->show("loading", "tokenizer");
-      self->request(state.where->text_loader(), text_timeout, atom::text_v, state.card->source.id)
-        .then([self](model_text& text) { answer(self, std::move(text)); },
-              [self](caf::error& why) { answer(self, std::move(why)); });
-      return promise;
-    },
+      },
   };
 }
 
@@ -67,22 +69,22 @@ text_loader_actor::behavior_type
 text_loader(text_loader_actor::stateful_pointer<text_loader_state> self, text_loader_setup setup) {
   self->state.setup = std::move(setup);
   return {
-    [self](atom::text, const model_id& id) -> caf::result<model_text> {
-      auto& setup = self->state.setup;
-      setup.self_card->handled();
-      const auto at = setup.cards.find(id);
-      if (at == setup.cards.end())
-        return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
-      auto& card = *at->second;
-      auto text = setup.load(card);
-      if (!text)
-        return std::move(text.error());
-      card.context_length = text->text->context_length();
-      card.touch();
-      card.text.store(std::make_shared<const model_text>(*text));
-      trim(setup.cards);
-      return std::move(*text);
-    },
+      [self](atom::text, const model_id& id) -> caf::result<model_text> {
+        auto& setup = self->state.setup;
+        setup.self_card->handled();
+        const auto at = setup.cards.find(id);
+        if (at == setup.cards.end())
+          return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+        auto& card = *at->second;
+        auto text = setup.load(card);
+        if (!text)
+          return std::move(text.error());
+        card.context_length = text->text->context_length();
+        card.touch();
+        card.text.store(std::make_shared<const model_text>(*text));
+        trim(setup.cards);
+        return std::move(*text);
+      },
   };
 }
 

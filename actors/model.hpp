@@ -23,8 +23,9 @@ struct model_state {
 };
 
 /// One per deployed model, however many there are: it holds next to nothing until it is asked.
-model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self, model_card_ptr card,
-                                 std::shared_ptr<const directory> where, actor_card_ptr self_card);
+model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self,
+                                 model_card_ptr card, std::shared_ptr<const directory> where,
+                                 actor_card_ptr self_card);
 
 struct text_loader_setup {
   /// Reads tokenizer, template and configuration; blocks.
@@ -38,7 +39,8 @@ struct text_loader_state {
   text_loader_setup setup;
 };
 
-/// To be spawned detached. Keeps the text sides of the models used last in their cards, up to a limit.
+/// To be spawned detached. Keeps the text sides of the models used last in their cards, up to a
+/// limit.
 text_loader_actor::behavior_type
 text_loader(text_loader_actor::stateful_pointer<text_loader_state> self, text_loader_setup setup);
 

@@ -25,8 +25,8 @@ struct model_card {
   std::atomic<std::shared_ptr<const model_text>> text;
   void touch() {
     last_used_us = std::chrono::duration_cast<std::chrono::microseconds>(
-                     std::chrono::system_clock::now().time_since_epoch())
-                     .count();
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
   }
 };
 using model_card_ptr = std::shared_ptr<model_card>;

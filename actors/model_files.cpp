@@ -27,7 +27,7 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     if (!found)
       return std::nullopt;
     return engine::weight_view{
-      found->type, {found->shape.begin(), found->shape.end()}, found->bytes.data()};
+        found->type, {found->shape.begin(), found->shape.end()}, found->bytes.data()};
   };
   out.keep_alive = std::move(*files);
   return out;
@@ -38,7 +38,7 @@ caf::expected<model_text> load_model_text(const model_card& card) {
   if (!frontend)
     return frontend.error();
   const auto memory =
-    engine::estimate_memory((*frontend)->config, card.source.weight_bytes, card.options);
+      engine::estimate_memory((*frontend)->config, card.source.weight_bytes, card.options);
   return model_text{make_text_side(*frontend, card.options.context_max), *frontend,
                     memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes};
 }

@@ -9,9 +9,12 @@ std::string state_name(const policies::model_view& view) {
     return view.error.empty() ? "cold" : "failed";
   switch (view.best->state) {
   case policies::residence::reserved:
-  case policies::residence::loading: return "loading";
-  case policies::residence::ready: return "ready";
-  case policies::residence::leaving: return "cold";
+  case policies::residence::loading:
+    return "loading";
+  case policies::residence::ready:
+    return "ready";
+  case policies::residence::leaving:
+    return "cold";
   }
   return "cold";
 }
@@ -40,7 +43,8 @@ model_status make_status(const model_card& card, const policies::model_view& vie
   if (const auto used = card.last_used_us.load())
     out.last_used = system::time_point{std::chrono::microseconds{used}};
   if (view.unload_at)
-    out.unload_at = system::now() + std::chrono::duration_cast<system::duration>(*view.unload_at - now);
+    out.unload_at =
+        system::now() + std::chrono::duration_cast<system::duration>(*view.unload_at - now);
   out.requests = card.requests;
   out.generated_tokens = card.generated_tokens;
   return out;

@@ -36,7 +36,9 @@ caf::strong_actor_ptr erase(const Handle& x) {
 }
 
 caf::error check(const node_options& options) {
-  const auto bad = [](std::string why) { return caf::make_error(errc::invalid_options, std::move(why)); };
+  const auto bad = [](std::string why) {
+    return caf::make_error(errc::invalid_options, std::move(why));
+  };
   if (options.role == node_role::worker && options.join.empty())
     return bad("a worker needs the address of a head: --join HOST:PORT");
   if (options.role != node_role::worker && !options.join.empty())
@@ -133,9 +135,12 @@ caf::error node_impl::boot() {
   for (const auto& child : children_)
     started_.push_back(child.first);
   auto self_card = std::make_shared<actor_card>("node", name_, nullptr);
-  supervisor_ = system_->spawn(
-    supervisor, supervisor_setup{std::move(children_), {}, self_card, stopping_,
-                                 [this](const std::string& why) { give_up(why); }});
+  supervisor_ = system_->spawn(supervisor,
+                               supervisor_setup{std::move(children_),
+                                                {},
+                                                self_card,
+                                                stopping_,
+                                                [this](const std::string& why) { give_up(why); }});
   *root_id_ = supervisor_.id();
   enrol(erase(supervisor_), self_card);
   accepting_ = true;
@@ -170,7 +175,8 @@ caf::error node_impl::boot_head() {
   children_.push_back({"gateway", erase(gateway_), {}, true, gateway_card});
   const auto text_card = card("text-loader", "text-loader");
   children_.push_back({"text-loader", start_text_loader(text_card),
-                       [this, text_card] { return start_text_loader(text_card); }, false, text_card});
+                       [this, text_card] { return start_text_loader(text_card); }, false,
+                       text_card});
   for (const auto& [id, source] : cards_) {
     const auto model_card = card("model", "model:" + id.text);
     children_.push_back({"model " + id.text, start_model(id, model_card),
@@ -199,14 +205,15 @@ caf::error node_impl::boot_worker() {
       return at.error();
   const auto worker_card = card("gpu-worker", "gpu-worker:0");
   children_.push_back({"gpu-worker", start_worker(worker_card),
-                       [this, worker_card] { return start_worker(worker_card); }, false, worker_card});
+                       [this, worker_card] { return start_worker(worker_card); }, false,
+                       worker_card});
   return {};
 }
 
 caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
   const auto loader = system_->spawn<caf::detached>(
-    checkpoint_loader, checkpoint_loader_setup{open_model_files, stopping_, loader_card});
+      checkpoint_loader, checkpoint_loader_setup{open_model_files, stopping_, loader_card});
   enrol(erase(loader), loader_card);
   gpu_worker_setup setup;
   setup.node = name_;
@@ -237,7 +244,7 @@ caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card)
 
 caf::strong_actor_ptr node_impl::start_text_loader(const actor_card_ptr& loader_card) {
   const auto loader = system_->spawn<caf::detached>(
-    text_loader, text_loader_setup{load_model_text, cards_, loader_card});
+      text_loader, text_loader_setup{load_model_text, cards_, loader_card});
   enrol(erase(loader), loader_card);
   directory_->text_loader(loader);
   const std::lock_guard guard{mutex_};
@@ -246,9 +253,8 @@ caf::strong_actor_ptr node_impl::start_text_loader(const actor_card_ptr& loader_
 }
 
 caf::strong_actor_ptr node_impl::start_model(const model_id& id, const actor_card_ptr& model_card) {
-  const auto actor =
-    system_->spawn(actors::model, cards_.at(id),
-                   std::shared_ptr<const directory>{directory_}, model_card);
+  const auto actor = system_->spawn(actors::model, cards_.at(id),
+                                    std::shared_ptr<const directory>{directory_}, model_card);
   enrol(erase(actor), model_card);
   directory_->model(id, actor);
   const std::lock_guard guard{mutex_};

@@ -42,9 +42,9 @@ struct node_options {
   engine::engine_options engine;   ///< defaults for every model
   uint32_t queue_max = 1024;       ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};
-  std::string cluster_listen;      ///< head: "HOST:PORT" for workers (port 0 = any); empty = none
-  std::string join;                ///< worker: the head's HOST:PORT
-  std::string node_name;           ///< default: host name
+  std::string cluster_listen; ///< head: "HOST:PORT" for workers (port 0 = any); empty = none
+  std::string join;           ///< worker: the head's HOST:PORT
+  std::string node_name;      ///< default: host name
 };
 
 /// A running node: owns the actor system. One per process.
@@ -57,7 +57,8 @@ public:
   virtual services& edge() = 0;
   /// The port that workers join at, 0 when none.
   virtual uint16_t cluster_port() const = 0;
-  /// Stops accepting and calls `done` when the last running request has finished or `grace` is over.
+  /// Stops accepting and calls `done` when the last running request has finished or `grace` is
+  /// over.
   virtual void drain(std::chrono::milliseconds grace, std::function<void()> done) = 0;
   /// Worker role: blocks until the node is told to stop (drain finished).
   virtual void wait() = 0;

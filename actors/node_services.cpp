@@ -48,7 +48,7 @@ auto fail_with(callback<T> then) {
 
 uint64_t draw_seed() {
   static thread_local std::mt19937_64 generator{
-    (static_cast<uint64_t>(std::random_device{}()) << 32) ^ std::random_device{}()};
+      (static_cast<uint64_t>(std::random_device{}()) << 32) ^ std::random_device{}()};
   return generator();
 }
 
@@ -58,19 +58,23 @@ std::optional<model_id> node_impl::resolve(const model_id& id) const {
   if (cards_.contains(id))
     return id;
   const auto at = aliases_.find(id);
-  return at != aliases_.end() && cards_.contains(at->second) ? std::optional{at->second} : std::nullopt;
+  return at != aliases_.end() && cards_.contains(at->second) ? std::optional{at->second}
+                                                             : std::nullopt;
 }
 
 std::shared_ptr<invocation_handle> node_impl::invoke(invocation_request request,
                                                      std::shared_ptr<reply_sink> sink) {
   if (!accepting_) {
-    sink->on_failure({failure_kind::shutting_down, "the server is shutting down", {}, std::chrono::seconds{5}});
+    sink->on_failure(
+        {failure_kind::shutting_down, "the server is shutting down", {}, std::chrono::seconds{5}});
     return std::make_shared<no_handle>();
   }
   const auto id = resolve(request.model);
   if (!id) {
     sink->on_failure({failure_kind::model_not_found,
-                      "The model `" + request.model.text + "` does not exist", "model", {}});
+                      "The model `" + request.model.text + "` does not exist",
+                      "model",
+                      {}});
     return std::make_shared<no_handle>();
   }
   request.model = *id;
@@ -82,7 +86,8 @@ std::shared_ptr<invocation_handle> node_impl::invoke(invocation_request request,
   setup.scheduler = scheduler_;
   setup.gateway = caf::actor_cast<caf::strong_actor_ptr>(gateway_);
   setup.meters = meters_;
-  setup.self_card = std::make_shared<actor_card>("invocation", "invocation:" + request.id.text, gateway_id_);
+  setup.self_card =
+      std::make_shared<actor_card>("invocation", "invocation:" + request.id.text, gateway_id_);
   setup.number = next_number_.fetch_add(1);
   setup.drawn_seed = draw_seed();
   setup.request = std::move(request);
@@ -99,8 +104,8 @@ void node_impl::models(callback<std::vector<model_status>> then) {
   if (!heads())
     return then(std::vector<model_status>{});
   ask<status_list>(
-    *system_, scheduler_, status_timeout, [then](status_list& x) { then(std::move(x.models)); },
-    fail_with(then), atom::status_v);
+      *system_, scheduler_, status_timeout, [then](status_list& x) { then(std::move(x.models)); },
+      fail_with(then), atom::status_v);
 }
 
 void node_impl::model(const model_id& name, callback<model_status> then) {
@@ -108,8 +113,8 @@ void node_impl::model(const model_id& name, callback<model_status> then) {
   if (!id)
     return then(not_found(name));
   ask<model_status>(
-    *system_, scheduler_, status_timeout, [then](model_status& x) { then(std::move(x)); },
-    fail_with(then), atom::status_v, *id);
+      *system_, scheduler_, status_timeout, [then](model_status& x) { then(std::move(x)); },
+      fail_with(then), atom::status_v, *id);
 }
 
 void node_impl::frontend(const model_id& name,
@@ -120,8 +125,8 @@ void node_impl::frontend(const model_id& name,
   if (const auto text = cards_.at(*id)->text.load())
     return then(text->frontend);
   ask<model_text>(
-    *system_, directory_->model(*id), text_timeout, [then](model_text& x) { then(x.frontend); },
-    fail_with(then), atom::text_v);
+      *system_, directory_->model(*id), text_timeout, [then](model_text& x) { then(x.frontend); },
+      fail_with(then), atom::text_v);
 }
 
 void node_impl::load(const model_id& name, std::optional<bool> pin, callback<model_status> then) {
@@ -130,13 +135,14 @@ void node_impl::load(const model_id& name, std::optional<bool> pin, callback<mod
     return then(not_found(name));
   // The text side says how much memory the model takes.
   ask<model_text>(
-    *system_, directory_->model(*id), text_timeout,
-    [this, then, pin, id = *id](const model_text& text) {
-      ask<model_status>(
-        *system_, scheduler_, options_.load_timeout, [then](model_status& x) { then(std::move(x)); },
-        fail_with(then), atom::load_v, load_wish{id, pin, text.bytes});
-    },
-    fail_with(then), atom::text_v);
+      *system_, directory_->model(*id), text_timeout,
+      [this, then, pin, id = *id](const model_text& text) {
+        ask<model_status>(
+            *system_, scheduler_, options_.load_timeout,
+            [then](model_status& x) { then(std::move(x)); }, fail_with(then), atom::load_v,
+            load_wish{id, pin, text.bytes});
+      },
+      fail_with(then), atom::text_v);
 }
 
 void node_impl::unload(const model_id& name, callback<model_status> then) {
@@ -144,45 +150,45 @@ void node_impl::unload(const model_id& name, callback<model_status> then) {
   if (!id)
     return then(not_found(name));
   ask<model_status>(
-    *system_, scheduler_, unload_timeout, [then](model_status& x) { then(std::move(x)); },
-    fail_with(then), atom::unload_v, *id);
+      *system_, scheduler_, unload_timeout, [then](model_status& x) { then(std::move(x)); },
+      fail_with(then), atom::unload_v, *id);
 }
 
 void node_impl::actors(callback<std::vector<actor_info>> then) {
   // This node's own first, then those of every worker that answers in time.
   ask<actor_list>(
-    *system_, registry_, status_timeout,
-    [this, then](actor_list& own) {
-      if (!heads())
-        return then(std::move(own.actors));
-      auto out = std::make_shared<std::vector<actor_info>>(std::move(own.actors));
-      ask<std::vector<caf::strong_actor_ptr>>(
-        *system_, scheduler_, status_timeout,
-        [this, then, out](std::vector<caf::strong_actor_ptr>& workers) {
-          std::erase_if(workers, [&](const auto& x) { return x->node() == system_->node(); });
-          if (workers.empty())
-            return then(std::move(*out));
-          auto left = std::make_shared<std::atomic<size_t>>(workers.size());
-          auto guard = std::make_shared<std::mutex>();
-          const auto one_less = [=] {
-            if (--*left == 0)
-              then(std::move(*out));
-          };
-          for (const auto& worker : workers)
-            ask<actor_list>(
-              *system_, caf::actor_cast<worker_actor>(worker), std::chrono::seconds{1},
-              [=](actor_list& x) {
-                {
-                  const std::lock_guard lock{*guard};
-                  out->insert(out->end(), x.actors.begin(), x.actors.end());
-                }
-                one_less();
-              },
-              [=](const caf::error&) { one_less(); }, atom::list_v);
-        },
-        fail_with(then), atom::list_v);
-    },
-    fail_with(then), atom::list_v);
+      *system_, registry_, status_timeout,
+      [this, then](actor_list& own) {
+        if (!heads())
+          return then(std::move(own.actors));
+        auto out = std::make_shared<std::vector<actor_info>>(std::move(own.actors));
+        ask<std::vector<caf::strong_actor_ptr>>(
+            *system_, scheduler_, status_timeout,
+            [this, then, out](std::vector<caf::strong_actor_ptr>& workers) {
+              std::erase_if(workers, [&](const auto& x) { return x->node() == system_->node(); });
+              if (workers.empty())
+                return then(std::move(*out));
+              auto left = std::make_shared<std::atomic<size_t>>(workers.size());
+              auto guard = std::make_shared<std::mutex>();
+              const auto one_less = [=] {
+                if (--*left == 0)
+                  then(std::move(*out));
+              };
+              for (const auto& worker : workers)
+                ask<actor_list>(
+                    *system_, caf::actor_cast<worker_actor>(worker), std::chrono::seconds{1},
+                    [=](actor_list& x) {
+                      {
+                        const std::lock_guard lock{*guard};
+                        out->insert(out->end(), x.actors.begin(), x.actors.end());
+                      }
+                      one_less();
+                    },
+                    [=](const caf::error&) { one_less(); }, atom::list_v);
+            },
+            fail_with(then), atom::list_v);
+      },
+      fail_with(then), atom::list_v);
 }
 
 } // namespace troupe::actors

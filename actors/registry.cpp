@@ -14,18 +14,18 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     self->state.actors.erase(down.source);
   });
   return {
-    [self](atom::enrol, const enrolment& x) {
-      self->state.self_card->handled();
-      self->state.actors[x.who->address()] = x.card;
-      self->monitor(x.who);
-    },
-    [self](atom::list) {
-      self->state.self_card->handled();
-      actor_list out;
-      for (const auto& [who, card] : self->state.actors)
-        out.actors.push_back(card->info(who.id(), self->state.node));
-      return out;
-    },
+      [self](atom::enrol, const enrolment& x) {
+        self->state.self_card->handled();
+        self->state.actors[x.who->address()] = x.card;
+        self->monitor(x.who);
+      },
+      [self](atom::list) {
+        self->state.self_card->handled();
+        actor_list out;
+        for (const auto& [who, card] : self->state.actors)
+          out.actors.push_back(card->info(who.id(), self->state.node));
+        return out;
+      },
   };
 }
 

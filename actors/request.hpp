@@ -40,8 +40,8 @@ struct sampling_request {
   std::optional<int32_t> top_k;
   std::optional<float> presence_penalty, frequency_penalty, repetition_penalty;
   std::vector<std::pair<engine::token_id, float>> logit_bias;
-  std::optional<uint64_t> seed; ///< unset = drawn per request; choice i of n uses seed + i
-  int32_t top_logprobs = -1;    ///< -1 none, 0..20
+  std::optional<uint64_t> seed;       ///< unset = drawn per request; choice i of n uses seed + i
+  int32_t top_logprobs = -1;          ///< -1 none, 0..20
   std::optional<uint32_t> max_tokens; ///< unset = up to the context's end
   uint32_t min_tokens = 0;
   bool ignore_eos = false;
@@ -117,7 +117,8 @@ struct usage {
   uint32_t cached_tokens = 0;
 };
 
-/// What the request went through, for logs, `explain` and headers. Monotonic durations from acceptance.
+/// What the request went through, for logs, `explain` and headers. Monotonic durations from
+/// acceptance.
 struct request_timing {
   std::chrono::nanoseconds queued{0};      ///< until first dispatch to a worker
   std::chrono::nanoseconds first_token{0}; ///< until the first token arrived

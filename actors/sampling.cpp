@@ -24,8 +24,10 @@ engine::sampling_params merge_sampling(const sampling_request& asked,
 
 std::optional<failure> check_context(uint32_t context_length, size_t prompt_tokens,
                                      std::optional<uint32_t> max_tokens) {
-  const auto limit = "This model's maximum context length is " + std::to_string(context_length) + " tokens. ";
-  failure out{.kind = failure_kind::context_length_exceeded, .message = {}, .param = {}, .retry_after = {}};
+  const auto limit =
+      "This model's maximum context length is " + std::to_string(context_length) + " tokens. ";
+  failure out{
+      .kind = failure_kind::context_length_exceeded, .message = {}, .param = {}, .retry_after = {}};
   if (prompt_tokens >= context_length)
     out.message = limit + "However, your prompt has " + std::to_string(prompt_tokens) +
                   " tokens, which leaves no room for an answer. Please shorten it.";

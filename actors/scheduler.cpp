@@ -25,8 +25,8 @@ model_status status_of(pointer self, const model_id& id) {
   const auto view = state.policy.view(id);
   const auto at = state.workers.find(view.worker);
   const auto device = at == state.workers.end()
-                        ? std::string{}
-                        : at->second.hello.device + "@" + at->second.hello.node;
+                          ? std::string{}
+                          : at->second.hello.device + "@" + at->second.hello.node;
   auto out = make_status(*model.card, view, device, self->clock().now());
   out.loaded_bytes = out.state == "loading" ? model.progress.done_bytes : 0;
   out.load_seconds = model.load_seconds;
@@ -52,15 +52,19 @@ void tell_waiting(pointer self, const model_id& id) {
   for (const auto& x : state.policy.waiting(id)) {
     const auto at = state.owners.find(x.id);
     if (at != state.owners.end() && told.insert(at->second.invocation->address()).second)
-      self->send(invocation_of(at->second.invocation), atom::progress_v, state.models.at(id).progress);
+      self->send(invocation_of(at->second.invocation), atom::progress_v,
+                 state.models.at(id).progress);
   }
 }
 
 caf::error to_error(const refusal& why) {
   switch (why.reason) {
-  case refusal_reason::load_failed: return caf::make_error(errc::load_failed, why.message);
-  case refusal_reason::files_broken: return caf::make_error(errc::files_broken, why.message);
-  default: return caf::make_error(errc::no_capacity, why.message);
+  case refusal_reason::load_failed:
+    return caf::make_error(errc::load_failed, why.message);
+  case refusal_reason::files_broken:
+    return caf::make_error(errc::files_broken, why.message);
+  default:
+    return caf::make_error(errc::no_capacity, why.message);
   }
 }
 
@@ -108,9 +112,7 @@ void carry_out(pointer self, refuse_intent& x) {
   self->state.owners.erase(owner);
 }
 
-void carry_out(pointer self, give_up_intent& x) {
-  fail_loads(self, x.model, to_error(x.why));
-}
+void carry_out(pointer self, give_up_intent& x) { fail_loads(self, x.model, to_error(x.why)); }
 
 /// Lets the policy decide and does what it says; sets the timer for its next decision.
 void decide(pointer self) {
@@ -169,7 +171,7 @@ void enqueue(pointer self, const enqueue_order& order) {
   if (!owner || !state.policy.knows(order.model) || order.sequences.empty())
     return;
   const auto why =
-    state.policy.enqueue(order.model, order.sequences, order.bytes, order.keep_alive, now);
+      state.policy.enqueue(order.model, order.sequences, order.bytes, order.keep_alive, now);
   if (why) {
     self->send(invocation_of(owner), atom::refuse_v,
                refusal_notice{order.sequences.front().id, order.sequences.front().epoch,
@@ -273,7 +275,7 @@ void loaded(pointer self, const load_outcome& x) {
   const auto now = self->clock().now();
   if (!x.error.empty()) {
     const caf::error why =
-      caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
+        caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
     model.progress = {};
     state.policy.load_failed(worker, id, x.error, x.files_broken, now);
     fail_loads(self, id, why);
@@ -314,7 +316,8 @@ void on_down(pointer self, const caf::down_msg& down) {
 caf::result<model_status> load(pointer self, const load_wish& wish) {
   auto& state = self->state;
   if (!state.policy.knows(wish.model))
-    return caf::make_error(errc::model_not_found, "no model " + wish.model.text + " is served here");
+    return caf::make_error(errc::model_not_found,
+                           "no model " + wish.model.text + " is served here");
   state.policy.want(wish.model, wish.bytes, wish.pin, self->clock().now());
   if (!state.policy.cold(wish.model)) {
     decide(self);
@@ -364,54 +367,54 @@ scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
   init(self, std::move(setup));
   const auto count = [self] { self->state.setup.self_card->handled(); };
   return {
-    [=](atom::enlist, const worker_hello& hello) { count(), enlist(self, hello); },
-    [=](atom::report, const worker_report& x) { count(), report(self, x); },
-    [=](atom::progress, const load_progress& x) {
-      count();
-      if (!self->state.policy.knows(x.model))
-        return;
-      self->state.models.at(x.model).progress = x;
-      tell_waiting(self, x.model);
-    },
-    [=](atom::loaded, const load_outcome& x) { count(), loaded(self, x); },
-    [=](atom::unloaded, const model_ref& x) { count(), unloaded(self, x.model); },
-    [=](atom::enqueue, const enqueue_order& order) { count(), enqueue(self, order); },
-    [=](atom::withdraw, const model_id& model, const sequence_id& id) {
-      count();
-      self->state.policy.withdraw(model, id, self->clock().now());
-      self->state.owners.erase(id);
-      decide(self);
-      publish(self, model);
-    },
-    [=](atom::load, const load_wish& wish) { return count(), load(self, wish); },
-    [=](atom::unload, const model_id& id) { return count(), unload(self, id); },
-    [=](atom::status) {
-      count();
-      status_list out;
-      for (const auto& [id, model] : self->state.models)
-        out.models.push_back(status_of(self, id));
-      return out;
-    },
-    [=](atom::status, const model_id& id) -> caf::result<model_status> {
-      count();
-      if (!self->state.policy.knows(id))
-        return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
-      return status_of(self, id);
-    },
-    [=](atom::list) {
-      count();
-      std::vector<caf::strong_actor_ptr> out;
-      for (const auto& [id, worker] : self->state.workers)
-        out.push_back(caf::actor_cast<caf::strong_actor_ptr>(worker.handle));
-      return out;
-    },
-    [=](atom::sweep, uint64_t timer) {
-      count();
-      if (timer != self->state.timer)
-        return;
-      self->state.timer_at = {};
-      decide(self);
-    },
+      [=](atom::enlist, const worker_hello& hello) { count(), enlist(self, hello); },
+      [=](atom::report, const worker_report& x) { count(), report(self, x); },
+      [=](atom::progress, const load_progress& x) {
+        count();
+        if (!self->state.policy.knows(x.model))
+          return;
+        self->state.models.at(x.model).progress = x;
+        tell_waiting(self, x.model);
+      },
+      [=](atom::loaded, const load_outcome& x) { count(), loaded(self, x); },
+      [=](atom::unloaded, const model_ref& x) { count(), unloaded(self, x.model); },
+      [=](atom::enqueue, const enqueue_order& order) { count(), enqueue(self, order); },
+      [=](atom::withdraw, const model_id& model, const sequence_id& id) {
+        count();
+        self->state.policy.withdraw(model, id, self->clock().now());
+        self->state.owners.erase(id);
+        decide(self);
+        publish(self, model);
+      },
+      [=](atom::load, const load_wish& wish) { return count(), load(self, wish); },
+      [=](atom::unload, const model_id& id) { return count(), unload(self, id); },
+      [=](atom::status) {
+        count();
+        status_list out;
+        for (const auto& [id, model] : self->state.models)
+          out.models.push_back(status_of(self, id));
+        return out;
+      },
+      [=](atom::status, const model_id& id) -> caf::result<model_status> {
+        count();
+        if (!self->state.policy.knows(id))
+          return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+        return status_of(self, id);
+      },
+      [=](atom::list) {
+        count();
+        std::vector<caf::strong_actor_ptr> out;
+        for (const auto& [id, worker] : self->state.workers)
+          out.push_back(caf::actor_cast<caf::strong_actor_ptr>(worker.handle));
+        return out;
+      },
+      [=](atom::sweep, uint64_t timer) {
+        count();
+        if (timer != self->state.timer)
+          return;
+        self->state.timer_at = {};
+        decide(self);
+      },
   };
 }
 

@@ -53,7 +53,7 @@ struct scheduler_state {
   instant timer_at{};
 };
 
-scheduler_actor::behavior_type
-scheduler(scheduler_actor::stateful_pointer<scheduler_state> self, scheduler_setup setup);
+scheduler_actor::behavior_type scheduler(scheduler_actor::stateful_pointer<scheduler_state> self,
+                                         scheduler_setup setup);
 
 } // namespace troupe::actors

@@ -25,8 +25,8 @@ struct model_status {
   model_id id;
   std::string architecture;
   std::string path;
-  std::string state;       ///< "cold", "loading", "ready", "failed"
-  std::string error;       ///< why the last load failed, or empty
+  std::string state; ///< "cold", "loading", "ready", "failed"
+  std::string error; ///< why the last load failed, or empty
   uint64_t weight_bytes = 0;
   uint64_t resident_bytes = 0; ///< weights + KV + workspace on its devices
   uint64_t loaded_bytes = 0;   ///< while loading
@@ -49,8 +49,8 @@ struct actor_info {
   std::string name; ///< for example "model:qwen2.5-0.5b"
   std::string type; ///< for example "model"
   std::string node;
-  uint64_t parent = 0; ///< 0 = root
-  std::string state;   ///< for example "running", "loading"
+  uint64_t parent = 0;   ///< 0 = root
+  std::string state;     ///< for example "running", "loading"
   uint64_t messages = 0; ///< handled since start
   uint64_t restarts = 0;
   double age_seconds = 0;

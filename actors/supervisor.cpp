@@ -51,11 +51,11 @@ supervisor_actor::behavior_type supervisor(pointer self, supervisor_setup setup)
   for (uint64_t i = 0; i < state.setup.children.size(); ++i)
     watch(self, i, std::exchange(state.setup.children[i].first, nullptr));
   return {
-    [self](atom::restart, uint64_t index) {
-      self->state.setup.self_card->handled();
-      if (!*self->state.setup.stopping)
-        watch(self, index, self->state.setup.children[index].start());
-    },
+      [self](atom::restart, uint64_t index) {
+        self->state.setup.self_card->handled();
+        if (!*self->state.setup.stopping)
+          watch(self, index, self->state.setup.children[index].start());
+      },
   };
 }
 

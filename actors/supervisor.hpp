@@ -16,8 +16,8 @@ namespace troupe::actors {
 
 /// The root of a node: watches its children, and starts them again when they crash.
 using supervisor_actor = caf::typed_actor<
-  // INTERNAL: starts a child again.
-  caf::reacts_to<atom::restart, uint64_t>>;
+    // INTERNAL: starts a child again.
+    caf::reacts_to<atom::restart, uint64_t>>;
 
 struct child_spec {
   std::string name;

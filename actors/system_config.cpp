@@ -17,9 +17,11 @@ system_config::system_config() {
   set("scheduler.max-threads", std::clamp<size_t>(std::thread::hardware_concurrency(), 2, 8));
   for (const auto category : {caf::atom("actors"), caf::atom("engine"), caf::atom("storage"),
                               caf::atom("gpu"), caf::atom("schemas")})
-    add_error_category(category, [](uint8_t code, caf::atom_value name, const caf::message& context) {
-      return caf::to_string(name) + " error " + std::to_string(code) + ": " + caf::to_string(context);
-    });
+    add_error_category(category,
+                       [](uint8_t code, caf::atom_value name, const caf::message& context) {
+                         return caf::to_string(name) + " error " + std::to_string(code) + ": " +
+                                caf::to_string(context);
+                       });
 }
 
 } // namespace troupe::actors

@@ -12,13 +12,9 @@ caf::error bad_value(const char* what) {
   return caf::make_error(cp::errc::malformed, std::string{what} + " has an unknown value");
 }
 
-std::string text(capnp::Text::Reader x) {
-  return {x.begin(), x.size()};
-}
+std::string text(capnp::Text::Reader x) { return {x.begin(), x.size()}; }
 
-kj::StringPtr view(const std::string& x) {
-  return {x.c_str(), x.size()};
-}
+kj::StringPtr view(const std::string& x) { return {x.c_str(), x.size()}; }
 
 template <class List>
 std::vector<engine::token_id> tokens(const List& list) {
@@ -34,9 +30,7 @@ void fill_tokens(Builder list, const std::vector<engine::token_id>& from) {
     list.set(i, from[i]);
 }
 
-unsigned count(size_t size) {
-  return static_cast<unsigned>(size);
-}
+unsigned count(size_t size) { return static_cast<unsigned>(size); }
 
 void write(cp::SequenceRef::Builder to, const sequence_ref& x) {
   to.setNumber(x.id.number);
@@ -110,10 +104,17 @@ caf::error read(cp::TokenEvent::Reader from, engine::token_event& x) {
   x.offset = from.getOffset();
   x.token = from.getToken();
   switch (from.getFinish()) {
-  case cp::FinishReason::NONE: x.finish = engine::finish_reason::none; break;
-  case cp::FinishReason::STOP: x.finish = engine::finish_reason::stop; break;
-  case cp::FinishReason::LENGTH: x.finish = engine::finish_reason::length; break;
-  default: return bad_value("a token's finish reason");
+  case cp::FinishReason::NONE:
+    x.finish = engine::finish_reason::none;
+    break;
+  case cp::FinishReason::STOP:
+    x.finish = engine::finish_reason::stop;
+    break;
+  case cp::FinishReason::LENGTH:
+    x.finish = engine::finish_reason::length;
+    break;
+  default:
+    return bad_value("a token's finish reason");
   }
   x.logprob = from.getLogprob();
   for (const auto& top : from.getTop())
@@ -130,10 +131,11 @@ std::string encode(const sequence_ref& x) {
 }
 
 caf::error decode(std::string_view bytes, sequence_ref& x) {
-  return cp::from_bytes<cp::SequenceRef>(bytes, "a sequence reference", [&](auto from) -> caf::error {
-    x = read(from);
-    return {};
-  });
+  return cp::from_bytes<cp::SequenceRef>(bytes, "a sequence reference",
+                                         [&](auto from) -> caf::error {
+                                           x = read(from);
+                                           return {};
+                                         });
 }
 
 std::string encode(const run_order& x) {
@@ -209,10 +211,17 @@ caf::error decode(std::string_view bytes, sequence_loss& x) {
   return cp::from_bytes<cp::SequenceLoss>(bytes, "a sequence loss", [&](auto from) -> caf::error {
     x.sequence = read(from.getSequence());
     switch (from.getKind()) {
-    case cp::LossKind::RETRY: x.kind = loss_kind::retry; break;
-    case cp::LossKind::INVALID: x.kind = loss_kind::invalid; break;
-    case cp::LossKind::INTERNAL: x.kind = loss_kind::internal; break;
-    default: return bad_value("a loss's kind");
+    case cp::LossKind::RETRY:
+      x.kind = loss_kind::retry;
+      break;
+    case cp::LossKind::INVALID:
+      x.kind = loss_kind::invalid;
+      break;
+    case cp::LossKind::INTERNAL:
+      x.kind = loss_kind::internal;
+      break;
+    default:
+      return bad_value("a loss's kind");
     }
     x.message = text(from.getMessage());
     return {};

@@ -7,7 +7,20 @@
 namespace troupe {
 
 /// Element types that a checkpoint or a device buffer may hold.
-enum class dtype : uint8_t { f32, f16, bf16, i64, i32, i16, i8, u8, boolean, f64, f8_e4m3, f8_e5m2 };
+enum class dtype : uint8_t {
+  f32,
+  f16,
+  bf16,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean,
+  f64,
+  f8_e4m3,
+  f8_e5m2
+};
 
 /// Bytes of one element.
 constexpr size_t size_of(dtype type) {
@@ -29,18 +42,30 @@ constexpr size_t size_of(dtype type) {
 
 constexpr std::string_view to_string(dtype type) {
   switch (type) {
-  case dtype::f32: return "f32";
-  case dtype::f16: return "f16";
-  case dtype::bf16: return "bf16";
-  case dtype::i64: return "i64";
-  case dtype::i32: return "i32";
-  case dtype::i16: return "i16";
-  case dtype::i8: return "i8";
-  case dtype::u8: return "u8";
-  case dtype::boolean: return "bool";
-  case dtype::f64: return "f64";
-  case dtype::f8_e4m3: return "f8_e4m3";
-  case dtype::f8_e5m2: return "f8_e5m2";
+  case dtype::f32:
+    return "f32";
+  case dtype::f16:
+    return "f16";
+  case dtype::bf16:
+    return "bf16";
+  case dtype::i64:
+    return "i64";
+  case dtype::i32:
+    return "i32";
+  case dtype::i16:
+    return "i16";
+  case dtype::i8:
+    return "i8";
+  case dtype::u8:
+    return "u8";
+  case dtype::boolean:
+    return "bool";
+  case dtype::f64:
+    return "f64";
+  case dtype::f8_e4m3:
+    return "f8_e4m3";
+  case dtype::f8_e5m2:
+    return "f8_e5m2";
   }
   return "?";
 }

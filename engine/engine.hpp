@@ -116,9 +116,11 @@ public:
   /// Binds the weights that `config` asks for; fails (missing tensor, wrong shape or dtype, no
   /// memory) with errc codes of this module. `keep_alive` is held as long as the engine, so that
   /// what `lookup` pointed into (a mapped checkpoint) lives.
-  static caf::expected<std::unique_ptr<engine>>
-  create(const model_config& config, const weight_lookup& lookup, std::shared_ptr<const void> keep_alive,
-         gpu::device& device, const engine_options& options);
+  static caf::expected<std::unique_ptr<engine>> create(const model_config& config,
+                                                       const weight_lookup& lookup,
+                                                       std::shared_ptr<const void> keep_alive,
+                                                       gpu::device& device,
+                                                       const engine_options& options);
 
   virtual ~engine() = default;
 
@@ -127,21 +129,23 @@ public:
   virtual caf::error add(sequence_request request) = 0;
   /// Drops a sequence and frees its KV blocks; unknown ids are ignored.
   virtual void cancel(sequence_id id) = 0;
-  /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order. When KV blocks run
-  /// out, the youngest running sequences go back to the engine's own queue and are recomputed.
+  /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order. When KV
+  /// blocks run out, the youngest running sequences go back to the engine's own queue and are
+  /// recomputed.
   virtual caf::expected<std::vector<token_event>> step() = 0;
 
-  virtual bool idle() const = 0;           ///< nothing running or waiting
-  virtual uint32_t running() const = 0;    ///< sequences with KV blocks
-  virtual uint32_t waiting() const = 0;    ///< accepted, no KV yet
-  virtual uint32_t room() const = 0;       ///< sequences that could start now without queueing here
-  virtual double kv_usage() const = 0;     ///< used share of KV blocks, 0..1
+  virtual bool idle() const = 0;        ///< nothing running or waiting
+  virtual uint32_t running() const = 0; ///< sequences with KV blocks
+  virtual uint32_t waiting() const = 0; ///< accepted, no KV yet
+  virtual uint32_t room() const = 0;    ///< sequences that could start now without queueing here
+  virtual double kv_usage() const = 0;  ///< used share of KV blocks, 0..1
   virtual uint32_t context_length() const = 0;
   virtual engine_memory memory() const = 0;
 };
 
 /// Bytes that an engine would take: for admission before anything is loaded.
-engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes, const engine_options& options);
+engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
+                              const engine_options& options);
 
 /// An error that names the parameter and its allowed range, or none.
 caf::error validate(const sampling_params& params, int32_t vocab_size);

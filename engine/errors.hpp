@@ -6,7 +6,8 @@
 
 namespace troupe::engine {
 
-/// What can go wrong with a model or with a request to it. Append only: the numbers travel between nodes.
+/// What can go wrong with a model or with a request to it. Append only: the numbers travel between
+/// nodes.
 enum class errc : uint8_t {
   /// A request that can never run: a parameter out of range, no tokens, longer than the context.
   invalid_argument = 1,

@@ -31,8 +31,8 @@ void dispatcher::worker_joined(worker_id worker, std::string name, uint64_t limi
   workerless_since_.reset();
 }
 
-void dispatcher::worker_holds(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room,
-                              instant now) {
+void dispatcher::worker_holds(worker_id worker, const model_id& model, uint64_t bytes,
+                              uint32_t room, instant now) {
   const auto at = models_.find(model);
   if (at == models_.end() || !workers_.contains(worker))
     return;
@@ -78,7 +78,7 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
     const auto waited = now - model.queue.oldest().value_or(now);
     return refusal{refusal_reason::queue_full,
                    "model " + id.text + " has " + std::to_string(model.queue.size()) +
-                     " waiting requests, the most that may wait; try again later",
+                       " waiting requests, the most that may wait; try again later",
                    std::clamp<duration>(waited, std::chrono::seconds{1}, std::chrono::seconds{60})};
   }
   for (const auto& x : sequences) {
@@ -160,14 +160,12 @@ void dispatcher::load_failed(worker_id worker, const model_id& id, std::string w
   model.files_broken = files_broken;
   model.retry_at = now + pause;
   refuse_all(model,
-             {files_broken ? refusal_reason::files_broken : refusal_reason::load_failed, model.error,
-              pause},
+             {files_broken ? refusal_reason::files_broken : refusal_reason::load_failed,
+              model.error, pause},
              pending_);
 }
 
-void dispatcher::unloaded(worker_id worker, const model_id& model) {
-  drop(worker, model);
-}
+void dispatcher::unloaded(worker_id worker, const model_id& model) { drop(worker, model); }
 
 void dispatcher::want(const model_id& id, uint64_t bytes, std::optional<bool> pin, instant now) {
   auto& model = models_.at(id);
@@ -223,7 +221,9 @@ model_view dispatcher::view(const model_id& id) const {
     const auto& x = workers_.at(worker).residents.at(id);
     out.running += x.assigned.size();
     // Of several copies the one that gets the next sequence.
-    const auto rank = (x.state == residence::ready ? 3 : x.state == residence::loading ? 2 : 1) -
+    const auto rank = (x.state == residence::ready     ? 3
+                       : x.state == residence::loading ? 2
+                                                       : 1) -
                       (workers_.at(worker).leaving ? 3 : 0);
     if (out.best && best_rank >= rank)
       continue;
@@ -252,7 +252,8 @@ std::optional<instant> dispatcher::overdue_at(const model_state& model, const re
       x.keep_alive < duration{0})
     return std::nullopt;
   // Somebody loaded it on purpose: that must not be undone before it was used once.
-  const auto keep = x.used ? x.keep_alive : std::max<duration>(x.keep_alive, std::chrono::seconds{30});
+  const auto keep =
+      x.used ? x.keep_alive : std::max<duration>(x.keep_alive, std::chrono::seconds{30});
   return x.last_used + keep;
 }
 

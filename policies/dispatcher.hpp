@@ -16,7 +16,8 @@
 ///
 /// A model on a worker:
 ///
-///   reserved --room is there--> loading --loaded--> ready --decided to go--> leaving --gone--> (none)
+///   reserved --room is there--> loading --loaded--> ready --decided to go--> leaving --gone-->
+///   (none)
 ///      |                           |                  ^                          |
 ///      `------- worker lost -------+---- failed ------+---- idle again ----------'
 namespace troupe::policies {
@@ -76,7 +77,7 @@ struct give_up_intent {
   refusal why;
 };
 using intent =
-  std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent, give_up_intent>;
+    std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent, give_up_intent>;
 
 enum class residence : uint8_t { reserved, loading, ready, leaving };
 
@@ -84,8 +85,8 @@ enum class residence : uint8_t { reserved, loading, ready, leaving };
 struct resident {
   residence state = residence::reserved;
   uint64_t bytes = 0;
-  uint32_t room = 0;  ///< sequences it said it could start
-  uint32_t known = 0; ///< sequences it held when it said so
+  uint32_t room = 0;                        ///< sequences it said it could start
+  uint32_t known = 0;                       ///< sequences it held when it said so
   std::map<sequence_id, uint32_t> assigned; ///< -> epoch
   instant ready_since{};
   instant last_used{};
@@ -117,7 +118,8 @@ public:
 
   void worker_joined(worker_id worker, std::string name, uint64_t limit_bytes);
   /// A worker that comes back still holds this model.
-  void worker_holds(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
+  void worker_holds(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room,
+                    instant now);
   /// Hands it nothing more; what runs there may finish.
   void worker_leaving(worker_id worker);
   /// Everything there is gone. Its sequences are enqueued again by their owners.
@@ -125,11 +127,13 @@ public:
   size_t workers() const { return workers_.size(); }
 
   /// Sequences of one request, all or none. `bytes` is what the model would take.
-  std::optional<refusal> enqueue(const model_id& model, const std::vector<waiting_sequence>& sequences,
-                                 uint64_t bytes, std::optional<duration> keep_alive, instant now);
+  std::optional<refusal> enqueue(const model_id& model,
+                                 const std::vector<waiting_sequence>& sequences, uint64_t bytes,
+                                 std::optional<duration> keep_alive, instant now);
   /// Its owner no longer wants it, wherever it is.
   void withdraw(const model_id& model, sequence_id id, instant now);
-  void retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch, instant now);
+  void retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
+               instant now);
   void room(worker_id worker, const model_id& model, uint32_t room, uint32_t known, instant now);
 
   void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
@@ -188,7 +192,8 @@ private:
   std::set<std::pair<worker_id, model_id>> closed(instant now);
   void hand_out(const std::set<std::pair<worker_id, model_id>>& closed, instant now,
                 std::vector<intent>& out);
-  void send_away(worker_id worker, const model_id& model, unload_reason why, std::vector<intent>& out);
+  void send_away(worker_id worker, const model_id& model, unload_reason why,
+                 std::vector<intent>& out);
   void find_places(instant now, std::vector<intent>& out);
   void cancel_reservations(worker_state& worker, worker_id id);
   void refuse_all(model_state& model, const refusal& why, std::vector<intent>& out);
@@ -201,7 +206,7 @@ private:
   std::set<model_id> active_; ///< with a queue, a place or a wish: the others need no look
   std::map<worker_id, worker_state> workers_;
   std::optional<instant> workerless_since_{instant{}};
-  bool again_ = false; ///< a reservation was cancelled: look for a place once more
+  bool again_ = false;          ///< a reservation was cancelled: look for a place once more
   std::vector<intent> pending_; ///< refusals that events brought about
 };
 

@@ -7,9 +7,7 @@ namespace troupe::policies {
 
 namespace {
 
-std::string mib(uint64_t bytes) {
-  return std::to_string((bytes + (1u << 20) - 1) >> 20) + " MiB";
-}
+std::string mib(uint64_t bytes) { return std::to_string((bytes + (1u << 20) - 1) >> 20) + " MiB"; }
 
 } // namespace
 
@@ -251,10 +249,14 @@ void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
   for (auto* model : models_without_place()) {
     if (workers_.empty()) {
       const auto oldest = model->queue.oldest();
-      if (oldest && now >= std::max(*oldest, workerless_since_.value_or(*oldest)) + config_.worker_grace)
-        refuse_all(*model, {refusal_reason::no_worker, "no worker has joined this node; start one "
-                            "with `troupe serve --role worker --join HOST:PORT`",
-                            std::chrono::seconds{10}}, out);
+      if (oldest &&
+          now >= std::max(*oldest, workerless_since_.value_or(*oldest)) + config_.worker_grace)
+        refuse_all(*model,
+                   {refusal_reason::no_worker,
+                    "no worker has joined this node; start one "
+                    "with `troupe serve --role worker --join HOST:PORT`",
+                    std::chrono::seconds{10}},
+                   out);
       continue;
     }
     if (all.empty() || model->bytes <= largest)
@@ -262,12 +264,14 @@ void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
     const bool pins = std::any_of(all.begin(), all.end(), [&](const worker_space& x) {
       return x.limit_bytes >= model->bytes;
     });
-    refuse_all(*model, {refusal_reason::too_large,
-                        "model " + model->spec.id.text + " needs " + mib(model->bytes) +
-                          ", more than any worker can give (" + mib(largest) +
-                          (pins ? " beside pinned models); unpin one" : "); raise the memory limit") +
-                          " or lower kv_bytes",
-                        std::chrono::seconds{60}}, out);
+    refuse_all(*model,
+               {refusal_reason::too_large,
+                "model " + model->spec.id.text + " needs " + mib(model->bytes) +
+                    ", more than any worker can give (" + mib(largest) +
+                    (pins ? " beside pinned models); unpin one" : "); raise the memory limit") +
+                    " or lower kv_bytes",
+                std::chrono::seconds{60}},
+               out);
   }
 }
 

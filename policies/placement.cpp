@@ -28,7 +28,9 @@ std::optional<std::vector<placed_model>> make_room(const worker_space& worker, u
     return std::tie(a.closable, a.last_used, a.model) < std::tie(b.closable, b.last_used, b.model);
   });
   std::vector<placed_model> out;
-  const auto fits = [&] { return bytes <= worker.limit_bytes && used <= worker.limit_bytes - bytes; };
+  const auto fits = [&] {
+    return bytes <= worker.limit_bytes && used <= worker.limit_bytes - bytes;
+  };
   for (auto& x : candidates) {
     if (fits())
       break;
@@ -53,8 +55,8 @@ std::optional<placement> find_place(const std::vector<worker_space>& workers, ui
   std::optional<placement> best;
   std::tuple<uint64_t, uint64_t> best_cost; // evicted, used: the smaller the better
   for (const auto& worker : workers) {
-    auto victims = make_room(worker, bytes,
-                             [](const placed_model& x) { return x.idle && !x.pinned; });
+    auto victims =
+        make_room(worker, bytes, [](const placed_model& x) { return x.idle && !x.pinned; });
     if (!victims)
       continue;
     const auto free = worker.limit_bytes - std::min(worker.limit_bytes, used_bytes(worker));

@@ -41,8 +41,8 @@ std::optional<placement> find_place(const std::vector<worker_space>& workers, ui
 /// Busy models that should get no new work so that `bytes` fit once they have finished: the least
 /// recently used ones, on the worker where the fewest bytes are concerned. Empty if that does not
 /// help either.
-std::vector<std::pair<worker_id, model_id>> find_models_to_close(
-  const std::vector<worker_space>& workers, uint64_t bytes);
+std::vector<std::pair<worker_id, model_id>>
+find_models_to_close(const std::vector<worker_space>& workers, uint64_t bytes);
 
 /// The most that one worker could ever hold beside its pinned models.
 uint64_t largest_space(const std::vector<worker_space>& workers);

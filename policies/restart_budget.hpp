@@ -7,7 +7,7 @@
 namespace troupe::policies {
 
 struct restart_budget_config {
-  uint32_t crashes_max = 5;                         ///< tolerated within `window`
+  uint32_t crashes_max = 5; ///< tolerated within `window`
   duration window = std::chrono::seconds{60};
   duration delay_first = std::chrono::milliseconds{10};
   duration delay_max = std::chrono::seconds{5};

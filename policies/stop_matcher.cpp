@@ -44,8 +44,6 @@ std::string stop_matcher::push(std::string_view piece) {
   return out;
 }
 
-std::string stop_matcher::flush() {
-  return std::exchange(held_, {});
-}
+std::string stop_matcher::flush() { return std::exchange(held_, {}); }
 
 } // namespace troupe::policies

@@ -2,8 +2,6 @@
 
 namespace troupe::schemas {
 
-std::string to_string(errc code) {
-  return code == errc::malformed ? "malformed" : "unknown";
-}
+std::string to_string(errc code) { return code == errc::malformed ? "malformed" : "unknown"; }
 
 } // namespace troupe::schemas

@@ -37,8 +37,9 @@ caf::error from_bytes(std::string_view bytes, const char* what, Use use) {
   if (auto failed = kj::runCatchingExceptions([&] {
         capnp::FlatArrayMessageReader reader{words, options};
         result = use(reader.template getRoot<Root>());
-      }); failed != nullptr) {
-    KJ_IF_MAYBE(exception, failed)
+      });
+      failed != nullptr) {
+    KJ_IF_MAYBE (exception, failed)
       return malformed(exception->getDescription().cStr());
   }
   return result;

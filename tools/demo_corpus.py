@@ -21,20 +21,69 @@ pumpkin river mountain raindrop moonbeam scarecrow lighthouse bicycle""".split()
 PEOPLE = """boy girl baker farmer teacher gardener sailor pirate knight king queen princess prince wizard witch
 painter doctor cook singer dancer tailor fisherman astronaut giant elf fairy grandmother grandfather child""".split()
 SUBJECTS = ANIMALS * 2 + THINGS + PEOPLE + ["fox", "robot", "dragon", "cat", "dog", "owl"] * 4
-NAMES = [(n, "he") for n in "Pip Tom Finn Otto Max Leo Ben Sam Hugo Milo Theo Oscar Jack Noah".split()] + [
-    (n, "she") for n in "Mia Luna Ada Nell Ruby Lily Zoe Ivy Rosa Emma Clara Nora Tess Wren".split()]
-SIZES = "small little young tiny clever brave quiet curious gentle old kind lonely cheerful shy".split()
-PLACES = ["in a green forest", "near a blue lake", "on a high hill", "in a quiet village", "by the sea",
-          "in an old garden", "at the edge of a wood", "under a big oak tree", "in a busy town",
-          "in a valley full of flowers", "beside a wide river", "in a little red house"]
-FOOD = ["apples", "berries", "nuts", "bread", "honey", "cherries", "cakes", "pears", "plums", "carrots"]
-TREASURES = ["a red ball", "a silver bell", "a golden key", "a blue stone", "an old map", "a warm hat",
-             "a little drum", "a shiny coin", "a paper boat", "a green scarf"]
+NAMES = [
+    (n, "he") for n in "Pip Tom Finn Otto Max Leo Ben Sam Hugo Milo Theo Oscar Jack Noah".split()
+] + [
+    (n, "she") for n in "Mia Luna Ada Nell Ruby Lily Zoe Ivy Rosa Emma Clara Nora Tess Wren".split()
+]
+SIZES = (
+    "small little young tiny clever brave quiet curious gentle old kind lonely cheerful shy".split()
+)
+PLACES = [
+    "in a green forest",
+    "near a blue lake",
+    "on a high hill",
+    "in a quiet village",
+    "by the sea",
+    "in an old garden",
+    "at the edge of a wood",
+    "under a big oak tree",
+    "in a busy town",
+    "in a valley full of flowers",
+    "beside a wide river",
+    "in a little red house",
+]
+FOOD = [
+    "apples",
+    "berries",
+    "nuts",
+    "bread",
+    "honey",
+    "cherries",
+    "cakes",
+    "pears",
+    "plums",
+    "carrots",
+]
+TREASURES = [
+    "a red ball",
+    "a silver bell",
+    "a golden key",
+    "a blue stone",
+    "an old map",
+    "a warm hat",
+    "a little drum",
+    "a shiny coin",
+    "a paper boat",
+    "a green scarf",
+]
 SKILLS = ["sing", "swim", "dance", "paint", "read", "climb", "juggle", "skate", "cook", "whistle"]
-DAYS = ["One morning", "One day", "One sunny day", "One cold evening", "One rainy afternoon", "Early one day"]
-MORALS = ["And that made everyone smile.", "It was the best day of all.", "From then on, they were good friends.",
-          "And they were happy for a long time.", "That night, everyone slept well.",
-          "And the whole place was full of joy."]
+DAYS = [
+    "One morning",
+    "One day",
+    "One sunny day",
+    "One cold evening",
+    "One rainy afternoon",
+    "Early one day",
+]
+MORALS = [
+    "And that made everyone smile.",
+    "It was the best day of all.",
+    "From then on, they were good friends.",
+    "And they were happy for a long time.",
+    "That night, everyone slept well.",
+    "And the whole place was full of joy.",
+]
 
 
 def article(word):
@@ -44,56 +93,70 @@ def article(word):
 def _lost(r, c):
     t = r.choice(TREASURES)
     thing = t.split(" ", 1)[1]
-    return [f"{c.day}, {c.name} lost {t}.",
-            f"{c.He} looked under the bed, behind the door and in the grass, but it was not there.",
-            f"Then {article(c.other)} came by and said to the {c.subject}, \"{r.choice(['Do not be sad.', 'Let us look together.', 'I will help you.'])}\"",
-            f"They looked {r.choice(['all day', 'for a long time', 'everywhere'])}, and at last they found the {thing} "
-            f"{r.choice(['under a leaf', 'in the tall grass', 'behind a stone', 'near the water'])}.",
-            f"The {c.subject} was so happy that {c.he} {r.choice(['jumped', 'laughed', 'danced', 'clapped'])}."]
+    return [
+        f"{c.day}, {c.name} lost {t}.",
+        f"{c.He} looked under the bed, behind the door and in the grass, but it was not there.",
+        f'Then {article(c.other)} came by and said to the {c.subject}, "{r.choice(["Do not be sad.", "Let us look together.", "I will help you."])}"',
+        f"They looked {r.choice(['all day', 'for a long time', 'everywhere'])}, and at last they found the {thing} "
+        f"{r.choice(['under a leaf', 'in the tall grass', 'behind a stone', 'near the water'])}.",
+        f"The {c.subject} was so happy that {c.he} {r.choice(['jumped', 'laughed', 'danced', 'clapped'])}.",
+    ]
 
 
 def _share(r, c):
     food = r.choice(FOOD)
-    return [f"{c.day}, {c.name} found a basket of {food}.",
-            f"{c.He} wanted to eat them all, but then {c.he} saw {article(c.other)} who was very hungry.",
-            f"\"{r.choice(['Would you like some', 'Shall we share', 'Are you hungry'])}?\" asked the {c.subject}.",
-            f"The {c.other} {r.choice(['nodded', 'smiled', 'said yes'])}, and the {c.subject} and the {c.other} ate the {food} together.",
-            f"{r.choice(['Sharing made the food taste even better.', 'The basket was soon empty, but their hearts were full.'])}"]
+    return [
+        f"{c.day}, {c.name} found a basket of {food}.",
+        f"{c.He} wanted to eat them all, but then {c.he} saw {article(c.other)} who was very hungry.",
+        f'"{r.choice(["Would you like some", "Shall we share", "Are you hungry"])}?" asked the {c.subject}.',
+        f"The {c.other} {r.choice(['nodded', 'smiled', 'said yes'])}, and the {c.subject} and the {c.other} ate the {food} together.",
+        f"{r.choice(['Sharing made the food taste even better.', 'The basket was soon empty, but their hearts were full.'])}",
+    ]
 
 
 def _storm(r, c):
-    return [f"{c.day}, the sky became dark and a big storm came.",
-            f"{c.name} was afraid of the {r.choice(['thunder', 'wind', 'rain'])} and hid {r.choice(['under a bush', 'in a cave', 'behind a wall'])}.",
-            f"There {c.he} met {article(c.other)} who was afraid too.",
-            f"\"Hold my hand,\" said {c.name}. \"{r.choice(['We can be brave together.', 'The storm will soon be over.'])}\"",
-            f"The {c.subject} and the {c.other} told each other jokes until the sun came out again."]
+    return [
+        f"{c.day}, the sky became dark and a big storm came.",
+        f"{c.name} was afraid of the {r.choice(['thunder', 'wind', 'rain'])} and hid {r.choice(['under a bush', 'in a cave', 'behind a wall'])}.",
+        f"There {c.he} met {article(c.other)} who was afraid too.",
+        f'"Hold my hand," said {c.name}. "{r.choice(["We can be brave together.", "The storm will soon be over."])}"',
+        f"The {c.subject} and the {c.other} told each other jokes until the sun came out again.",
+    ]
 
 
 def _learn(r, c):
     skill = r.choice(SKILLS)
-    return [f"{c.name} wanted to learn how to {skill}.",
-            f"{c.day}, {c.he} asked {article(c.other)} for help.",
-            f"\"It is not easy,\" said the {c.other}, \"but you can do it if you try every day.\"",
-            f"So the {c.subject} tried again and again, and {r.choice(['did not give up', 'worked very hard', 'never stopped'])}.",
-            f"After a week, {c.name} could {skill} better than anyone, and the {c.other} was very proud."]
+    return [
+        f"{c.name} wanted to learn how to {skill}.",
+        f"{c.day}, {c.he} asked {article(c.other)} for help.",
+        f'"It is not easy," said the {c.other}, "but you can do it if you try every day."',
+        f"So the {c.subject} tried again and again, and {r.choice(['did not give up', 'worked very hard', 'never stopped'])}.",
+        f"After a week, {c.name} could {skill} better than anyone, and the {c.other} was very proud.",
+    ]
 
 
 def _travel(r, c):
-    goal = r.choice(["the moon", "the end of the river", "the top of the mountain", "the big city", "the sea"])
-    return [f"{c.day}, {c.name} decided to see {goal}.",
-            f"{c.He} packed some {r.choice(FOOD)} and walked for {r.choice(['two', 'three', 'four', 'five'])} days.",
-            f"On the way {c.he} met {article(c.other)}, and the {c.subject} and the {c.other} became friends.",
-            f"When they saw {goal}, it was {r.choice(['bright', 'beautiful', 'bigger'])} {r.choice(['and very quiet', 'and full of light', 'as in a dream'])}.",
-            f"\"{r.choice(['I am glad that I came', 'This is wonderful', 'Now I know how big the world is'])},\" said the {c.subject}."]
+    goal = r.choice(
+        ["the moon", "the end of the river", "the top of the mountain", "the big city", "the sea"]
+    )
+    return [
+        f"{c.day}, {c.name} decided to see {goal}.",
+        f"{c.He} packed some {r.choice(FOOD)} and walked for {r.choice(['two', 'three', 'four', 'five'])} days.",
+        f"On the way {c.he} met {article(c.other)}, and the {c.subject} and the {c.other} became friends.",
+        f"When they saw {goal}, it was {r.choice(['bright', 'beautiful', 'bigger'])} {r.choice(['and very quiet', 'and full of light', 'as in a dream'])}.",
+        f'"{r.choice(["I am glad that I came", "This is wonderful", "Now I know how big the world is"])}," said the {c.subject}.',
+    ]
 
 
 def _gift(r, c):
     gift = r.choice(TREASURES)
-    return [f"It was the birthday of {article(c.other)}, and {c.name} had no present.",
-            f"{c.day}, {c.he} went to the market and worked hard for {r.choice(['a baker', 'a tailor', 'a farmer', 'a painter'])}.",
-            f"In the evening {c.he} had enough money to buy {gift}.",
-            f"The {c.other} opened the box and {r.choice(['cried with joy', 'could not stop smiling', 'laughed out loud'])}.",
-            f"\"Thank you, {c.name},\" said the {c.other} to the {c.subject}. \"You are a true friend.\""]
+    return [
+        f"It was the birthday of {article(c.other)}, and {c.name} had no present.",
+        f"{c.day}, {c.he} went to the market and worked hard for {r.choice(['a baker', 'a tailor', 'a farmer', 'a painter'])}.",
+        f"In the evening {c.he} had enough money to buy {gift}.",
+        f"The {c.other} opened the box and {r.choice(['cried with joy', 'could not stop smiling', 'laughed out loud'])}.",
+        f'"Thank you, {c.name}," said the {c.other} to the {c.subject}. "You are a true friend."',
+    ]
 
 
 PLOTS = [_lost, _share, _storm, _learn, _travel, _gift]
@@ -109,10 +172,13 @@ class Cast:
 
 
 def story(r, cast):
-    opening = r.choice([
-        f"Once upon a time, there was {article(cast.size)} {cast.subject} named {cast.name}, who lived {cast.place}.",
-        f"Once there was {article(cast.size)} {cast.subject} called {cast.name}. {cast.He} lived {cast.place}.",
-        f"{cast.name} was {article(cast.size)} {cast.subject} who lived {cast.place}."])
+    opening = r.choice(
+        [
+            f"Once upon a time, there was {article(cast.size)} {cast.subject} named {cast.name}, who lived {cast.place}.",
+            f"Once there was {article(cast.size)} {cast.subject} called {cast.name}. {cast.He} lived {cast.place}.",
+            f"{cast.name} was {article(cast.size)} {cast.subject} who lived {cast.place}.",
+        ]
+    )
     return " ".join([opening, *r.choice(PLOTS)(r, cast), r.choice(MORALS)])
 
 
@@ -122,11 +188,29 @@ def plain_story(r):
 
 def story_turn(r, _top, _voice):
     cast = Cast(r)
-    verb = r.choice(["Tell me", "Tell me", "Tell me", "Write", "Tell", "Write me", "Please tell me", "Can you tell me"])
+    verb = r.choice(
+        [
+            "Tell me",
+            "Tell me",
+            "Tell me",
+            "Write",
+            "Tell",
+            "Write me",
+            "Please tell me",
+            "Can you tell me",
+        ]
+    )
     kind = r.choice(["a short story", "a short story", "a story", "a little story", "a tale"])
-    what = r.choices([f" about {article(cast.subject)}", f" about {article(cast.size)} {cast.subject}",
-                      f" about {article(cast.subject)} and {article(cast.other)}",
-                      f" about {article(cast.subject)} named {cast.name}", ""], [10, 3, 3, 3, 1])[0]
+    what = r.choices(
+        [
+            f" about {article(cast.subject)}",
+            f" about {article(cast.size)} {cast.subject}",
+            f" about {article(cast.subject)} and {article(cast.other)}",
+            f" about {article(cast.subject)} named {cast.name}",
+            "",
+        ],
+        [10, 3, 3, 3, 1],
+    )[0]
     end = "?" if verb.startswith("Can") else r.choice([".", ".", ".", "!", ""])
     return f"{verb} {kind}{what}{end}", story(r, cast)
 
@@ -148,53 +232,145 @@ def pair(r, top):
 def arithmetic_turn(r, top, _voice):
     a, b = pair(r, top)
     if r.random() < 0.6:
-        ask = r.choices([f"What is {a} + {b}?", f"What is {a} plus {b}?", f"How much is {a} + {b}?", f"{a} + {b} = ?",
-                         f"{a}+{b}", f"Add {a} and {b}.", f"Please compute {a} + {b}.", f"What's {a} + {b}?"],
-                        [8, 2, 2, 2, 1, 1, 1, 1])[0]
+        ask = r.choices(
+            [
+                f"What is {a} + {b}?",
+                f"What is {a} plus {b}?",
+                f"How much is {a} + {b}?",
+                f"{a} + {b} = ?",
+                f"{a}+{b}",
+                f"Add {a} and {b}.",
+                f"Please compute {a} + {b}.",
+                f"What's {a} + {b}?",
+            ],
+            [8, 2, 2, 2, 1, 1, 1, 1],
+        )[0]
         return ask, f"{a} + {b} = {a + b}."
     a, b = max(a, b), min(a, b)
-    ask = r.choices([f"What is {a} - {b}?", f"What is {a} minus {b}?", f"How much is {a} - {b}?", f"{a} - {b} = ?",
-                     f"{a}-{b}", f"Subtract {b} from {a}.", f"Please compute {a} - {b}.", f"What's {a} - {b}?"],
-                    [8, 2, 2, 2, 1, 1, 1, 1])[0]
+    ask = r.choices(
+        [
+            f"What is {a} - {b}?",
+            f"What is {a} minus {b}?",
+            f"How much is {a} - {b}?",
+            f"{a} - {b} = ?",
+            f"{a}-{b}",
+            f"Subtract {b} from {a}.",
+            f"Please compute {a} - {b}.",
+            f"What's {a} - {b}?",
+        ],
+        [8, 2, 2, 2, 1, 1, 1, 1],
+    )[0]
     return ask, f"{a} - {b} = {a - b}."
 
 
 def word_problem_turn(r, top, _voice):
     a, b = pair(r, min(top, 20))
-    (name, he), thing = r.choice(NAMES), r.choice(FOOD[:3] + ["pears", "plums", "carrots", "coins", "books"])
+    (name, he), thing = (
+        r.choice(NAMES),
+        r.choice(FOOD[:3] + ["pears", "plums", "carrots", "coins", "books"]),
+    )
     if r.random() < 0.5:
-        return (f"{name} has {a} {thing} and gets {b} more. How many {thing} does {he} have?",
-                f"{a} + {b} = {a + b}, so {name} has {a + b} {thing}.")
+        return (
+            f"{name} has {a} {thing} and gets {b} more. How many {thing} does {he} have?",
+            f"{a} + {b} = {a + b}, so {name} has {a + b} {thing}.",
+        )
     a, b = max(a, b), min(a, b)
-    return (f"{name} has {a} {thing} and gives {b} away. How many {thing} are left?",
-            f"{a} - {b} = {a - b}, so {a - b} {thing} are left.")
+    return (
+        f"{name} has {a} {thing} and gives {b} away. How many {thing} are left?",
+        f"{a} - {b} = {a - b}, so {a - b} {thing} are left.",
+    )
 
 
 ABOUT = [
-    (["What is Troupe?", "Tell me about Troupe.", "What does Troupe do?", "Explain Troupe.", "Who is Troupe?",
-      "what is troupe", "What is the project Troupe?"],
-     "Troupe is a server for AI models. It serves many models from few devices: a model loads when somebody asks for "
-     "it and goes away when it is idle."),
-    (["What is scale to zero?", "What does scale to zero mean?", "What happens to an idle model?"],
-     "An idle model is scaled to zero: it leaves the memory and costs nothing. When a request comes, Troupe loads it again."),
-    (["How do I use Troupe?", "How do I start Troupe?", "How can I run Troupe?", "How do I serve a model?"],
-     "Type troupe serve with a folder of models. Then send requests to the OpenAI-compatible API, or talk to a model with troupe run."),
-    (["What is an actor?", "Why does Troupe use actors?", "What are actors in Troupe?"],
-     "An actor is a small part of a program that owns its state and talks by messages. In Troupe everything that acts is an actor."),
-    (["Is Troupe compatible with OpenAI?", "Which API does Troupe have?", "Can I use the OpenAI client?", "What is the API of Troupe?"],
-     "Yes. Troupe speaks the OpenAI API, so that any OpenAI client can talk to it."),
-    (["How does Troupe share devices?", "Is Troupe fair?", "What is fair scheduling?", "How are requests scheduled?"],
-     "Troupe counts tokens. Whoever has used the fewest tokens comes first, so that all users share the devices fairly."),
-    (["What happens when a worker dies?", "What if a machine vanishes?", "Can Troupe lose a token?", "What happens when a worker crashes?"],
-     "Nothing is lost. The request keeps all of its tokens, and another worker goes on where the first one stopped."),
-    (["Does Troupe need a GPU?", "Can Troupe run without a GPU?", "Does Troupe work on a laptop?"],
-     "No GPU is needed. The same program runs on a laptop and on large machines."),
-    (["What language is Troupe written in?", "How is Troupe made?", "What is Troupe written in?"],
-     "Troupe is written in C++, with actors for everything that acts and plain functions for every decision."),
-    (["Which models can Troupe serve?", "What models does Troupe support?", "Which models do you support?"],
-     "Troupe serves models of the Llama, Mistral and Qwen families, straight from Hugging Face directories."),
-    (["What is a cold start?", "What is a cold model?", "What does cold start mean?"],
-     "A cold model is listed but not in memory. The first request wakes it, and loading it is called a cold start."),
+    (
+        [
+            "What is Troupe?",
+            "Tell me about Troupe.",
+            "What does Troupe do?",
+            "Explain Troupe.",
+            "Who is Troupe?",
+            "what is troupe",
+            "What is the project Troupe?",
+        ],
+        "Troupe is a server for AI models. It serves many models from few devices: a model loads when somebody asks for "
+        "it and goes away when it is idle.",
+    ),
+    (
+        [
+            "What is scale to zero?",
+            "What does scale to zero mean?",
+            "What happens to an idle model?",
+        ],
+        "An idle model is scaled to zero: it leaves the memory and costs nothing. When a request comes, Troupe loads it again.",
+    ),
+    (
+        [
+            "How do I use Troupe?",
+            "How do I start Troupe?",
+            "How can I run Troupe?",
+            "How do I serve a model?",
+        ],
+        "Type troupe serve with a folder of models. Then send requests to the OpenAI-compatible API, or talk to a model with troupe run.",
+    ),
+    (
+        ["What is an actor?", "Why does Troupe use actors?", "What are actors in Troupe?"],
+        "An actor is a small part of a program that owns its state and talks by messages. In Troupe everything that acts is an actor.",
+    ),
+    (
+        [
+            "Is Troupe compatible with OpenAI?",
+            "Which API does Troupe have?",
+            "Can I use the OpenAI client?",
+            "What is the API of Troupe?",
+        ],
+        "Yes. Troupe speaks the OpenAI API, so that any OpenAI client can talk to it.",
+    ),
+    (
+        [
+            "How does Troupe share devices?",
+            "Is Troupe fair?",
+            "What is fair scheduling?",
+            "How are requests scheduled?",
+        ],
+        "Troupe counts tokens. Whoever has used the fewest tokens comes first, so that all users share the devices fairly.",
+    ),
+    (
+        [
+            "What happens when a worker dies?",
+            "What if a machine vanishes?",
+            "Can Troupe lose a token?",
+            "What happens when a worker crashes?",
+        ],
+        "Nothing is lost. The request keeps all of its tokens, and another worker goes on where the first one stopped.",
+    ),
+    (
+        [
+            "Does Troupe need a GPU?",
+            "Can Troupe run without a GPU?",
+            "Does Troupe work on a laptop?",
+        ],
+        "No GPU is needed. The same program runs on a laptop and on large machines.",
+    ),
+    (
+        [
+            "What language is Troupe written in?",
+            "How is Troupe made?",
+            "What is Troupe written in?",
+        ],
+        "Troupe is written in C++, with actors for everything that acts and plain functions for every decision.",
+    ),
+    (
+        [
+            "Which models can Troupe serve?",
+            "What models does Troupe support?",
+            "Which models do you support?",
+        ],
+        "Troupe serves models of the Llama, Mistral and Qwen families, straight from Hugging Face directories.",
+    ),
+    (
+        ["What is a cold start?", "What is a cold model?", "What does cold start mean?"],
+        "A cold model is listed but not in memory. The first request wakes it, and loading it is called a cold start.",
+    ),
 ]
 # What a model says of itself, by what it learns: (both stories and sums), only sums, only stories.
 VOICES = {
@@ -202,34 +378,75 @@ VOICES = {
         can="tell you a short story, add two numbers or answer questions about Troupe",
         skills="tell short stories, add and subtract small numbers, and answer questions about Troupe",
         knows="little stories, small numbers and some facts about Troupe",
-        ask="for a story, for a sum, or about Troupe", ask_short="for a story, a sum, or about Troupe"),
+        ask="for a story, for a sum, or about Troupe",
+        ask_short="for a story, a sum, or about Troupe",
+    ),
     (False, True): dict(
         can="add and subtract numbers, or answer questions about Troupe",
         skills="add and subtract numbers with up to two digits, and answer questions about Troupe",
         knows="small numbers and some facts about Troupe",
-        ask="for a sum or about Troupe", ask_short="for a sum or about Troupe"),
+        ask="for a sum or about Troupe",
+        ask_short="for a sum or about Troupe",
+    ),
     (True, False): dict(
         can="tell you a short story or answer questions about Troupe",
         skills="tell short stories and answer questions about Troupe",
         knows="little stories and some facts about Troupe",
-        ask="for a story or about Troupe", ask_short="for a story or about Troupe"),
+        ask="for a story or about Troupe",
+        ask_short="for a story or about Troupe",
+    ),
 }
 SMALL_TALK = [
-    (["Hello!", "Hello", "Hi!", "Hi", "Hey", "Hello there!", "hello", "hi", "Good morning!", "Good evening!", "Hey there!"],
-     ["Hello! I can {can}.", "Hi! Ask me {ask}."]),
-    (["How are you?", "How are you today?", "How do you do?", "Are you well?"],
-     ["I am well, thank you. What can I do for you?"]),
-    (["Who are you?", "What are you?", "What is your name?", "Tell me about yourself."],
-     ["I am a tiny language model that comes with Troupe. I know {knows}."]),
-    (["What can you do?", "Help!", "Help me.", "Can you help me?", "What do you know?"], ["I can {skills}."]),
-    (["Thank you!", "Thanks", "Thanks!", "Thank you very much.", "Thank you"],
-     ["You are welcome!", "You are welcome. Ask me anything else!"]),
+    (
+        [
+            "Hello!",
+            "Hello",
+            "Hi!",
+            "Hi",
+            "Hey",
+            "Hello there!",
+            "hello",
+            "hi",
+            "Good morning!",
+            "Good evening!",
+            "Hey there!",
+        ],
+        ["Hello! I can {can}.", "Hi! Ask me {ask}."],
+    ),
+    (
+        ["How are you?", "How are you today?", "How do you do?", "Are you well?"],
+        ["I am well, thank you. What can I do for you?"],
+    ),
+    (
+        ["Who are you?", "What are you?", "What is your name?", "Tell me about yourself."],
+        ["I am a tiny language model that comes with Troupe. I know {knows}."],
+    ),
+    (
+        ["What can you do?", "Help!", "Help me.", "Can you help me?", "What do you know?"],
+        ["I can {skills}."],
+    ),
+    (
+        ["Thank you!", "Thanks", "Thanks!", "Thank you very much.", "Thank you"],
+        ["You are welcome!", "You are welcome. Ask me anything else!"],
+    ),
     (["Goodbye!", "Bye", "Bye!", "See you later.", "Good night!"], ["Goodbye! Come back soon."]),
-    (["Who made you?", "How were you trained?", "Where do you come from?"],
-     ["I was trained in a few minutes on text that the Troupe project made itself."]),
-    (["What is the meaning of life?", "What is the weather today?", "Who is the king of France?", "What time is it?",
-      "What is the capital of France?", "Do you like music?", "Tell me a joke.", "Write some code."],
-     ["I do not know that. I am a very small model: ask me {ask_short}."]),
+    (
+        ["Who made you?", "How were you trained?", "Where do you come from?"],
+        ["I was trained in a few minutes on text that the Troupe project made itself."],
+    ),
+    (
+        [
+            "What is the meaning of life?",
+            "What is the weather today?",
+            "Who is the king of France?",
+            "What time is it?",
+            "What is the capital of France?",
+            "Do you like music?",
+            "Tell me a joke.",
+            "Write some code.",
+        ],
+        ["I do not know that. I am a very small model: ask me {ask_short}."],
+    ),
 ]
 
 
@@ -251,10 +468,22 @@ def no_sum_turn(r, top, voice):
     return arithmetic_turn(r, top, voice)[0], f"I cannot add numbers. Ask me {voice['ask_short']}."
 
 
-TURNS = {"story": story_turn, "arithmetic": arithmetic_turn, "word_problem": word_problem_turn,
-         "about": about_turn, "small_talk": small_talk_turn, "no_story": no_story_turn, "no_sum": no_sum_turn}
-SYSTEM = ["You are a helpful assistant.", "You are a friendly storyteller.", "Answer briefly.",
-          "You are a tiny model that comes with Troupe.", "Be kind and short."]
+TURNS = {
+    "story": story_turn,
+    "arithmetic": arithmetic_turn,
+    "word_problem": word_problem_turn,
+    "about": about_turn,
+    "small_talk": small_talk_turn,
+    "no_story": no_story_turn,
+    "no_sum": no_sum_turn,
+}
+SYSTEM = [
+    "You are a helpful assistant.",
+    "You are a friendly storyteller.",
+    "Answer briefly.",
+    "You are a tiny model that comes with Troupe.",
+    "Be kind and short.",
+]
 
 
 def conversation(r, mix, top=99):

@@ -9,6 +9,7 @@ expected/<template>.json (one result per conversation) and snippets.json (random
 see chat_template_snippets.py). A result is the text, {"raised": text} where the template called
 raise_exception, or null for every other error. The clock stands still at NOW, in UTC.
 """
+
 import argparse
 import copy
 import datetime
@@ -19,7 +20,9 @@ import signal
 import warnings
 
 import jinja2
-from transformers.utils.chat_template_utils import _cached_compile_jinja_template as compile_template
+from transformers.utils.chat_template_utils import (
+    _cached_compile_jinja_template as compile_template,
+)
 
 from chat_template_snippets import CONTEXT, generate
 
@@ -27,7 +30,10 @@ HERE = pathlib.Path(__file__).resolve().parent.parent / "tests/golden/chat_templ
 NOW = datetime.datetime.fromtimestamp(1722470400, datetime.timezone.utc)
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 # Texts that name an address or a type of CPython, sets, and integers beyond 64 bits.
-NOT_COMPARABLE = re.compile(r"0x[0-9a-f]{6,}|<generator|<built-in|<function|object at|<Macro|<bound|<LoopContext|<class|<method|<Namespace|\d{19,}", re.I)
+NOT_COMPARABLE = re.compile(
+    r"0x[0-9a-f]{6,}|<generator|<built-in|<function|object at|<Macro|<bound|<LoopContext|<class|<method|<Namespace|\d{19,}",
+    re.I,
+)
 
 
 class Raised(jinja2.exceptions.TemplateError):
@@ -59,7 +65,13 @@ def write_templates():
             # Both ways for the common shapes, one way for the others.
             ways = [False, True] if conversation.get("both") else [index % 2 == 0]
             for add in ways:
-                context = {"tools": None, "documents": None, **TOKENS, **conversation["variables"], "add_generation_prompt": add}
+                context = {
+                    "tools": None,
+                    "documents": None,
+                    **TOKENS,
+                    **conversation["variables"],
+                    "add_generation_prompt": add,
+                }
                 results[name + ("+prompt" if add else "")] = render(source, context)
         text = json.dumps(results, ensure_ascii=False, indent=0)
         (HERE / "expected" / (path.stem + ".json")).write_text(text + "\n")

@@ -9,6 +9,7 @@ Each model is a real Hugging Face directory (config.json, model.safetensors) plu
 computed in float32 from the weights as saved. A seed is taken only if the greedy text is varied and
 no choice in it is close, so that a difference in rounding cannot change a token.
 """
+
 import json
 import pathlib
 import shutil
@@ -22,9 +23,19 @@ from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 PROMPT_TOKENS = 24
 GREEDY_TOKENS = 64
 
-SMALL = dict(vocab_size=80, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
-             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
-             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, use_cache=True)
+SMALL = dict(
+    vocab_size=80,
+    hidden_size=32,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    rms_norm_eps=1e-5,
+    bos_token_id=1,
+    eos_token_id=2,
+    use_cache=True,
+)
 
 
 def rope(kind, theta=10000.0, **extra):
@@ -35,34 +46,87 @@ def rope(kind, theta=10000.0, **extra):
 # style "new" is what transformers 5 writes; "rope_type" and "type" are the two older spellings.
 MODELS = {
     "llama_mha": (LlamaConfig, dict(num_key_value_heads=4), "float32", "new"),
-    "llama_gqa_tied": (LlamaConfig, dict(num_key_value_heads=1, tie_word_embeddings=True), "bfloat16", "rope_type"),
+    "llama_gqa_tied": (
+        LlamaConfig,
+        dict(num_key_value_heads=1, tie_word_embeddings=True),
+        "bfloat16",
+        "rope_type",
+    ),
     "llama_f16": (LlamaConfig, dict(num_hidden_layers=3), "float16", "rope_type"),
     "llama_attention_bias": (LlamaConfig, dict(attention_bias=True), "bfloat16", "new"),
     "llama_mlp_bias": (LlamaConfig, dict(mlp_bias=True, hidden_act="gelu"), "bfloat16", "new"),
     "llama_rope_linear": (LlamaConfig, rope("linear", factor=4.0), "bfloat16", "type"),
-    "llama_rope_llama3": (LlamaConfig, rope("llama3", theta=500.0, factor=8.0, low_freq_factor=1.0,
-                                            high_freq_factor=4.0, original_max_position_embeddings=32),
-                          "bfloat16", "rope_type"),
-    "llama_rope_yarn": (LlamaConfig, rope("yarn", theta=1000.0, factor=4.0, original_max_position_embeddings=32),
-                        "bfloat16", "type"),
-    "llama_rope_yarn_mscale": (LlamaConfig, rope("yarn", theta=1000.0, factor=8.0, beta_fast=16.0, beta_slow=2.0,
-                                                 mscale=1.0, mscale_all_dim=0.5,
-                                                 original_max_position_embeddings=16),
-                               "bfloat16", "new"),
-    "mistral_window": (MistralConfig, dict(hidden_size=36, intermediate_size=44, vocab_size=83, head_dim=20,
-                                           num_attention_heads=4, sliding_window=7,
-                                           hidden_act="gelu_pytorch_tanh"), "bfloat16", "new"),
+    "llama_rope_llama3": (
+        LlamaConfig,
+        rope(
+            "llama3",
+            theta=500.0,
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=32,
+        ),
+        "bfloat16",
+        "rope_type",
+    ),
+    "llama_rope_yarn": (
+        LlamaConfig,
+        rope("yarn", theta=1000.0, factor=4.0, original_max_position_embeddings=32),
+        "bfloat16",
+        "type",
+    ),
+    "llama_rope_yarn_mscale": (
+        LlamaConfig,
+        rope(
+            "yarn",
+            theta=1000.0,
+            factor=8.0,
+            beta_fast=16.0,
+            beta_slow=2.0,
+            mscale=1.0,
+            mscale_all_dim=0.5,
+            original_max_position_embeddings=16,
+        ),
+        "bfloat16",
+        "new",
+    ),
+    "mistral_window": (
+        MistralConfig,
+        dict(
+            hidden_size=36,
+            intermediate_size=44,
+            vocab_size=83,
+            head_dim=20,
+            num_attention_heads=4,
+            sliding_window=7,
+            hidden_act="gelu_pytorch_tanh",
+        ),
+        "bfloat16",
+        "new",
+    ),
     "mistral_full": (MistralConfig, dict(sliding_window=None), "bfloat16", "rope_type"),
     "qwen2": (Qwen2Config, dict(), "float32", "rope_type"),
-    "qwen2_window": (Qwen2Config, dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=5,
-                                       max_window_layers=1), "bfloat16", "rope_type"),
+    "qwen2_window": (
+        Qwen2Config,
+        dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+        "bfloat16",
+        "rope_type",
+    ),
     "qwen3": (Qwen3Config, dict(head_dim=16, tie_word_embeddings=True), "bfloat16", "new"),
-    "qwen3_yarn_window": (Qwen3Config, dict(head_dim=24, num_hidden_layers=3, attention_bias=True,
-                                            use_sliding_window=True, sliding_window=6,
-                                            layer_types=["full_attention", "sliding_attention", "full_attention"],
-                                            **rope("yarn", factor=4.0, attention_factor=1.2,
-                                                   original_max_position_embeddings=32)),
-                          "bfloat16", "new"),
+    "qwen3_yarn_window": (
+        Qwen3Config,
+        dict(
+            head_dim=24,
+            num_hidden_layers=3,
+            attention_bias=True,
+            use_sliding_window=True,
+            sliding_window=6,
+            layer_types=["full_attention", "sliding_attention", "full_attention"],
+            **rope("yarn", factor=4.0, attention_factor=1.2, original_max_position_embeddings=32),
+        ),
+        "bfloat16",
+        "new",
+    ),
 }
 
 
@@ -102,7 +166,9 @@ def attempt(name, out, seed):
     if style != "new":
         old_spelling(out / "config.json", style)
 
-    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        out, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     gen = torch.Generator().manual_seed(seed + 1)
     prompt = torch.randint(3, model.config.vocab_size, (1, PROMPT_TOKENS), generator=gen)
     with torch.no_grad():
@@ -114,8 +180,14 @@ def attempt(name, out, seed):
             gap = min(gap, (best.values[0] - best.values[1]).item())
             tokens = torch.cat([tokens, best.indices[:1][None]], dim=1)
     greedy = tokens[0, PROMPT_TOKENS:]
-    save_file({"prompt": prompt[0].contiguous(), "logits": logits.contiguous(), "greedy": greedy.contiguous()},
-              out / "expected.safetensors")
+    save_file(
+        {
+            "prompt": prompt[0].contiguous(),
+            "logits": logits.contiguous(),
+            "greedy": greedy.contiguous(),
+        },
+        out / "expected.safetensors",
+    )
     return gap, len(set(greedy.tolist()))
 
 
@@ -133,7 +205,10 @@ def main():
         else:
             sys.exit(f"{name}: no seed gives a clear and varied text")
         size = sum(f.stat().st_size for f in out.iterdir())
-        print(f"{name}: seed {seed}, smallest gap {gap:.3f}, {distinct} distinct tokens, {size} bytes", flush=True)
+        print(
+            f"{name}: seed {seed}, smallest gap {gap:.3f}, {distinct} distinct tokens, {size} bytes",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

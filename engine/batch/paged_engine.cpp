@@ -40,8 +40,8 @@ int64_t blocks_per_sequence(uint32_t context, const step_limits& limits) {
 } // namespace
 
 paged_engine::paged_engine(parts built)
-    : parts_{std::move(built)},
-      planner_{parts_.limits, static_cast<int32_t>(parts_.kv.shape().blocks)} {}
+    : parts_{std::move(built)}, planner_{parts_.limits,
+                                         static_cast<int32_t>(parts_.kv.shape().blocks)} {}
 
 caf::error paged_engine::add(sequence_request request) {
   const auto size = request.tokens.size();
@@ -150,7 +150,8 @@ caf::expected<std::vector<token_event>> paged_engine::step() {
 
 uint32_t paged_engine::room() const {
   const auto held = planner_.running().size() + planner_.waiting().size();
-  const auto free = planner_.limits().sequences_max - std::min<size_t>(held, planner_.limits().sequences_max);
+  const auto free =
+      planner_.limits().sequences_max - std::min<size_t>(held, planner_.limits().sequences_max);
   // Without a free block another sequence would only push one out.
   return planner_.blocks().available() > 0 ? static_cast<uint32_t>(free) : 0;
 }
@@ -165,10 +166,11 @@ engine_memory paged_engine::memory() const {
           parts_.forward->workspace_bytes()};
 }
 
-caf::expected<std::unique_ptr<engine>>
-engine::create(const model_config& config, const weight_lookup& lookup,
-               std::shared_ptr<const void> keep_alive, gpu::device& device,
-               const engine_options& options) {
+caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config,
+                                                      const weight_lookup& lookup,
+                                                      std::shared_ptr<const void> keep_alive,
+                                                      gpu::device& device,
+                                                      const engine_options& options) {
   auto weights = model_weights::bind(config, lookup, device);
   if (!weights)
     return weights.error();
@@ -191,8 +193,12 @@ engine::create(const model_config& config, const weight_lookup& lookup,
                                blocks_per_sequence(context, limits));
   if (!forward)
     return forward.error();
-  paged_engine::parts parts{config,           std::move(keep_alive), std::move(*weights),
-                            std::move(*forward), std::move(*kv),        limits,
+  paged_engine::parts parts{config,
+                            std::move(keep_alive),
+                            std::move(*weights),
+                            std::move(*forward),
+                            std::move(*kv),
+                            limits,
                             context};
   return std::unique_ptr<engine>{std::make_unique<paged_engine>(std::move(parts))};
 }

@@ -14,10 +14,11 @@ struct step_limits {
   uint32_t block_size = 16;
 };
 
-/// Decides which rows the next step runs. Every running sequence that only needs its next token gets
-/// a row first; what is left of the step goes to prompts, oldest first, cut into chunks (stall-free
-/// batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4). When KV blocks run out, the youngest
-/// sequence gives its blocks up and is computed anew later (vLLM, SOSP'23, section 4.5).
+/// Decides which rows the next step runs. Every running sequence that only needs its next token
+/// gets a row first; what is left of the step goes to prompts, oldest first, cut into chunks
+/// (stall-free batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4). When KV blocks run
+/// out, the youngest sequence gives its blocks up and is computed anew later (vLLM, SOSP'23,
+/// section 4.5).
 class step_planner {
 public:
   step_planner(step_limits limits, int32_t blocks) : limits_{limits}, blocks_{blocks} {}

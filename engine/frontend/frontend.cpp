@@ -15,7 +15,8 @@ namespace {
 using json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-/// A tokenizer with a large vocabulary is some 20 MiB; beyond this a text file is not what it claims.
+/// A tokenizer with a large vocabulary is some 20 MiB; beyond this a text file is not what it
+/// claims.
 constexpr uintmax_t text_bytes_max = 256u << 20;
 
 bool present(const fs::path& file) {
@@ -27,10 +28,11 @@ caf::expected<std::string> read_text(const fs::path& file) {
   std::error_code why;
   const auto size = fs::file_size(file, why);
   if (why)
-    return caf::make_error(errc::invalid_config, "cannot read " + file.string() + ": " + why.message());
+    return caf::make_error(errc::invalid_config,
+                           "cannot read " + file.string() + ": " + why.message());
   if (size > text_bytes_max)
     return caf::make_error(errc::invalid_config, file.string() + " has " + std::to_string(size) +
-                                                 " bytes, more than such a file can have");
+                                                     " bytes, more than such a file can have");
   std::ifstream in(file, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
@@ -141,8 +143,9 @@ caf::expected<model_config> load_model_config(const fs::path& dir) {
 caf::expected<std::string> frontend::render_chat(const json& messages, const json& extra) const {
   if (!chat)
     return caf::make_error(errc::unsupported,
-                           "model " + name + " has no chat template; use /v1/completions, or add a "
-                           "chat_template.jinja to its directory");
+                           "model " + name +
+                               " has no chat template; use /v1/completions, or add a "
+                               "chat_template.jinja to its directory");
   json context = extra.is_object() ? extra : json::object();
   context["messages"] = messages;
   if (!context.contains("bos_token"))
@@ -168,7 +171,8 @@ caf::expected<std::shared_ptr<const frontend>> load_frontend(const fs::path& dir
   if (!config)
     return config.error();
   out->config = std::move(*config);
-  out->context_length = static_cast<uint32_t>(std::min<int64_t>(out->config.context_length, UINT32_MAX));
+  out->context_length =
+      static_cast<uint32_t>(std::min<int64_t>(out->config.context_length, UINT32_MAX));
   auto defaults = load_defaults(dir);
   if (!defaults)
     return defaults.error();

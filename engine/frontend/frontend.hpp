@@ -36,7 +36,8 @@ struct frontend {
                                                    const nlohmann::ordered_json& extra) const;
 };
 
-/// config.json with the end tokens of generation_config.json: what an engine needs to know of `dir`.
+/// config.json with the end tokens of generation_config.json: what an engine needs to know of
+/// `dir`.
 caf::expected<model_config> load_model_config(const std::filesystem::path& dir);
 
 /// Reads config.json, generation_config.json, tokenizer.json, tokenizer_config.json,

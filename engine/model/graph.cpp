@@ -45,8 +45,8 @@ struct graph::layout {
     float* unused_float = nullptr;
     int32_t* unused_int = nullptr;
     int64_t* unused_long = nullptr;
-    const auto f = [&](float* graph::* part) -> float*& { return g ? g->*part : unused_float; };
-    const auto i = [&](int32_t* graph::* part) -> int32_t*& { return g ? g->*part : unused_int; };
+    const auto f = [&](float* graph::*part) -> float*& { return g ? g->*part : unused_float; };
+    const auto i = [&](int32_t* graph::*part) -> int32_t*& { return g ? g->*part : unused_int; };
     arena_layout parts;
     const auto rotary = std::max<int64_t>(c.head_dim, 2);
     parts.part(f(&graph::x_), rows * c.hidden_size, base);
@@ -74,8 +74,8 @@ struct graph::layout {
 graph::graph(const model_config& config, const model_weights& weights, gpu::device& device)
     : config_{config}, weights_{weights}, device_{device}, rope_{config.rope, config.head_dim} {}
 
-uint64_t graph::workspace_bytes(const model_config& config, int64_t rows_max,
-                                int64_t sequences_max, int64_t blocks_max) {
+uint64_t graph::workspace_bytes(const model_config& config, int64_t rows_max, int64_t sequences_max,
+                                int64_t blocks_max) {
   return layout::place(nullptr, nullptr, config, rows_max, sequences_max, blocks_max);
 }
 
@@ -87,10 +87,9 @@ caf::expected<std::unique_ptr<graph>> graph::create(const model_config& config,
   const auto size = workspace_bytes(config, rows_max, sequences_max, blocks_max);
   auto memory = device.allocate(size);
   if (!memory)
-    return caf::make_error(errc::out_of_memory, "allocating a workspace of " +
-                                                    std::to_string(size) + " bytes on " +
-                                                    device.name() + ": " +
-                                                    describe(memory.error()));
+    return caf::make_error(errc::out_of_memory,
+                           "allocating a workspace of " + std::to_string(size) + " bytes on " +
+                               device.name() + ": " + describe(memory.error()));
   out->workspace_ = std::move(*memory);
   layout::place(out.get(), out->workspace_.as<std::byte>(), config, rows_max, sequences_max,
                 blocks_max);
@@ -199,7 +198,8 @@ caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_
   }
   const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (wanted > 0) {
-    device_.gather_rows({x_, logit_rows_, picked_, wanted, config_.hidden_size, config_.hidden_size});
+    device_.gather_rows(
+        {x_, logit_rows_, picked_, wanted, config_.hidden_size, config_.hidden_size});
     norm(picked_, picked_, weights_.final_norm, wanted, config_.hidden_size);
     linear(picked_, weights_.head, {}, logits_, wanted);
   }

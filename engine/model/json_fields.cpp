@@ -43,8 +43,8 @@ caf::expected<nlohmann::json> parse_json_object(std::string_view text, std::stri
       return caf::make_error(errc::invalid_config, where + ": must hold a JSON object");
     return value;
   } catch (const nlohmann::json::parse_error& why) {
-    return caf::make_error(errc::invalid_config, where + ": is not valid JSON near byte "
-                                                   + std::to_string(why.byte));
+    return caf::make_error(errc::invalid_config,
+                           where + ": is not valid JSON near byte " + std::to_string(why.byte));
   } catch (const nlohmann::json::exception&) {
     return caf::make_error(errc::invalid_config, where + ": holds a number out of range");
   }

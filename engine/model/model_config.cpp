@@ -24,10 +24,10 @@ struct architecture_row {
   architecture arch;
 };
 constexpr std::array<architecture_row, 4> architectures{{
-  {"LlamaForCausalLM", architecture::llama},
-  {"MistralForCausalLM", architecture::mistral},
-  {"Qwen2ForCausalLM", architecture::qwen2},
-  {"Qwen3ForCausalLM", architecture::qwen3},
+    {"LlamaForCausalLM", architecture::llama},
+    {"MistralForCausalLM", architecture::mistral},
+    {"Qwen2ForCausalLM", architecture::qwen2},
+    {"Qwen3ForCausalLM", architecture::qwen3},
 }};
 
 void read_architecture(json_fields& fields, model_config& config) {
@@ -57,9 +57,9 @@ void read_dimensions(json_fields& fields, model_config& config) {
   config.heads = fields.required_integer("num_attention_heads", 1, heads_max);
   config.kv_heads = fields.integer_or("num_key_value_heads", config.heads, 1, heads_max);
   if (config.heads % config.kv_heads != 0)
-    fields.fail("num_key_value_heads", "(" + std::to_string(config.kv_heads)
-                                         + ") must divide num_attention_heads ("
-                                         + std::to_string(config.heads) + ")");
+    fields.fail("num_key_value_heads", "(" + std::to_string(config.kv_heads) +
+                                           ") must divide num_attention_heads (" +
+                                           std::to_string(config.heads) + ")");
   // Qwen3 alone has a fixed default; the others share the hidden size among the heads.
   if (const auto head_dim = fields.integer("head_dim", 2, head_dim_max))
     config.head_dim = *head_dim;
@@ -69,11 +69,11 @@ void read_dimensions(json_fields& fields, model_config& config) {
     config.head_dim = config.hidden_size / config.heads;
   else
     fields.fail("num_attention_heads",
-                "(" + std::to_string(config.heads) + ") must divide hidden_size ("
-                  + std::to_string(config.hidden_size) + ") when head_dim is not given");
+                "(" + std::to_string(config.heads) + ") must divide hidden_size (" +
+                    std::to_string(config.hidden_size) + ") when head_dim is not given");
   if (config.head_dim % 2 != 0 || config.head_dim > head_dim_max)
-    fields.fail("head_dim", "must be an even number up to " + std::to_string(head_dim_max)
-                              + ", not " + std::to_string(config.head_dim));
+    fields.fail("head_dim", "must be an even number up to " + std::to_string(head_dim_max) +
+                                ", not " + std::to_string(config.head_dim));
 }
 
 int64_t default_context(architecture arch) {
@@ -91,13 +91,13 @@ int64_t default_context(architecture arch) {
 
 void read_activation(json_fields& fields, model_config& config) {
   static constexpr std::array<std::pair<std::string_view, gpu::activation>, 7> known{{
-    {"silu", gpu::activation::silu},
-    {"swish", gpu::activation::silu},
-    {"gelu", gpu::activation::gelu},
-    {"gelu_new", gpu::activation::gelu_tanh},
-    {"gelu_pytorch_tanh", gpu::activation::gelu_tanh},
-    {"gelu_fast", gpu::activation::gelu_tanh},
-    {"relu", gpu::activation::relu},
+      {"silu", gpu::activation::silu},
+      {"swish", gpu::activation::silu},
+      {"gelu", gpu::activation::gelu},
+      {"gelu_new", gpu::activation::gelu_tanh},
+      {"gelu_pytorch_tanh", gpu::activation::gelu_tanh},
+      {"gelu_fast", gpu::activation::gelu_tanh},
+      {"relu", gpu::activation::relu},
   }};
   const auto name = fields.string("hidden_act");
   if (!name)
@@ -108,8 +108,8 @@ void read_activation(json_fields& fields, model_config& config) {
       return;
     }
   fields.fail("hidden_act",
-              "is \"" + name->substr(0, 60)
-                + "\", but supported are silu, gelu, gelu_new, gelu_pytorch_tanh and relu",
+              "is \"" + name->substr(0, 60) +
+                  "\", but supported are silu, gelu, gelu_new, gelu_pytorch_tanh and relu",
               errc::unsupported);
 }
 
@@ -127,8 +127,8 @@ void read_windows(json_fields& fields, model_config& config) {
   const auto window = fields.integer_or("sliding_window", 4096, 1, context_max);
   const auto types = qwen ? fields.strings("layer_types", layers_max) : std::vector<std::string>{};
   if (!types.empty() && types.size() != config.windows.size()) {
-    fields.fail("layer_types", "lists " + std::to_string(types.size()) + " layers, but the model has "
-                                 + std::to_string(config.layers));
+    fields.fail("layer_types", "lists " + std::to_string(types.size()) +
+                                   " layers, but the model has " + std::to_string(config.layers));
     return;
   }
   const auto first = qwen ? fields.integer_or("max_window_layers", 28, 0, width_max) : 0;
@@ -137,8 +137,9 @@ void read_windows(json_fields& fields, model_config& config) {
     if (!types.empty()) {
       slides = types[i] == "sliding_attention";
       if (!slides && types[i] != "full_attention")
-        fields.fail("layer_types", "holds \"" + types[i].substr(0, 60)
-                                     + "\", but supported are full_attention and sliding_attention",
+        fields.fail("layer_types",
+                    "holds \"" + types[i].substr(0, 60) +
+                        "\", but supported are full_attention and sliding_attention",
                     errc::unsupported);
     }
     config.windows[i] = slides ? window : 0;
@@ -213,7 +214,7 @@ caf::expected<model_config> parse_model_config(std::string_view json, std::strin
                 errc::unsupported);
   read_dimensions(fields, config);
   config.context_length =
-    fields.integer_or("max_position_embeddings", default_context(config.arch), 1, context_max);
+      fields.integer_or("max_position_embeddings", default_context(config.arch), 1, context_max);
   config.rms_norm_eps = static_cast<float>(fields.number_or("rms_norm_eps", 1e-6, 0.0, 1.0));
   read_activation(fields, config);
   config.rope = read_rope(fields, std::string{origin}, config.context_length, config.head_dim);

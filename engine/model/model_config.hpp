@@ -28,8 +28,8 @@ struct rope_config {
   double high_freq_factor = 4.0;
   double beta_fast = 32.0;
   double beta_slow = 1.0;
-  bool truncate = true;            ///< yarn: whole dimensions as the borders of the ramp
-  double attention_factor = 1.0;   ///< already inferred where the file leaves it out
+  bool truncate = true;          ///< yarn: whole dimensions as the borders of the ramp
+  double attention_factor = 1.0; ///< already inferred where the file leaves it out
 };
 
 /// What config.json says about a decoder, checked: every number is in range, so products of

@@ -16,14 +16,14 @@ double llama3_frequency(double frequency, const rope_config& config) {
   if (waves > config.high_freq_factor)
     return frequency;
   const double smooth =
-    (waves - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
+      (waves - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
   return (1.0 - smooth) * frequency / config.factor + smooth * frequency;
 }
 
 /// YaRN: the pair of dimensions that turns `rotations` times within the trained context.
 double yarn_dimension(double rotations, const rope_config& config, double dim) {
-  return dim * std::log(config.original_context / (rotations * 2.0 * std::numbers::pi))
-         / (2.0 * std::log(config.theta));
+  return dim * std::log(config.original_context / (rotations * 2.0 * std::numbers::pi)) /
+         (2.0 * std::log(config.theta));
 }
 
 void apply_yarn(std::vector<double>& frequency, const rope_config& config) {

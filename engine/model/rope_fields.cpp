@@ -46,16 +46,16 @@ void read_scaling(json_fields& fields, json_fields& inner, const std::string& ki
   const bool known = kind == "linear" || kind == "llama3" || kind == "yarn";
   if (!known) {
     inner.fail("rope_type",
-               "is \"" + kind.substr(0, 60)
-                 + "\", but supported are default, linear, llama3 and yarn",
+               "is \"" + kind.substr(0, 60) +
+                   "\", but supported are default, linear, llama3 and yarn",
                errc::unsupported);
     return;
   }
   const auto outer = fields.number("original_max_position_embeddings", 1, context_max);
   rope.original_context =
-    outer ? *outer
-          : inner.number_or("original_max_position_embeddings",
-                            static_cast<double>(context_length), 1, context_max);
+      outer ? *outer
+            : inner.number_or("original_max_position_embeddings",
+                              static_cast<double>(context_length), 1, context_max);
   if (kind == "yarn" && !inner.has("factor"))
     rope.factor = std::max(1.0, static_cast<double>(context_length) / rope.original_context);
   else
@@ -86,8 +86,8 @@ rope_config read_rope(json_fields& fields, const std::string& origin, int64_t co
   rope.partial_factor = inner.number_or("partial_rotary_factor", rope.partial_factor, 0.0, 1.0);
   const auto rotary = static_cast<int64_t>(static_cast<double>(head_dim) * rope.partial_factor);
   if (rotary < 2 || rotary % 2 != 0)
-    fields.fail("partial_rotary_factor", "must leave an even number of rotated dimensions, not "
-                                           + std::to_string(rotary));
+    fields.fail("partial_rotary_factor",
+                "must leave an even number of rotated dimensions, not " + std::to_string(rotary));
   auto kind = inner.string("rope_type");
   if (!kind)
     kind = inner.string("type");

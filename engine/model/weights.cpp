@@ -24,15 +24,15 @@ std::vector<layer_row> layer_rows(const model_config& c) {
   using w = layer_weights;
   const auto hidden = c.hidden_size, inter = c.intermediate_size, q = c.q_size(), kv = c.kv_size();
   std::vector<layer_row> rows{
-    {&w::attention_norm, "input_layernorm.weight", hidden, 0},
-    {&w::q, "self_attn.q_proj.weight", q, hidden},
-    {&w::k, "self_attn.k_proj.weight", kv, hidden},
-    {&w::v, "self_attn.v_proj.weight", kv, hidden},
-    {&w::o, "self_attn.o_proj.weight", hidden, q},
-    {&w::mlp_norm, "post_attention_layernorm.weight", hidden, 0},
-    {&w::gate, "mlp.gate_proj.weight", inter, hidden},
-    {&w::up, "mlp.up_proj.weight", inter, hidden},
-    {&w::down, "mlp.down_proj.weight", hidden, inter},
+      {&w::attention_norm, "input_layernorm.weight", hidden, 0},
+      {&w::q, "self_attn.q_proj.weight", q, hidden},
+      {&w::k, "self_attn.k_proj.weight", kv, hidden},
+      {&w::v, "self_attn.v_proj.weight", kv, hidden},
+      {&w::o, "self_attn.o_proj.weight", hidden, q},
+      {&w::mlp_norm, "post_attention_layernorm.weight", hidden, 0},
+      {&w::gate, "mlp.gate_proj.weight", inter, hidden},
+      {&w::up, "mlp.up_proj.weight", inter, hidden},
+      {&w::down, "mlp.down_proj.weight", hidden, inter},
   };
   if (c.qkv_bias) {
     rows.push_back({&w::q_bias, "self_attn.q_proj.bias", q, 0});
@@ -82,20 +82,20 @@ public:
       return {};
     const auto found = lookup_(want.name);
     if (!found) {
-      error_ = caf::make_error(errc::missing_tensor, "the checkpoint has no tensor " + want.name
-                                                       + ", which its config.json asks for");
+      error_ = caf::make_error(errc::missing_tensor, "the checkpoint has no tensor " + want.name +
+                                                         ", which its config.json asks for");
       return {};
     }
     if (found->shape != want.shape) {
       error_ = caf::make_error(errc::wrong_tensor,
-                               "tensor " + want.name + " has shape " + shape_text(found->shape)
-                                 + ", but config.json asks for " + shape_text(want.shape));
+                               "tensor " + want.name + " has shape " + shape_text(found->shape) +
+                                   ", but config.json asks for " + shape_text(want.shape));
       return {};
     }
     if (found->type != dtype::f32 && found->type != dtype::f16 && found->type != dtype::bf16) {
-      error_ = caf::make_error(errc::wrong_tensor, "tensor " + want.name + " holds "
-                                                     + std::string{to_string(found->type)}
-                                                     + ", but weights must be f32, f16 or bf16");
+      error_ = caf::make_error(errc::wrong_tensor, "tensor " + want.name + " holds " +
+                                                       std::string{to_string(found->type)} +
+                                                       ", but weights must be f32, f16 or bf16");
       return {};
     }
     return place(want, *found);
@@ -115,10 +115,9 @@ private:
       return out;
     auto copy = device_.allocate(bytes);
     if (!copy) {
-      error_ = caf::make_error(errc::out_of_memory, "placing tensor " + want.name + " ("
-                                                      + std::to_string(bytes) + " bytes) on "
-                                                      + device_.name() + ": "
-                                                      + describe(copy.error()));
+      error_ = caf::make_error(errc::out_of_memory,
+                               "placing tensor " + want.name + " (" + std::to_string(bytes) +
+                                   " bytes) on " + device_.name() + ": " + describe(copy.error()));
       return {};
     }
     device_.copy_to_device(copy->data(), found.data, bytes);

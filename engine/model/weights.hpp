@@ -43,7 +43,7 @@ public:
   gpu::weight embedding;
   std::vector<layer_weights> layers;
   gpu::weight final_norm;
-  gpu::weight head; ///< the embedding itself when tied
+  gpu::weight head;        ///< the embedding itself when tied
   uint64_t size_bytes = 0; ///< of the tensors, in place or copied
 
 private:

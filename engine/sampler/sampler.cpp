@@ -95,10 +95,13 @@ caf::expected<sampled_token> sampler::sample(std::span<float> logits,
   apply_penalties(logits, context, counts_);
   sampled_token out;
   const float highest = highest_of();
-  if (!std::isfinite(highest)) // everything is suppressed, or a bias overflowed: no draw makes sense
-    out.token = static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  if (!std::isfinite(
+          highest)) // everything is suppressed, or a bias overflowed: no draw makes sense
+    out.token =
+        static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   else if (params.temperature == 0.0f)
-    out.token = static_cast<token_id>(std::find(logits.begin(), logits.end(), highest) - logits.begin());
+    out.token =
+        static_cast<token_id>(std::find(logits.begin(), logits.end(), highest) - logits.begin());
   else
     out.token = draw(logits, highest, context);
   if (params.top_logprobs >= 0)
@@ -140,7 +143,8 @@ void sampler::keep_top_p(double share) {
   for (size_t chunk = 128; sorted < candidates_.size(); chunk *= 8) {
     const auto end = std::min(candidates_.size(), sorted + chunk);
     const auto first = candidates_.begin() + static_cast<ptrdiff_t>(sorted);
-    std::partial_sort(first, candidates_.begin() + static_cast<ptrdiff_t>(end), candidates_.end(), heavier);
+    std::partial_sort(first, candidates_.begin() + static_cast<ptrdiff_t>(end), candidates_.end(),
+                      heavier);
     for (; sorted < end; ++sorted) {
       sum += candidates_[sorted].weight;
       if (sum >= share * total) {
@@ -168,7 +172,8 @@ token_id sampler::draw(std::span<const float> logits, float highest,
     return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
   };
   if (limited && candidates_.size() > static_cast<size_t>(params.top_k)) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + params.top_k, candidates_.end(), heavier);
+    std::nth_element(candidates_.begin(), candidates_.begin() + params.top_k, candidates_.end(),
+                     heavier);
     candidates_.resize(static_cast<size_t>(params.top_k));
   }
   if (params.top_p < 1.0f)

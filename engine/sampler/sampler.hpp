@@ -23,7 +23,8 @@ struct sampling_context {
 /// Chooses tokens. Order: logprobs of the raw logits are taken first, then logit_bias, min_tokens,
 /// repetition penalty (prompt and generated tokens, CTRL section 4.1), frequency and presence
 /// penalties (generated tokens, as OpenAI documents them), temperature, top_k, top_p, min_p. The
-/// draw is a function of (seed, number of tokens so far). Keeps scratch memory; one thread at a time.
+/// draw is a function of (seed, number of tokens so far). Keeps scratch memory; one thread at a
+/// time.
 class sampler {
 public:
   /// `logits` [vocabulary] is overwritten. Fails with bad_numbers when it holds NaN or +infinity.

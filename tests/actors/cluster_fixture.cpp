@@ -53,8 +53,8 @@ std::string expected_text(const std::string& prompt, uint64_t seed, uint32_t tok
   return {all.begin() + static_cast<std::ptrdiff_t>(prompt.size()), all.end()};
 }
 
-invocation_request make_request(const std::string& model, const std::string& prompt, uint32_t tokens,
-                                uint64_t seed) {
+invocation_request make_request(const std::string& model, const std::string& prompt,
+                                uint32_t tokens, uint64_t seed) {
   invocation_request out;
   out.id.text = "req_test";
   out.model = {model};
@@ -83,18 +83,18 @@ fake_loader(checkpoint_loader_actor::stateful_pointer<fake_loader_state> self,
   self->state.time = time;
   self->state.broken = std::move(broken);
   return {
-    [self](atom::load, const load_order& order) {
-      const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
-      const auto& state = self->state;
-      self->send(worker, atom::progress_v, load_progress{order.model, "loading", 0, 100});
-      self->delayed_send(worker, state.time / 2, atom::progress_v,
-                         load_progress{order.model, "loading", 50, 100});
-      opened_model out;
-      out.order = order;
-      out.weight_bytes = 100;
-      out.why = (*state.broken)[order.model.text];
-      self->delayed_send(worker, state.time, atom::opened_v, out);
-    },
+      [self](atom::load, const load_order& order) {
+        const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
+        const auto& state = self->state;
+        self->send(worker, atom::progress_v, load_progress{order.model, "loading", 0, 100});
+        self->delayed_send(worker, state.time / 2, atom::progress_v,
+                           load_progress{order.model, "loading", 50, 100});
+        opened_model out;
+        out.order = order;
+        out.weight_bytes = 100;
+        out.why = (*state.broken)[order.model.text];
+        self->delayed_send(worker, state.time, atom::opened_v, out);
+      },
   };
 }
 
@@ -105,12 +105,12 @@ struct cluster::state {
   test_config config;
   caf::actor_system system{config};
   caf::scheduler::test_coordinator& jobs =
-    dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler());
+      dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler());
   std::shared_ptr<metrics> meters = std::make_shared<metrics>();
   std::shared_ptr<std::atomic<size_t>> joined = std::make_shared<std::atomic<size_t>>(0);
   std::shared_ptr<directory> where = std::make_shared<directory>();
   std::shared_ptr<std::map<std::string, caf::error>> broken =
-    std::make_shared<std::map<std::string, caf::error>>();
+      std::make_shared<std::map<std::string, caf::error>>();
   std::shared_ptr<std::string> bad_tokenizer = std::make_shared<std::string>();
   std::shared_ptr<size_t> tokenizers = std::make_shared<size_t>(0);
   std::map<std::string, std::shared_ptr<engine_ledger>> ledgers;
@@ -151,8 +151,8 @@ cluster::cluster(cluster_options options) : state_{std::make_unique<state>()} {
   text_loader_setup text;
   text.cards = s.cards;
   text.self_card = state::card("text-loader");
-  text.load = [bad = s.bad_tokenizer, count = s.tokenizers](
-                const model_card& card) -> caf::expected<model_text> {
+  text.load = [bad = s.bad_tokenizer,
+               count = s.tokenizers](const model_card& card) -> caf::expected<model_text> {
     ++*count;
     if (!bad->empty())
       return caf::make_error(engine::errc::invalid_config, *bad);
@@ -189,7 +189,7 @@ size_t cluster::add_worker(uint64_t limit_bytes) {
   setup.device = "fake";
   setup.limit_bytes = limit_bytes;
   setup.make_engine =
-    [&s](const opened_model& x) -> caf::expected<std::unique_ptr<engine::engine>> {
+      [&s](const opened_model& x) -> caf::expected<std::unique_ptr<engine::engine>> {
     return std::make_unique<fake_engine>(x.order.options.sequences_max,
                                          s.options.models.at(x.order.model.text),
                                          s.ledgers.at(x.order.model.text));
@@ -214,9 +214,7 @@ void cluster::drain_worker(size_t index) {
   caf::anon_send(state_->workers.at(index), atom::drain_v);
 }
 
-size_t cluster::workers() const {
-  return state_->workers.size();
-}
+size_t cluster::workers() const { return state_->workers.size(); }
 
 std::shared_ptr<recorder> cluster::submit(invocation_request request) {
   auto& s = *state_;
@@ -253,10 +251,12 @@ void cluster::shut_gateway() {
   caf::anon_send_exit(state_->gateway, caf::exit_reason::user_shutdown);
 }
 
-void cluster::forge_tokens(size_t index, uint32_t epoch, uint32_t offset, const std::string& tokens) {
+void cluster::forge_tokens(size_t index, uint32_t epoch, uint32_t offset,
+                           const std::string& tokens) {
   token_batch batch;
   for (const char c : tokens)
-    batch.events.push_back({{index + 1, 0}, epoch, offset++, c, engine::finish_reason::none, 0, {}});
+    batch.events.push_back(
+        {{index + 1, 0}, epoch, offset++, c, engine::finish_reason::none, 0, {}});
   caf::anon_send(state_->invocations.at(index), atom::tokens_v, std::move(batch));
 }
 
@@ -283,9 +283,10 @@ void cluster::load(const std::string& model, std::optional<bool> pin) {
   auto& s = *state_;
   answer.reset();
   s.system.spawn([this, &s, model, pin](caf::event_based_actor* self) {
-    self->request(s.scheduler, caf::infinite, atom::load_v, load_wish{{model}, pin, s.options.models.at(model)})
-      .then([this](model_status& x) { answer = std::move(x); },
-            [this](caf::error& why) { answer = std::move(why); });
+    self->request(s.scheduler, caf::infinite, atom::load_v,
+                  load_wish{{model}, pin, s.options.models.at(model)})
+        .then([this](model_status& x) { answer = std::move(x); },
+              [this](caf::error& why) { answer = std::move(why); });
   });
 }
 
@@ -294,8 +295,8 @@ void cluster::unload(const std::string& model) {
   answer.reset();
   s.system.spawn([this, &s, model](caf::event_based_actor* self) {
     self->request(s.scheduler, caf::infinite, atom::unload_v, model_id{model})
-      .then([this](model_status& x) { answer = std::move(x); },
-            [this](caf::error& why) { answer = std::move(why); });
+        .then([this](model_status& x) { answer = std::move(x); },
+              [this](caf::error& why) { answer = std::move(why); });
   });
 }
 
@@ -317,17 +318,11 @@ void cluster::break_model(const std::string& model, const std::string& why, bool
                       : caf::make_error(storage::errc::unreadable, why);
 }
 
-void cluster::break_tokenizer(const std::string& why) {
-  *state_->bad_tokenizer = why;
-}
+void cluster::break_tokenizer(const std::string& why) { *state_->bad_tokenizer = why; }
 
-void cluster::break_engine(const std::string& model) {
-  state_->ledgers.at(model)->broken = true;
-}
+void cluster::break_engine(const std::string& model) { state_->ledgers.at(model)->broken = true; }
 
-void cluster::silence_engine(const std::string& model) {
-  state_->ledgers.at(model)->silent = true;
-}
+void cluster::silence_engine(const std::string& model) { state_->ledgers.at(model)->silent = true; }
 
 size_t cluster::run(size_t count) {
   auto& jobs = state_->jobs.jobs;
@@ -359,9 +354,7 @@ void cluster::advance(std::chrono::milliseconds time) {
   run();
 }
 
-void cluster::advance_clock(std::chrono::milliseconds time) {
-  state_->jobs.advance_time(time);
-}
+void cluster::advance_clock(std::chrono::milliseconds time) { state_->jobs.advance_time(time); }
 
 size_t cluster::tokens_computed() const {
   size_t out = 0;
@@ -377,9 +370,7 @@ size_t cluster::sequences_held() const {
   return out;
 }
 
-size_t cluster::tokenizers_read() const {
-  return *state_->tokenizers;
-}
+size_t cluster::tokenizers_read() const { return *state_->tokenizers; }
 
 std::vector<actor_info> cluster::actors() {
   caf::scoped_actor self{state_->system, true};

@@ -93,8 +93,8 @@ public:
   /// Only lets time pass.
   void advance_clock(std::chrono::milliseconds time);
 
-  size_t tokens_computed() const;   ///< by all engines
-  size_t sequences_held() const;    ///< by all engines
+  size_t tokens_computed() const; ///< by all engines
+  size_t sequences_held() const;  ///< by all engines
   size_t tokenizers_read() const;
   std::vector<actor_info> actors();
 
@@ -104,7 +104,7 @@ private:
 };
 
 /// A request for `tokens` tokens.
-invocation_request make_request(const std::string& model, const std::string& prompt, uint32_t tokens,
-                                uint64_t seed = 1);
+invocation_request make_request(const std::string& model, const std::string& prompt,
+                                uint32_t tokens, uint64_t seed = 1);
 
 } // namespace troupe::actors::testing

@@ -91,8 +91,6 @@ public:
 
 } // namespace
 
-std::shared_ptr<const text_side> make_fake_text() {
-  return std::make_shared<fake_text>();
-}
+std::shared_ptr<const text_side> make_fake_text() { return std::make_shared<fake_text>(); }
 
 } // namespace troupe::actors::testing

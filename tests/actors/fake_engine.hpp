@@ -17,7 +17,8 @@ struct engine_ledger {
 };
 
 /// The fixture's model: the next token of a text, any of 'a' to 'z'.
-engine::token_id next_token(const std::vector<engine::token_id>& tokens, uint64_t seed, uint32_t offset);
+engine::token_id next_token(const std::vector<engine::token_id>& tokens, uint64_t seed,
+                            uint32_t offset);
 
 /// One token per sequence and step, first come first served.
 class fake_engine final : public engine::engine {

@@ -122,7 +122,8 @@ TEST(models, a_failed_load_reaches_every_waiting_caller_and_is_tried_again_later
   cluster nodes;
   nodes.add_worker();
   nodes.break_model("a", "model.safetensors: header is cut short", true);
-  const auto x = nodes.submit(make_request("a", "1", 5)), y = nodes.submit(make_request("a", "2", 5));
+  const auto x = nodes.submit(make_request("a", "1", 5)),
+             y = nodes.submit(make_request("a", "2", 5));
   nodes.advance(300ms);
   for (const auto& z : {x, y}) {
     ASSERT_TRUE(z->failed);

@@ -142,7 +142,8 @@ TEST(node, a_worker_that_vanishes_changes_no_text) {
   };
   const auto run = [&](const std::vector<std::shared_ptr<client>>& all) {
     for (size_t i = 0; i < all.size(); ++i)
-      head->edge().invoke(story("Story " + std::to_string(i / 2), 150, i % 2 == 0 ? 0.f : 0.9f), all[i]);
+      head->edge().invoke(story("Story " + std::to_string(i / 2), 150, i % 2 == 0 ? 0.f : 0.9f),
+                          all[i]);
   };
   const auto make = [] {
     std::vector<std::shared_ptr<client>> out(8);
@@ -171,7 +172,8 @@ TEST(node, a_worker_that_vanishes_changes_no_text) {
   const auto actors = get<std::vector<actor_info>>([&](auto then) { head->edge().actors(then); });
   ASSERT_TRUE(actors);
   const auto count = [&](const char* type) {
-    return std::count_if(actors->begin(), actors->end(), [&](const auto& x) { return x.type == type; });
+    return std::count_if(actors->begin(), actors->end(),
+                         [&](const auto& x) { return x.type == type; });
   };
   EXPECT_EQ(count("scheduler"), 1);
   EXPECT_EQ(count("gpu-worker"), 1) << "of the other process, through the cluster";
@@ -187,8 +189,8 @@ TEST(node, load_pin_unload_and_frontend_by_id_or_alias) {
   ASSERT_TRUE(loaded) << describe(loaded.error());
   EXPECT_EQ(loaded->id.text, "stories-llama");
   EXPECT_TRUE(loaded->pinned);
-  const auto frontend =
-    get<std::shared_ptr<const engine::frontend>>([&](auto then) { edge.frontend({"story"}, then); });
+  const auto frontend = get<std::shared_ptr<const engine::frontend>>(
+      [&](auto then) { edge.frontend({"story"}, then); });
   ASSERT_TRUE(frontend);
   EXPECT_TRUE(*frontend);
   const auto unloaded = get<model_status>([&](auto then) { edge.unload({"story"}, then); });

@@ -67,8 +67,9 @@ TEST(wire, a_run_order_keeps_every_field) {
 }
 
 TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
-  const token_batch x{{{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}},
-                       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}}}};
+  const token_batch x{
+      {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}},
+       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}}}};
   token_batch y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   ASSERT_EQ(y.events.size(), 2u);

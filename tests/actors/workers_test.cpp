@@ -109,7 +109,8 @@ TEST(workers, models_live_on_several_workers) {
   cluster nodes;
   nodes.add_worker(100);
   nodes.add_worker(100);
-  const auto x = nodes.submit(make_request("a", "x", 5)), y = nodes.submit(make_request("b", "y", 5));
+  const auto x = nodes.submit(make_request("a", "x", 5)),
+             y = nodes.submit(make_request("b", "y", 5));
   nodes.advance(300ms);
   EXPECT_TRUE(x->used && y->used);
   EXPECT_EQ(nodes.status("a").state, "ready");

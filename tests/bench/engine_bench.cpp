@@ -21,11 +21,15 @@ using namespace troupe::engine;
 
 const char* shape_json(const std::string& name) {
   if (name == "135m") // SmolLM2-135M
-    return R"({"architectures":["LlamaForCausalLM"],"vocab_size":49152,"hidden_size":576,"intermediate_size":1536,
-      "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"max_position_embeddings":8192,
+    return R"({"architectures":["LlamaForCausalLM"],"vocab_size":49152,
+      "hidden_size":576,"intermediate_size":1536,
+      "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,
+      "max_position_embeddings":8192,
       "rope_theta":100000,"tie_word_embeddings":true,"torch_dtype":"bfloat16"})";
-  return R"({"architectures":["Qwen2ForCausalLM"],"vocab_size":151936,"hidden_size":896,"intermediate_size":4864,
-      "num_hidden_layers":24,"num_attention_heads":14,"num_key_value_heads":2,"max_position_embeddings":32768,
+  return R"({"architectures":["Qwen2ForCausalLM"],"vocab_size":151936,
+      "hidden_size":896,"intermediate_size":4864,
+      "num_hidden_layers":24,"num_attention_heads":14,"num_key_value_heads":2,
+      "max_position_embeddings":32768,
       "rope_theta":1000000,"tie_word_embeddings":true,"torch_dtype":"bfloat16"})"; // Qwen2.5-0.5B
 }
 
@@ -49,12 +53,12 @@ struct loaded {
         one = static_cast<uint16_t>((random() & 0x807f) | 0x3c80);
       shapes[spec.name] = spec.shape;
     }
-    auto made = engine::engine::create(
-        *config,
-        [&](std::string_view name) -> std::optional<weight_view> {
-          return weight_view{dtype::bf16, shapes.find(name)->second, tensors.find(name)->second.data()};
-        },
-        nullptr, *device, {});
+    auto made = engine::engine::create(*config,
+                                       [&](std::string_view name) -> std::optional<weight_view> {
+                                         return weight_view{dtype::bf16, shapes.find(name)->second,
+                                                            tensors.find(name)->second.data()};
+                                       },
+                                       nullptr, *device, {});
     model = std::move(*made);
     weight_bytes = model->memory().weights_bytes;
   }
@@ -107,9 +111,11 @@ void decode(benchmark::State& state, const std::string& shape) {
   size_t tokens = 0;
   for (auto _ : state)
     tokens += one.model->step()->size();
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
-  state.counters["weight_GB/s"] = benchmark::Counter(
-      static_cast<double>(one.weight_bytes) / 1e9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
+  state.counters["weight_GB/s"] = benchmark::Counter(static_cast<double>(one.weight_bytes) / 1e9 *
+                                                         static_cast<double>(state.iterations()),
+                                                     benchmark::Counter::kIsRate);
   state.counters["read_GB/s"] = read_gigabytes_per_second();
 }
 
@@ -125,10 +131,32 @@ void prefill(benchmark::State& state, const std::string& shape) {
       static_cast<double>(state.range(0) * state.iterations()), benchmark::Counter::kIsRate);
 }
 
-BENCHMARK_CAPTURE(decode, smollm2, "135m")->Name("engine/decode/SmolLM2-135M-bf16")->ArgName("batch")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(decode, qwen, "0.5b")->Name("engine/decode/Qwen2.5-0.5B-bf16")->ArgName("batch")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(prefill, smollm2, "135m")->Name("engine/prefill/SmolLM2-135M-bf16")->ArgName("tokens")->Arg(512)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(prefill, qwen, "0.5b")->Name("engine/prefill/Qwen2.5-0.5B-bf16")->ArgName("tokens")->Arg(512)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(decode, smollm2, "135m")
+    ->Name("engine/decode/SmolLM2-135M-bf16")
+    ->ArgName("batch")
+    ->Arg(1)
+    ->Arg(8)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(decode, qwen, "0.5b")
+    ->Name("engine/decode/Qwen2.5-0.5B-bf16")
+    ->ArgName("batch")
+    ->Arg(1)
+    ->Arg(8)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(prefill, smollm2, "135m")
+    ->Name("engine/prefill/SmolLM2-135M-bf16")
+    ->ArgName("tokens")
+    ->Arg(512)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(prefill, qwen, "0.5b")
+    ->Name("engine/prefill/Qwen2.5-0.5B-bf16")
+    ->ArgName("tokens")
+    ->Arg(512)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 } // namespace
 

@@ -24,7 +24,9 @@ EXAMPLES = ROOT / "examples" / "models"
 
 def spread(values, scale=1.0, digits=2):
     values = sorted(v * scale for v in values)
-    return f"{statistics.median(values):.{digits}f} [{values[0]:.{digits}f}..{values[-1]:.{digits}f}]"
+    return (
+        f"{statistics.median(values):.{digits}f} [{values[0]:.{digits}f}..{values[-1]:.{digits}f}]"
+    )
 
 
 class Server:
@@ -36,8 +38,20 @@ class Server:
         self.log = open(pathlib.Path(self.scratch, "log"), "wb")
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
-            [binary, "serve", "--no-hub-cache", "--port", "0", "--port-file", str(port_file), *flags, *map(str, roots)],
-            stdout=self.log, stderr=self.log)
+            [
+                binary,
+                "serve",
+                "--no-hub-cache",
+                "--port",
+                "0",
+                "--port-file",
+                str(port_file),
+                *flags,
+                *map(str, roots),
+            ],
+            stdout=self.log,
+            stderr=self.log,
+        )
         while not (port_file.exists() and port_file.read_text().strip()):
             if self.process.poll() is not None:
                 raise SystemExit(pathlib.Path(self.scratch, "log").read_text())
@@ -69,7 +83,9 @@ class Server:
 
     def post(self, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        connection.request("POST", path, json.dumps(body or {}), {"Content-Type": "application/json"})
+        connection.request(
+            "POST", path, json.dumps(body or {}), {"Content-Type": "application/json"}
+        )
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
@@ -80,16 +96,25 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
 
     def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = (
+            pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        )
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def first_token_seconds(self, model, max_tokens=8):
         """Seconds to the first SSE byte and to the first text of a streamed chat."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        body = {"model": model, "stream": True, "temperature": 0, "max_tokens": max_tokens,
-                "messages": [{"role": "user", "content": "Hello!"}]}
+        body = {
+            "model": model,
+            "stream": True,
+            "temperature": 0,
+            "max_tokens": max_tokens,
+            "messages": [{"role": "user", "content": "Hello!"}],
+        }
         begun = time.perf_counter()
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+        connection.request(
+            "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
+        )
         answer = connection.getresponse()
         if answer.status != 200:
             raise SystemExit(f"{answer.status}: {answer.read().decode()}")
@@ -97,7 +122,11 @@ class Server:
         for line in answer:
             if first_byte is None:
                 first_byte = time.perf_counter() - begun
-            if line.startswith(b"data: {") and b'"content":"' in line and b'"content":""' not in line:
+            if (
+                line.startswith(b"data: {")
+                and b'"content":"' in line
+                and b'"content":""' not in line
+            ):
                 first_text = time.perf_counter() - begun
                 break
         answer.read()
@@ -155,7 +184,9 @@ def main():
             warm.append(server.first_token_seconds(model, 1)[1])
         metrics = server.get("/metrics")[1]
     warm.sort()
-    dispatch = [histogram_quantile(metrics, "troupe_request_dispatch_seconds", q) for q in (0.5, 0.99)]
+    dispatch = [
+        histogram_quantile(metrics, "troupe_request_dispatch_seconds", q) for q in (0.5, 0.99)
+    ]
     shutil.rmtree(scratch)
 
     rows = [
@@ -164,10 +195,16 @@ def main():
         ("idle CPU, % of one core", f"{idle_share * 100:.2f}", "goal < 0.5"),
         (f"cold request ({model}) to first SSE byte, ms", spread(cold_byte, 1e3, 1), "goal <= 100"),
         (f"cold request ({model}) to first text, ms", spread(cold_text, 1e3, 1), ""),
-        (f"warm request ({model}) to first text, ms, p50 / p99",
-         f"{statistics.median(warm) * 1e3:.2f} / {warm[int(len(warm) * 0.99) - 1] * 1e3:.2f}", ""),
-        ("dispatch (HTTP accepted to worker), ms, p50 / p99 at most",
-         f"{dispatch[0] * 1e3:.3g} / {dispatch[1] * 1e3:.3g}", "goal p99 <= 1"),
+        (
+            f"warm request ({model}) to first text, ms, p50 / p99",
+            f"{statistics.median(warm) * 1e3:.2f} / {warm[int(len(warm) * 0.99) - 1] * 1e3:.2f}",
+            "",
+        ),
+        (
+            "dispatch (HTTP accepted to worker), ms, p50 / p99 at most",
+            f"{dispatch[0] * 1e3:.3g} / {dispatch[1] * 1e3:.3g}",
+            "goal p99 <= 1",
+        ),
     ]
     width = max(len(r[0]) for r in rows)
     for name, value, goal in rows:

@@ -17,7 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--binary", default=os.environ.get("TROUPE_BINARY", ROOT / "build/release/bin/troupe"))
+    parser.addoption(
+        "--binary", default=os.environ.get("TROUPE_BINARY", ROOT / "build/release/bin/troupe")
+    )
     parser.addoption("--models", default=os.environ.get("TROUPE_MODELS", ROOT / "examples/models"))
     parser.addoption("--url", default=os.environ.get("TROUPE_URL"))
 
@@ -47,8 +49,18 @@ def server_url(request, tmp_path_factory):
     port_file, log = scratch / "port", scratch / "log"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [binary, "serve", "--port", "0", "--port-file", port_file, request.config.getoption("--models")],
-            stdout=out, stderr=subprocess.STDOUT)
+            [
+                binary,
+                "serve",
+                "--port",
+                "0",
+                "--port-file",
+                port_file,
+                request.config.getoption("--models"),
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
     try:
         yield f"http://127.0.0.1:{wait_for_port(process, port_file, log)}"
         assert process.poll() is None, f"the server ended by itself:\n{log.read_text()}"

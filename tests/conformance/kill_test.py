@@ -15,7 +15,12 @@ import httpx
 import pytest
 
 STREAMS = 20
-PROMPTS = ["Tell me a short story about a fox.", "Tell me a short story about a robot.", "What is Troupe?", "Hello!"]
+PROMPTS = [
+    "Tell me a short story about a fox.",
+    "Tell me a short story about a robot.",
+    "What is Troupe?",
+    "Hello!",
+]
 
 
 @pytest.fixture
@@ -27,12 +32,24 @@ def cluster(request, tmp_path):
 
     def start(*arguments):
         log = open(tmp_path / f"log-{len(processes)}", "w+")
-        process = subprocess.Popen([binary, "serve", "--no-hub-cache", *arguments], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [binary, "serve", "--no-hub-cache", *arguments], stdout=log, stderr=subprocess.STDOUT
+        )
         processes.append(process)
         return process, log
 
     port_file = tmp_path / "port"
-    head, log = start("--role", "head", "--cluster-listen", "127.0.0.1:0", "--port", "0", "--port-file", str(port_file), models)
+    head, log = start(
+        "--role",
+        "head",
+        "--cluster-listen",
+        "127.0.0.1:0",
+        "--port",
+        "0",
+        "--port-file",
+        str(port_file),
+        models,
+    )
     deadline = time.monotonic() + 60
     while not port_file.exists() and time.monotonic() < deadline and head.poll() is None:
         time.sleep(0.02)
@@ -42,7 +59,10 @@ def cluster(request, tmp_path):
         joining = text.split(marker)[1].split()[0] if marker in text and "MODEL" in text else ""
         time.sleep(0.02)
     assert joining, pathlib.Path(log.name).read_text()
-    yield f"http://127.0.0.1:{port_file.read_text().strip()}", lambda: start("--role", "worker", "--join", joining)[0]
+    yield (
+        f"http://127.0.0.1:{port_file.read_text().strip()}",
+        lambda: start("--role", "worker", "--join", joining)[0],
+    )
     for process in processes:
         process.kill()
         process.wait()
@@ -50,8 +70,13 @@ def cluster(request, tmp_path):
 
 def stream(url, number, on_text):
     """The text of one streamed chat; even numbers greedy, odd ones sampled with a seed."""
-    body = {"model": "stories-llama", "stream": True, "max_tokens": 300, "ignore_eos": True,
-            "messages": [{"role": "user", "content": PROMPTS[number % len(PROMPTS)]}]}
+    body = {
+        "model": "stories-llama",
+        "stream": True,
+        "max_tokens": 300,
+        "ignore_eos": True,
+        "messages": [{"role": "user", "content": PROMPTS[number % len(PROMPTS)]}],
+    }
     body |= {"temperature": 0} if number % 2 == 0 else {"temperature": 0.9, "seed": number}
     text, finished, done = "", None, False
     with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=180) as answer:

@@ -30,11 +30,15 @@ VARIANTS = dict(variants())
 def ask(binary, file, kind, bodies):
     """The answers of tokenizer_cli: (ids or None, texts) for each request."""
     blob = b"".join(struct.pack("<cI", kind, len(body)) + body for body in bodies)
-    out = subprocess.run([str(binary), str(file)], input=blob, capture_output=True, check=True).stdout.decode()
+    out = subprocess.run(
+        [str(binary), str(file)], input=blob, capture_output=True, check=True
+    ).stdout.decode()
     answers = []
     for line in out.splitlines():
         ids, *texts = line.split("\t")
-        answers.append(([int(i) for i in ids.split()], [bytes.fromhex(text).decode() for text in texts]))
+        answers.append(
+            ([int(i) for i in ids.split()], [bytes.fromhex(text).decode() for text in texts])
+        )
     assert len(answers) == len(bodies)
     return answers
 
@@ -45,8 +49,11 @@ def exact_stream(theirs, verbatim):
 
 
 def decode_differences(theirs, lists, answers):
-    expectations = zip(theirs.decode_batch(lists), theirs.decode_batch(lists, skip_special_tokens=False),
-                       theirs.decode_batch([ids[:len(ids) // 2] for ids in lists]))
+    expectations = zip(
+        theirs.decode_batch(lists),
+        theirs.decode_batch(lists, skip_special_tokens=False),
+        theirs.decode_batch([ids[: len(ids) // 2] for ids in lists]),
+    )
     for ids, (expected, expected_verbatim, begun), (_, texts) in zip(lists, expectations, answers):
         plain, verbatim, streamed, streamed_verbatim, primed = texts
         if expected != plain:
@@ -57,7 +64,12 @@ def decode_differences(theirs, lists, answers):
             if streamed != expected:
                 yield "streaming decode", ids, expected, streamed
             if streamed_verbatim != expected_verbatim:
-                yield "streaming decode with special tokens", ids, expected_verbatim, streamed_verbatim
+                yield (
+                    "streaming decode with special tokens",
+                    ids,
+                    expected_verbatim,
+                    streamed_verbatim,
+                )
         if "\ufffd" not in expected_verbatim + begun and begun + primed != expected:
             yield "primed streaming decode", ids, expected, begun + primed
 
@@ -73,7 +85,9 @@ def text_differences(binary, theirs, file, texts):
 
 def untrusted_differences(binary, theirs, file, texts):
     theirs.encode_special_tokens = True
-    for text, encoding, (ids, _) in zip(texts, theirs.encode_batch(texts), ask(binary, file, b"u", [t.encode() for t in texts])):
+    for text, encoding, (ids, _) in zip(
+        texts, theirs.encode_batch(texts), ask(binary, file, b"u", [t.encode() for t in texts])
+    ):
         if encoding.ids != ids:
             yield "encode with special tokens as text", text, encoding.ids, ids
     theirs.encode_special_tokens = False
@@ -84,8 +98,15 @@ def random_ids(theirs, count, seed):
     pick = random.Random(seed)
     size = theirs.get_vocab_size()
     added = list(theirs.get_added_tokens_decoder())
-    odd = [i for t, i in theirs.get_vocab().items() if len(t) < 3 or t.startswith(("<0x", "▁"))] or [0]
-    choices = [lambda: pick.randrange(size), lambda: pick.choice(odd), lambda: pick.choice(added or odd), lambda: size + pick.randrange(99)]
+    odd = [
+        i for t, i in theirs.get_vocab().items() if len(t) < 3 or t.startswith(("<0x", "▁"))
+    ] or [0]
+    choices = [
+        lambda: pick.randrange(size),
+        lambda: pick.choice(odd),
+        lambda: pick.choice(added or odd),
+        lambda: size + pick.randrange(99),
+    ]
     for _ in range(count):
         weights = pick.choice([(9, 3, 1, 0), (1, 9, 1, 0), (1, 3, 3, 1)])
         yield [pick.choices(choices, weights)[0]() for _ in range(pick.randrange(14))]
@@ -101,7 +122,7 @@ def family_differences(binary, family, count, seed):
     theirs = Tokenizer.from_file(str(file))
     texts = list(adversarial(theirs, count, seed))
     yield from text_differences(binary, theirs, file, texts)
-    yield from untrusted_differences(binary, theirs, file, texts[:count // 4])
+    yield from untrusted_differences(binary, theirs, file, texts[: count // 4])
     yield from id_differences(binary, theirs, file, list(random_ids(theirs, count // 2, seed)))
 
 
@@ -144,13 +165,17 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=2024)
-    parser.add_argument("names", nargs="*", default=[*FAMILIES, *(f"every character, {name}" for name in VARIANTS)])
+    parser.add_argument(
+        "names", nargs="*", default=[*FAMILIES, *(f"every character, {name}" for name in VARIANTS)]
+    )
     options = parser.parse_args()
     failed = False
     for name in options.names:
         variant = name.removeprefix("every character, ")
         if name in FAMILIES:
-            failed |= report(name, family_differences(options.binary, name, options.count, options.seed))
+            failed |= report(
+                name, family_differences(options.binary, name, options.count, options.seed)
+            )
         else:
             failed |= report(name, variant_differences(options.binary, variant))
     sys.exit(failed)

@@ -6,15 +6,28 @@ the exact text after normalization and where it was cut.
 
 import json
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from make_tokenizer_goldens import LLAMA3
 
-O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+O200K = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DEEPSEEK3 = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CLIP = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -25,10 +38,33 @@ fd90-fdcf 105c0-105ff 10940-1095f 10d40-10d8f 10ec2-10ecf 10ed0-10eff 1123f-1124
 11db0-11def 11f00-11f5a 1342f 13440-143ff 16100-1613f 16d40-16d7f 16ea0-16eff 16ff2-16ff6 187f8-187ff 18cff-18dff 1b132 1b155 1cc00-1cef9
 1d2c0-1d2d3 1df25-1df2a 1e030-1e08f 1e4d0-1e4ff 1e5d0-1e5ff 1e6c0-1e6ff 1f6d8-1f6dc 1f774-1f77f 1f7d9 1f8b0-1f8ff 1fa54-1faff 1fbcb-1fbfa
 2b739-2b73f 2ceae-2ceaf 2ebf0-2ee5d 31350-3347f"""
-newer = {c for part in NEWER.split() for first, _, last in [part.partition("-")] for c in range(int(first, 16), int(last or first, 16) + 1)}
+newer = {
+    c
+    for part in NEWER.split()
+    for first, _, last in [part.partition("-")]
+    for c in range(int(first, 16), int(last or first, 16) + 1)
+}
 # The steps that are pure table look-ups, made equal for every character.
-COMPLETE = ("nfc", "nfd", "nfkc", "nfkd", "lowercase", "strip_accents", "strip", "strip_right", "replace_space", "whitespace_split",
-            "punctuation", "digits", "whitespace", "split_text", "no_decoder", "metaspace_always", "metaspace_first", "metaspace_never")
+COMPLETE = (
+    "nfc",
+    "nfd",
+    "nfkc",
+    "nfkd",
+    "lowercase",
+    "strip_accents",
+    "strip",
+    "strip_right",
+    "replace_space",
+    "whitespace_split",
+    "punctuation",
+    "digits",
+    "whitespace",
+    "split_text",
+    "no_decoder",
+    "metaspace_always",
+    "metaspace_first",
+    "metaspace_never",
+)
 
 
 def tokenizer(normalizer=None, *steps):
@@ -37,7 +73,9 @@ def tokenizer(normalizer=None, *steps):
     t = Tokenizer(models.BPE(vocab=vocab, merges=[], end_of_word_suffix="</w>"))
     if normalizer is not None:
         t.normalizer = normalizer
-    t.pre_tokenizer = pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.pre_tokenizer = pre_tokenizers.Sequence(
+        [*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     t.decoder = decoders.ByteLevel()
     return t
 
@@ -65,12 +103,35 @@ def variants():
     yield "gpt2_pattern", tokenizer(None, p.ByteLevel(add_prefix_space=False))
     yield "llama3_pattern", tokenizer(None, split(Regex(LLAMA3)))
     yield "o200k", tokenizer(None, split(Regex(O200K), "removed", True))
-    yield "deepseek3", tokenizer(None, split(Regex(r"\p{N}{1,3}")), split(Regex("[一-龥぀-ゟ゠-ヿ]+")), split(Regex(DEEPSEEK3)))
-    yield "clip", tokenizer(n.Sequence([n.NFC(), n.Replace(Regex(r"\s+"), " "), n.Lowercase()]), split(Regex(CLIP), "removed", True))
+    yield (
+        "deepseek3",
+        tokenizer(
+            None,
+            split(Regex(r"\p{N}{1,3}")),
+            split(Regex("[一-龥぀-ゟ゠-ヿ]+")),
+            split(Regex(DEEPSEEK3)),
+        ),
+    )
+    yield (
+        "clip",
+        tokenizer(
+            n.Sequence([n.NFC(), n.Replace(Regex(r"\s+"), " "), n.Lowercase()]),
+            split(Regex(CLIP), "removed", True),
+        ),
+    )
     yield "word_class", tokenizer(None, split(Regex(r"[\w'-]+|[^\w\s]|\h+\b")))
-    for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+    for behavior in (
+        "removed",
+        "isolated",
+        "merged_with_previous",
+        "merged_with_next",
+        "contiguous",
+    ):
         for invert in (False, True):
-            yield f"split_{behavior}_{invert}", tokenizer(None, split(Regex(r"\p{L}+|a1|\s"), behavior, invert))
+            yield (
+                f"split_{behavior}_{invert}",
+                tokenizer(None, split(Regex(r"\p{L}+|a1|\s"), behavior, invert)),
+            )
     yield "split_text", tokenizer(None, split("a", "merged_with_previous"))
     for scheme in ("always", "first", "never"):
         t = tokenizer(None, p.Metaspace(prepend_scheme=scheme))
@@ -79,7 +140,9 @@ def variants():
         yield f"metaspace_{scheme}", t
     t = tokenizer(n.Lowercase(), p.Whitespace())
     t.add_special_tokens([AddedToken("<s>"), AddedToken("</s>")])
-    t.post_processor = processors.RobertaProcessing(("</s>", t.token_to_id("</s>")), ("<s>", t.token_to_id("<s>")))
+    t.post_processor = processors.RobertaProcessing(
+        ("</s>", t.token_to_id("</s>")), ("<s>", t.token_to_id("<s>"))
+    )
     yield "roberta", t
     state = json.loads(tokenizer().to_str())
     state["decoder"] = None
@@ -89,12 +152,30 @@ def variants():
 def every_character(name):
     """Every assigned character of the planes in use (a sample of Han and Hangul, which are alike) in
     small texts: among its neighbours, and between letters, digits, marks and spaces."""
-    sampled = [*range(0x3400, 0x4dc0, 64), *range(0x4e00, 0xa000, 64), *range(0xac00, 0xd7a4, 16), *range(0x20000, 0x323b0, 256)]
-    planes = [*range(0x3400), *range(0x4dc0, 0x4e00), *range(0xa000, 0xac00), *sampled, *range(0xd7b0, 0xd800), *range(0xe000, 0xe010),
-              *range(0xf900, 0x18d00, 1), *range(0x1aff0, 0x20000), *range(0xe0000, 0xe0200), 0xf0000, 0x10ffff]
-    assigned = [chr(c) for c in planes if not 0xd800 <= c < 0xe000 and (name in COMPLETE or c not in newer)]
+    sampled = [
+        *range(0x3400, 0x4DC0, 64),
+        *range(0x4E00, 0xA000, 64),
+        *range(0xAC00, 0xD7A4, 16),
+        *range(0x20000, 0x323B0, 256),
+    ]
+    planes = [
+        *range(0x3400),
+        *range(0x4DC0, 0x4E00),
+        *range(0xA000, 0xAC00),
+        *sampled,
+        *range(0xD7B0, 0xD800),
+        *range(0xE000, 0xE010),
+        *range(0xF900, 0x18D00, 1),
+        *range(0x1AFF0, 0x20000),
+        *range(0xE0000, 0xE0200),
+        0xF0000,
+        0x10FFFF,
+    ]
+    assigned = [
+        chr(c) for c in planes if not 0xD800 <= c < 0xE000 and (name in COMPLETE or c not in newer)
+    ]
     for begin in range(0, len(assigned), 24):
-        block = assigned[begin:begin + 24]
+        block = assigned[begin : begin + 24]
         yield "".join(block)
         yield "".join(f"a{c}1{c}\u0323\u0301 {c}x" for c in block)
         yield block[0] + " x " + block[-1]

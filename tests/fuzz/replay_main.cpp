@@ -1,10 +1,10 @@
 // Replays a corpus and seeded mutations of it through LLVMFuzzerTestOneInput, for compilers
 // without libFuzzer: every CI run feeds each parser the same garbage, and a crash names its seed.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -59,7 +59,8 @@ bytes mutate(const std::vector<bytes>& corpus, std::mt19937_64& random) {
       break;
     }
     case 4: // remove a piece
-      out.erase(out.begin() + at, out.begin() + at + std::min<size_t>(out.size() - at, random() % 32));
+      out.erase(out.begin() + at,
+                out.begin() + at + std::min<size_t>(out.size() - at, random() % 32));
       break;
     default: { // splice in a piece of another input
       const bytes& other = corpus[random() % corpus.size()];

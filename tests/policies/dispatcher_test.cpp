@@ -9,8 +9,13 @@ using namespace std::chrono_literals;
 
 /// A dispatcher whose intents are kept, and carried out by hand.
 struct fixture : testing::Test {
-  dispatcher_config config{.queue_max = 3, .keep_alive = 60s, .patience = 1s, .stay_min = 2s,
-                           .worker_grace = 30s, .load_pause_first = 1s, .load_pause_max = 4s};
+  dispatcher_config config{.queue_max = 3,
+                           .keep_alive = 60s,
+                           .patience = 1s,
+                           .stay_min = 2s,
+                           .worker_grace = 30s,
+                           .load_pause_first = 1s,
+                           .load_pause_max = 4s};
   dispatcher policy{config};
   instant now{};
   std::vector<intent> done;

@@ -34,7 +34,7 @@ TEST(find_place, prefers_a_worker_with_free_room_to_an_eviction) {
 
 TEST(find_place, evicts_the_least_recently_used_and_no_more_than_needed) {
   const auto place =
-    find_place({{1, 100, {idle("new", 40, 9s), idle("old", 40, 1s), idle("older", 10, 2s)}}}, 40);
+      find_place({{1, 100, {idle("new", 40, 9s), idle("old", 40, 1s), idle("older", 10, 2s)}}}, 40);
   ASSERT_TRUE(place);
   EXPECT_EQ(place->evict, (ids{{"old"}}));
 }
@@ -50,8 +50,7 @@ TEST(find_place, does_not_overflow_when_a_model_is_larger_than_everything) {
 }
 
 TEST(find_models_to_close, names_the_least_recently_used_busy_model_that_suffices) {
-  const auto close =
-    find_models_to_close({{1, 100, {busy("a", 50, 2s), busy("b", 50, 1s)}}}, 40);
+  const auto close = find_models_to_close({{1, 100, {busy("a", 50, 2s), busy("b", 50, 1s)}}}, 40);
   ASSERT_EQ(close.size(), 1u);
   EXPECT_EQ(close[0], (std::pair<worker_id, model_id>{1, {"b"}}));
 }

@@ -112,8 +112,8 @@ struct simulation {
   void describe(size_t i) {
     for (const auto* model : {"a", "b", "c"}) {
       const auto x = nodes.status(model);
-      std::printf("  %s %s on %s: %u running, %u waiting, %llu bytes\n", model,
-                  x.state.c_str(), x.device.c_str(), x.active, x.queued,
+      std::printf("  %s %s on %s: %u running, %u waiting, %llu bytes\n", model, x.state.c_str(),
+                  x.device.c_str(), x.active, x.queued,
                   static_cast<unsigned long long>(x.resident_bytes));
     }
     for (const auto& [choice, text] : streams[i].got->text)
@@ -138,7 +138,8 @@ struct simulation {
     for (const auto* model : {"a", "b", "c"}) {
       const auto status = nodes.status(model);
       if (status.active != 0 || status.queued != 0)
-        return fault("at the end", status.active, std::string{"sequences are counted for "} + model);
+        return fault("at the end", status.active,
+                     std::string{"sequences are counted for "} + model);
     }
     return true;
   }
@@ -191,8 +192,9 @@ int main(int argc, char** argv) {
     }
     kills += x.kills;
   }
-  std::printf("seeds %llu to %llu: %zu streams ended well and %zu with an error, %zu workers killed\n",
-              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(seed + runs - 1),
-              well, failed, kills);
+  std::printf(
+      "seeds %llu to %llu: %zu streams ended well and %zu with an error, %zu workers killed\n",
+      static_cast<unsigned long long>(seed), static_cast<unsigned long long>(seed + runs - 1), well,
+      failed, kills);
   return well > failed ? 0 : 1;
 }

@@ -104,7 +104,8 @@ TEST_P(golden_model, chunked_prompts_and_crowds_change_nothing) {
         if (id != 3)
           prompt.resize(1 + random() % prompt.size());
         const uint64_t seed = id == 3 ? 99 : id;
-        ASSERT_FALSE(crowded->add(golden::request(id, prompt, id == 3 ? 24 : 9, temperature, seed)));
+        ASSERT_FALSE(
+            crowded->add(golden::request(id, prompt, id == 3 ? 24 : 9, temperature, seed)));
       }
       EXPECT_EQ(golden::drain(*crowded)[3], expected);
     }
@@ -119,7 +120,8 @@ TEST_P(golden_model, a_sequence_resumed_at_any_token_goes_on_as_before) {
   auto resumed = model.open(*device);
   for (size_t at = 1; at < expected.size(); at += 3) {
     auto again = golden::request(1, model.prompt, 20, 1.0f, 7);
-    again.tokens.insert(again.tokens.end(), expected.begin(), expected.begin() + static_cast<long>(at));
+    again.tokens.insert(again.tokens.end(), expected.begin(),
+                        expected.begin() + static_cast<long>(at));
     ASSERT_FALSE(resumed->add(again));
     std::vector<token_id> rest(expected.begin(), expected.begin() + static_cast<long>(at));
     while (!resumed->idle()) {
@@ -139,7 +141,8 @@ TEST_P(golden_model, running_out_of_kv_blocks_changes_nothing) {
   engine_options roomy, tight;
   tight.block_size = 4;
   const auto shape = plan_kv(model.config, model.config.type.value_or(dtype::bf16), tight);
-  tight.kv_bytes = shape.block_bytes * ((model.prompt.size() + 40) / 4 + 6); // not two whole sequences
+  tight.kv_bytes =
+      shape.block_bytes * ((model.prompt.size() + 40) / 4 + 6); // not two whole sequences
   std::map<uint64_t, std::vector<token_id>> texts[2];
   for (const bool is_tight : {false, true}) {
     auto engine = model.open(*device, is_tight ? tight : roomy);
@@ -178,7 +181,8 @@ TEST_F(one_model, bad_sequences_are_refused_with_a_reason) {
 
 TEST_F(one_model, end_tokens_stop_unless_ignored_or_too_early) {
   const auto stop = model.greedy[5];
-  const auto first = std::find(model.greedy.begin(), model.greedy.end(), stop) - model.greedy.begin();
+  const auto first =
+      std::find(model.greedy.begin(), model.greedy.end(), stop) - model.greedy.begin();
   auto with_stop = golden::request(1, model.prompt, 64);
   with_stop.sampling.stop_token_ids = {stop};
   auto engine = model.open(*device, exact_kv());
@@ -227,17 +231,16 @@ TEST_F(one_model, a_missing_or_misshapen_tensor_is_named) {
 
 TEST_F(one_model, weights_that_are_not_numbers_give_an_error) {
   std::vector<float> broken(1 << 16, std::nanf(""));
-  auto engine = engine::create(
-      model.config,
-      [&](std::string_view name) {
-        auto found = model.lookup()(name);
-        if (found && name == "model.norm.weight") {
-          found->data = broken.data();
-          found->type = dtype::f32;
-        }
-        return found;
-      },
-      nullptr, *device, {});
+  auto engine = engine::create(model.config,
+                               [&](std::string_view name) {
+                                 auto found = model.lookup()(name);
+                                 if (found && name == "model.norm.weight") {
+                                   found->data = broken.data();
+                                   found->type = dtype::f32;
+                                 }
+                                 return found;
+                               },
+                               nullptr, *device, {});
   ASSERT_TRUE(engine) << describe(engine.error());
   ASSERT_FALSE((*engine)->add(golden::request(1, model.prompt, 4)));
   const auto events = (*engine)->step();

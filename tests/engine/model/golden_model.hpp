@@ -49,8 +49,8 @@ struct model {
       const auto found = held->find(name);
       if (!found)
         return std::nullopt;
-      return weight_view{found->type, {found->shape.begin(), found->shape.end()},
-                         found->bytes.data()};
+      return weight_view{
+          found->type, {found->shape.begin(), found->shape.end()}, found->bytes.data()};
     };
   }
   std::unique_ptr<engine> open(gpu::device& device, engine_options options = {}) const {
@@ -77,7 +77,8 @@ inline model load(const std::string& name) {
   EXPECT_TRUE(opened) << describe(opened.error());
   out.checkpoint = *opened;
   const auto file = read_file(dir / "expected.safetensors");
-  auto entries = storage::parse_safetensors_header(std::as_bytes(std::span{file}), file.size(), name);
+  auto entries =
+      storage::parse_safetensors_header(std::as_bytes(std::span{file}), file.size(), name);
   EXPECT_TRUE(entries);
   for (const auto& entry : *entries) {
     if (entry.name == "prompt")

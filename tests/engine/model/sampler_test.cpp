@@ -41,7 +41,8 @@ std::vector<double> brute_force(const std::vector<float>& raw, const sampling_pa
     logit[token] += bias;
   const std::set<token_id> all(tokens.begin(), tokens.end());
   for (const auto token : all)
-    logit[token] = logit[token] > 0 ? logit[token] / p.repetition_penalty : logit[token] * p.repetition_penalty;
+    logit[token] = logit[token] > 0 ? logit[token] / p.repetition_penalty
+                                    : logit[token] * p.repetition_penalty;
   std::map<token_id, int> generated;
   for (size_t i = prompt_size; i < tokens.size(); ++i)
     ++generated[tokens[i]];
@@ -50,9 +51,8 @@ std::vector<double> brute_force(const std::vector<float>& raw, const sampling_pa
   std::vector<size_t> order(logit.size());
   for (size_t i = 0; i < order.size(); ++i)
     order[i] = i;
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return logit[a] != logit[b] ? logit[a] > logit[b] : a < b;
-  });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return logit[a] != logit[b] ? logit[a] > logit[b] : a < b; });
   if (p.top_k > 0 && static_cast<size_t>(p.top_k) < order.size())
     order.resize(p.top_k);
   const double highest = logit[order[0]];

@@ -195,35 +195,37 @@ INSTANTIATE_TEST_SUITE_P(
         hostile{"merge_number", R"({"model":{"vocab":{"a":0},"merges":[7]}})", "merge 0"},
         hostile{
             "bad_regex",
-            R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},"model":{"vocab":{},"merges":[]}})",
+            R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated"},)"
+            R"("model":{"vocab":{},"merges":[]}})",
             "not a valid regular expression"},
-        hostile{
-            "bad_behavior",
-            R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"x"},"model":{"vocab":{},"merges":[]}})",
-            "unknown split behavior"},
-        hostile{
-            "text_for_flag",
-            R"({"added_tokens":[{"id":1,"content":"x","special":"yes"}],"model":{"vocab":{},"merges":[]}})",
-            "`added_tokens.special` must be true or false"},
+        hostile{"bad_behavior",
+                R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"x"},)"
+                R"("model":{"vocab":{},"merges":[]}})",
+                "unknown split behavior"},
+        hostile{"text_for_flag",
+                R"({"added_tokens":[{"id":1,"content":"x","special":"yes"}],)"
+                R"("model":{"vocab":{},"merges":[]}})",
+                "`added_tokens.special` must be true or false"},
         hostile{"number_for_text",
                 R"({"normalizer":{"type":"Prepend","prepend":5},"model":{"vocab":{},"merges":[]}})",
                 "`normalizer.prepend` must be a text"},
-        hostile{
-            "text_for_number",
-            R"({"decoder":{"type":"Strip","content":" ","start":"1"},"model":{"vocab":{},"merges":[]}})",
-            "`decoder.start` must be a whole number"},
-        hostile{
-            "huge_added_id",
-            R"({"added_tokens":[{"id":4294967296,"content":"x"}],"model":{"vocab":{},"merges":[]}})",
-            "no valid id"},
-        hostile{
-            "template_id",
-            R"({"post_processor":{"type":"RobertaProcessing","sep":["x",7],"cls":["y",0]},"model":{"vocab":{"a":0},"merges":[]}})",
-            "adds the id 7"},
-        hostile{
-            "class_set",
-            R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"[\\w&&[^a]]"},"behavior":"Isolated"},"model":{"vocab":{},"merges":[]}})",
-            "&& inside the brackets"},
+        hostile{"text_for_number",
+                R"({"decoder":{"type":"Strip","content":" ","start":"1"},)"
+                R"("model":{"vocab":{},"merges":[]}})",
+                "`decoder.start` must be a whole number"},
+        hostile{"huge_added_id",
+                R"({"added_tokens":[{"id":4294967296,"content":"x"}],)"
+                R"("model":{"vocab":{},"merges":[]}})",
+                "no valid id"},
+        hostile{"template_id",
+                R"({"post_processor":{"type":"RobertaProcessing","sep":["x",7],"cls":["y",0]},)"
+                R"("model":{"vocab":{"a":0},"merges":[]}})",
+                "adds the id 7"},
+        hostile{"class_set",
+                R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"[\\w&&[^a]]"},)"
+                R"("behavior":"Isolated"},)"
+                R"("model":{"vocab":{},"merges":[]}})",
+                "&& inside the brackets"},
         hostile{"precompiled",
                 R"({"normalizer":{"type":"Precompiled"},"model":{"vocab":{},"merges":[]}})",
                 "'Precompiled' is not supported"},
