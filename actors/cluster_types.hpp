@@ -6,6 +6,7 @@
 #include "actors/services.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
+#include "base/instant.hpp"
 #include "engine/engine.hpp"
 
 /// What the nodes of a cluster say to each other. Each of these encodes as Cap'n Proto; the
@@ -29,6 +30,10 @@ struct run_order {
 
 struct token_batch {
   std::vector<engine::token_event> events;
+  /// From the start of the first step that held a sequence whose first token this is, until the
+  /// batch was sent; 0 = none of the tokens is a first one. What is left of the time to the first
+  /// token is the dispatch, whatever clocks the nodes have.
+  duration computing{0};
 };
 
 enum class loss_kind : uint8_t {

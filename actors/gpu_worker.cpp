@@ -129,7 +129,7 @@ void run(pointer self, run_order& order) {
     state.pending.retired.push_back(ref);
     return tell(self);
   }
-  model.runners[ref.id] = {sink, ref.epoch};
+  model.runners[ref.id] = {.sink = sink, .epoch = ref.epoch};
   auto& sequences = state.sinks[sink->address()];
   if (sequences.empty())
     self->monitor(sink);
@@ -163,6 +163,12 @@ void abandon(pointer self, const model_id& id, hosted_model& x, const caf::error
   release(self, id);
 }
 
+void note_start(pointer self, hosted_model& x) {
+  for (auto& [id, runner] : x.runners)
+    if (runner.first_step == instant{})
+      runner.first_step = self->clock().now();
+}
+
 void deliver(pointer self, const model_id& id, hosted_model& x,
              std::vector<engine::token_event>& events) {
   // Several choices of one request get one message; in the order of the events, so that a
@@ -178,6 +184,9 @@ void deliver(pointer self, const model_id& id, hosted_model& x,
     });
     if (batch == batches.end())
       batch = batches.insert(batch, {runner->second.sink, {}});
+    if (!std::exchange(runner->second.has_tokens, true))
+      batch->second.computing =
+          std::max(batch->second.computing, self->clock().now() - runner->second.first_step);
     batch->second.events.push_back(std::move(event));
     if (ended)
       retire(self, id, x, runner);
@@ -201,6 +210,7 @@ void step(pointer self) {
     return;
   const auto id = at->first;
   state.last_stepped = id;
+  note_start(self, at->second);
   auto events = at->second.engine->step();
   if (!events) {
     abandon(self, id, at->second, events.error());

@@ -30,6 +30,8 @@ struct hosted_model {
   struct runner {
     caf::strong_actor_ptr sink;
     uint32_t epoch = 0;
+    instant first_step{};
+    bool has_tokens = false;
   };
   std::unique_ptr<engine::engine> engine;
   std::map<sequence_id, runner> runners;

@@ -241,7 +241,18 @@ void dispatch(pointer self, const dispatch_order& order) {
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }
 
-void take(pointer self, const engine::token_event& event) {
+/// The first token is there; `computing` of the time to it was the worker's own work.
+void note_first_token(pointer self, instant now, duration computing) {
+  auto& state = self->state;
+  state.timing.first_token = now - state.accepted;
+  state.meters->first_token->Observe(seconds(state.timing.first_token));
+  const auto received = state.setup.request.received;
+  const auto since = received == instant{} ? state.accepted : std::min(received, state.accepted);
+  if (!state.timing.cold)
+    state.meters->dispatch->Observe(seconds(std::max(duration{0}, now - since - computing)));
+}
+
+void take(pointer self, const engine::token_event& event, duration computing) {
   auto& state = self->state;
   if (event.id.number != state.setup.number || event.id.choice >= state.choices.size())
     return;
@@ -252,10 +263,8 @@ void take(pointer self, const engine::token_event& event) {
   if (!piece)
     return;
   const auto now = self->clock().now();
-  if (state.timing.first_token.count() == 0) {
-    state.timing.first_token = now - state.accepted;
-    state.meters->first_token->Observe(seconds(state.timing.first_token));
-  }
+  if (state.timing.first_token.count() == 0)
+    note_first_token(self, now, computing);
   if (choice.last_token != instant{})
     state.meters->inter_token->Observe(seconds(now - choice.last_token));
   choice.last_token = now;
@@ -333,7 +342,7 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
         if (state.ended)
           return;
         for (const auto& event : batch.events)
-          take(self, event);
+          take(self, event, batch.computing);
         if (!state.choices.empty() && state.finished == state.choices.size())
           succeed(self);
       },

@@ -8,6 +8,9 @@ using buckets = prometheus::Histogram::BucketBoundaries;
 
 const buckets first_token_buckets{.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,
                                   .75,  1,    2.5, 5,   7.5, 10,  30,  60, 120, 300};
+const buckets dispatch_buckets{50e-6,  100e-6, 150e-6, 200e-6, 250e-6,  300e-6, 400e-6,
+                               500e-6, 600e-6, 800e-6, 1e-3,   1.25e-3, 1.5e-3, 2e-3,
+                               3e-3,   5e-3,   10e-3,  25e-3,  100e-3,  1};
 const buckets inter_token_buckets{.001, .0025, .005, .01, .025, .05, .075, .1,
                                   .15,  .2,    .3,   .4,  .5,   .75, 1,    2.5};
 const buckets end_to_end_buckets{.01,  .02,  .04,  .08,   .16,   .32,   .64,
@@ -47,6 +50,9 @@ struct metrics::families {
                        .Add({})},
         queue_time{family<prometheus::Histogram>(in, "troupe_request_queue_time_seconds",
                                                  "Acceptance to first dispatch")},
+        dispatch{family<prometheus::Histogram>(
+            in, "troupe_request_dispatch_seconds",
+            "Last byte in to first engine step, of requests to loaded models")},
         first_token{family<prometheus::Histogram>(in, "troupe_time_to_first_token_seconds",
                                                   "Acceptance to first token")},
         inter_token{family<prometheus::Histogram>(in, "troupe_inter_token_latency_seconds",
@@ -59,7 +65,7 @@ struct metrics::families {
   prometheus::Gauge& workers;
   counter &prompt_tokens, &generated_tokens, &requests, &evictions;
   prometheus::Counter& load_bytes;
-  histogram &queue_time, &first_token, &inter_token, &end_to_end, &cold_start;
+  histogram &queue_time, &dispatch, &first_token, &inter_token, &end_to_end, &cold_start;
 };
 
 metrics::metrics()
@@ -83,7 +89,8 @@ model_metrics& metrics::of(const model_id& model) {
   out = std::make_unique<model_metrics>(model_metrics{
       &f.running.Add(label), &f.waiting.Add(label), &f.kv_usage.Add(label),
       &f.prompt_tokens.Add(label), &f.generated_tokens.Add(label),
-      &f.queue_time.Add(label, first_token_buckets), &f.first_token.Add(label, first_token_buckets),
+      &f.queue_time.Add(label, first_token_buckets), &f.dispatch.Add(label, dispatch_buckets),
+      &f.first_token.Add(label, first_token_buckets),
       &f.inter_token.Add(label, inter_token_buckets), &f.end_to_end.Add(label, end_to_end_buckets),
       &f.cold_start.Add(label, cold_start_buckets), state("cold"), state("loading"), state("ready"),
       state("failed")});

@@ -22,6 +22,7 @@ struct model_metrics {
   prometheus::Counter* prompt_tokens;
   prometheus::Counter* generated_tokens;
   prometheus::Histogram* queue_time;
+  prometheus::Histogram* dispatch;
   prometheus::Histogram* first_token;
   prometheus::Histogram* inter_token;
   prometheus::Histogram* end_to_end;

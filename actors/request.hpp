@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/ids.hpp"
+#include "base/instant.hpp"
 #include "engine/engine.hpp"
 
 /// What a request is and what comes back, in plain types: the gateway and the command line build
@@ -51,6 +52,8 @@ struct sampling_request {
 
 struct invocation_request {
   request_id id;
+  /// When its last byte came in; unset = when its invocation began.
+  instant received{};
   model_id model;
   std::string tenant = "anonymous";
   /// Several prompts (completions only) give prompts.size() * n choices, prompt-major.

@@ -1,4 +1,7 @@
 #include "actors/cluster_types.hpp"
+
+#include <algorithm>
+
 #include "schemas/cluster.capnp.h"
 #include "schemas/flat_message.hpp"
 
@@ -163,7 +166,9 @@ caf::error decode(std::string_view bytes, run_order& x) {
 
 std::string encode(const token_batch& x) {
   capnp::MallocMessageBuilder message;
-  auto events = message.initRoot<cp::TokenBatch>().initEvents(count(x.events.size()));
+  auto root = message.initRoot<cp::TokenBatch>();
+  root.setComputingNs(static_cast<uint64_t>(std::chrono::nanoseconds{x.computing}.count()));
+  auto events = root.initEvents(count(x.events.size()));
   for (unsigned i = 0; i < events.size(); ++i) {
     const auto& from = x.events[i];
     auto to = events[i];
@@ -188,6 +193,10 @@ std::string encode(const token_batch& x) {
 caf::error decode(std::string_view bytes, token_batch& x) {
   return cp::from_bytes<cp::TokenBatch>(bytes, "a token batch", [&](auto from) -> caf::error {
     x.events.clear();
+    // No step takes hours; a larger number would overflow sums.
+    constexpr auto most = std::chrono::nanoseconds{std::chrono::hours{24}};
+    x.computing = std::chrono::nanoseconds{
+        std::min<uint64_t>(from.getComputingNs(), static_cast<uint64_t>(most.count()))};
     for (const auto& event : from.getEvents()) {
       if (auto why = read(event, x.events.emplace_back()))
         return why;

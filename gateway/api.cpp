@@ -173,6 +173,7 @@ void api::generate(const http_request& request, const channel_ptr& channel, bool
       spdlog::debug("{}: unknown field '{}' is ignored", request.id, name.substr(0, 100));
   auto& invocation = wanted.invocation;
   invocation.id.text = request.id;
+  invocation.received = request.received;
   invocation.timeout = options_.request_timeout;
   answer_shape shape;
   shape.identity = make_identity(chat, invocation.model.text);

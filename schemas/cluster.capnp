@@ -66,6 +66,7 @@ struct TokenEvent {
 # Worker -> invocation: the tokens of one step.
 struct TokenBatch {
   events @0 :List(TokenEvent);
+  computingNs @1 :UInt64; # since the first step of a sequence that gets its first token; 0 = none
 }
 
 enum LossKind {

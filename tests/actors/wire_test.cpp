@@ -69,9 +69,11 @@ TEST(wire, a_run_order_keeps_every_field) {
 TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
   const token_batch x{
       {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}},
-       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}}}};
+       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}}},
+      std::chrono::microseconds{1234}};
   token_batch y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
+  EXPECT_EQ(y.computing, x.computing);
   ASSERT_EQ(y.events.size(), 2u);
   EXPECT_EQ(y.events[0].id, (sequence_id{5, 1}));
   EXPECT_EQ(y.events[0].epoch, 2u);
