@@ -64,7 +64,10 @@ void add_run(CLI::App& app, command_line& into) {
   run->add_option("model", to.model, "A directory or the name of a model.")->required();
   run->add_option("prompt", into.prompt_words, "Without it: standard input, or a conversation.");
   add_model_settings(*run, into);
-  run->add_option("--url", to.url, "Ask this server instead of loading the model here.");
+  run->add_option("--url", to.url,
+                  "Ask this server. Default: load the model here, or, if it is not here, ask the "
+                  "server of this machine.")
+      ->envname("TROUPE_URL");
   run->add_option("--system", to.system, "System message.");
   run->add_option("--stop", to.stop, "Text that ends the answer; may be given several times.")
       ->expected(1)

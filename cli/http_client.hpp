@@ -6,6 +6,9 @@
 
 namespace troupe::cli {
 
+/// Where `troupe serve` listens when nothing else was said.
+inline constexpr const char* default_server = "http://127.0.0.1:11500";
+
 struct http_answer {
   long status = 0; ///< 0: no connection, or it broke; `body` says why
   std::string body;

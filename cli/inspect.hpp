@@ -4,11 +4,13 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "cli/http_client.hpp"
+
 /// The commands that ask a running server over its admin API. Each returns an exit code.
 namespace troupe::cli {
 
 struct inspect_options {
-  std::string url = "http://127.0.0.1:11500";
+  std::string url = default_server;
   bool json = false;
   bool quiet = false;       ///< models: names alone, one a line
   double watch_seconds = 0; ///< 0 = once

@@ -12,6 +12,7 @@
 #include "cli/logging.hpp"
 #include "cli/run.hpp"
 #include "cli/serve.hpp"
+#include "config/keys.hpp"
 #include "config/layers.hpp"
 #include "config/load.hpp"
 
@@ -112,6 +113,21 @@ int dispatch(command_line& typed, const CLI::App& app) {
   return cli::ok;
 }
 
+/// The first word, if it is no command; CLI11 alone would only say that one is missing.
+std::optional<std::string> unknown_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-')
+    return std::nullopt;
+  std::vector<std::string_view> names;
+  for (const auto* command : app.get_subcommands(nullptr)) {
+    if (command->check_name(argv[1]))
+      return std::nullopt;
+    names.push_back(command->get_name());
+  }
+  const auto near = config::closest(argv[1], names);
+  return "there is no command '" + std::string{argv[1]} + "': " +
+         (near.empty() ? "`troupe --help` lists all" : "did you mean '" + std::string{near} + "'?");
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -120,6 +136,10 @@ int main(int argc, char** argv) {
   try {
     app->parse(argc, argv);
   } catch (const CLI::ParseError& why) {
+    if (const auto what = unknown_command(*app, argc, argv)) {
+      std::cerr << "troupe: " << *what << "\n";
+      return cli::usage;
+    }
     return app->exit(why) == 0 ? cli::ok : cli::usage;
   }
   return dispatch(typed, *app);

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <thread>
@@ -12,6 +13,8 @@
 #include "cli/answer.hpp"
 #include "cli/chat.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/http_client.hpp"
+#include "cli/inspect.hpp"
 #include "cli/line_editor.hpp"
 #include "cli/node_setup.hpp"
 #include "cli/signals.hpp"
@@ -80,18 +83,36 @@ int talk(answerer& source, const run_options& options, interrupter& signals) {
   return answer_once(source, options, text, attend);
 }
 
+bool is_path(const std::string& model) {
+  return model.starts_with('.') || model.starts_with('/') || model.starts_with('~') ||
+         std::filesystem::is_directory(model);
+}
+
+/// Whether the server of this machine serves the model.
+bool served_nearby(const std::string& model) {
+  const auto answer = http_request(std::string{default_server} + "/v1/models/" + model, false);
+  return answer.status == 200;
+}
+
+int ask_server(run_options options, const char* url, interrupter& signals) {
+  options.url = url;
+  const auto source = make_remote_answerer(options);
+  return talk(*source, options, signals);
+}
+
 } // namespace
 
 int run(const config::settings& settings, const run_options& options) {
   signal_watch watch; // before any thread starts
   interrupter signals{watch};
-  if (!options.url.empty()) {
-    const auto source = make_remote_answerer(options);
-    return talk(*source, options, signals);
-  }
+  if (!options.url.empty() && !is_path(options.model))
+    return ask_server(options, options.url.c_str(), signals);
   auto found = find_served(settings, {options.model});
-  if (!found)
+  if (!found) {
+    if (!is_path(options.model) && served_nearby(options.model))
+      return ask_server(options, default_server, signals);
     return complain(describe(found.error()), not_found);
+  }
   if (found->models.size() > 1) {
     std::string names;
     for (const auto& model : found->models)

@@ -1,0 +1,272 @@
+"""The command line as people and scripts use it: exit codes, what is printed where, signals.
+
+usage: python3 -m pytest tests/conformance/cli_test.py --binary build/release/bin/troupe
+"""
+
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import httpx
+import pytest
+
+END = rb"\Z.\A"  # matches nothing: wait for the end
+OK, FAILED, USAGE, NO_SERVER, NOT_FOUND, ADDRESS_TAKEN = 0, 1, 2, 3, 4, 5
+
+
+@pytest.fixture
+def troupe(request, tmp_path):
+    """Runs the binary to its end in an empty home; gives the completed process."""
+    binary = str(pathlib.Path(request.config.getoption("--binary")).resolve())
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TROUPE_", "HF_"))}
+    clean["HOME"] = str(tmp_path)
+
+    def call(*arguments, env=None, stdin="", timeout=60):
+        return subprocess.run(
+            [binary, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            env=clean | (env or {}),
+        )
+
+    call.binary, call.env = binary, clean
+    return call
+
+
+@pytest.fixture
+def models(request):
+    return pathlib.Path(request.config.getoption("--models")).resolve()
+
+
+@pytest.fixture
+def own_server(troupe, models, tmp_path):
+    """Starts servers of the test's own: start(*arguments) gives (process, url, log)."""
+    started = []
+
+    def start(*arguments):
+        port_file, log = tmp_path / f"port-{len(started)}", tmp_path / f"log-{len(started)}"
+        process = subprocess.Popen(
+            [troupe.binary, "serve", "--port", "0", "--port-file", port_file, *arguments, models],
+            stdout=log.open("w"),
+            stderr=subprocess.STDOUT,
+            env=troupe.env,
+            cwd=tmp_path,
+        )
+        started.append(process)
+        until = time.monotonic() + 30
+        while not (port_file.exists() and port_file.read_text().strip()):
+            assert process.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.01)
+        return process, f"http://127.0.0.1:{port_file.read_text().strip()}", log
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_prompt_as_argument_and_one_on_standard_input_get_the_same_answer(troupe, models):
+    words = troupe("run", models / "stories-llama", "Tell me a story.", "--temperature", 0)
+    piped = troupe("run", models / "stories-llama", "--temperature", 0, stdin="Tell me a story.\n")
+    assert words.returncode == piped.returncode == OK, words.stderr + piped.stderr
+    assert len(words.stdout) > 40 and words.stdout == piped.stdout
+    assert "\x1b" not in words.stdout and words.stderr == ""
+
+
+def test_a_server_answers_run_as_this_process_does(troupe, models, server_url):
+    here = troupe("run", models / "arith-qwen", "What is 12 + 30?", "--temperature", 0)
+    there = troupe("run", "arith-qwen", "What is 12 + 30?", "--temperature", 0, "--url", server_url)
+    by_environment = troupe(
+        *("run", "arith-qwen", "What is 12 + 30?", "--temperature", 0),
+        env={"TROUPE_URL": server_url},
+    )
+    assert "42" in here.stdout
+    assert here.stdout == there.stdout == by_environment.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["frobnicate"], USAGE, "frobnicate"),
+        (["ps", "--nope"], USAGE, "--nope"),
+        (["ps", "-o", "xml"], USAGE, "xml"),
+        (["run", "no-such-model", "hi", "--models-dir", "{models}"], NOT_FOUND, "no-such-model"),
+        (["run", "story-llama", "hi", "--models-dir", "{models}"], NOT_FOUND, "stories-llama"),
+        (["run", "./missing", "hi"], NOT_FOUND, "./missing"),
+        (["ps", "--url", "http://127.0.0.1:1"], NO_SERVER, "troupe serve"),
+        (["serve", "--config", "absent.yaml"], USAGE, "absent.yaml"),
+        (["serve", "--port", "70000"], USAGE, "port"),
+        (["serve", "--keep-alive", "soon"], USAGE, "soon"),
+    ],
+)
+def test_what_is_wrong_is_said_once_and_gives_its_exit_code(troupe, models, arguments, code, says):
+    done = troupe(*(a.format(models=models) for a in arguments))
+    assert done.returncode == code, done
+    assert says in done.stderr and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) <= 4, done.stderr
+
+
+def test_models_are_shown_loaded_and_stopped(troupe, server_url):
+    at = ["--url", server_url]
+    assert troupe("load", "stories-llama", *at).returncode == OK
+    loaded = json.loads(troupe("ps", "-o", "json", *at).stdout)
+    assert [m["state"] for m in loaded if m["id"] == "stories-llama"] == ["ready"]
+    table = troupe("models", *at).stdout.splitlines()
+    assert table[0].split()[:2] == ["MODEL", "STATE"] and len(table) == 4
+    assert troupe("models", "-q", *at).stdout.split() == [line.split()[0] for line in table[1:]]
+    assert troupe("stop", "stories-llama", *at).returncode == OK
+    assert "stories-llama" not in troupe("ps", *at).stdout
+    for command in ("load", "stop"):
+        absent = troupe(command, "no-such-model", *at)
+        assert absent.returncode == NOT_FOUND and "no-such-model" in absent.stderr
+
+
+def test_actors_are_listed_with_what_they_handled(troupe, server_url):
+    rows = json.loads(troupe("actors", "list", "-o", "json", "--url", server_url).stdout)
+    types = {row["type"] for row in rows}
+    assert {"node", "registry", "scheduler", "gateway", "gpu-worker", "model"} <= types
+    assert all(row["messages"] >= 0 and row["restarts"] == 0 for row in rows)
+    assert "gpu-worker" in troupe("actors", "tree", "--url", server_url).stdout
+
+
+def test_watch_prints_again_and_ends_at_a_signal(troupe, server_url):
+    with subprocess.Popen(
+        [troupe.binary, "ps", "--watch", "0.1", "--url", server_url],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=troupe.env,
+    ) as watching:
+        seen = [watching.stdout.readline() for _ in range(3)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(10) in (130, -signal.SIGINT)  # a shell shows both as 130
+    assert sum("MODEL" in line for line in seen) >= 2, seen
+
+
+def test_a_config_with_a_mistake_is_shown_with_its_place_and_the_fix(troupe, tmp_path):
+    (tmp_path / "troupe.yaml").write_text("role: all\nmodel_dir: [a]\n")
+    done = troupe("config", "check")
+    assert done.returncode == USAGE
+    assert re.search(r"troupe\.yaml:2:\d+", done.stderr + done.stdout)
+    assert "did you mean 'model_dirs'" in done.stderr + done.stdout
+    schema = json.loads(troupe("config", "schema").stdout)
+    assert schema["$schema"].startswith("http://json-schema.org/") and schema["properties"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_accepted_by_their_shell(troupe, shell):
+    script = troupe("completion", shell)
+    assert script.returncode == OK and "troupe" in script.stdout
+    if shutil.which(shell):
+        read = subprocess.run([shell, "-n"], input=script.stdout, text=True, capture_output=True)
+        assert read.returncode == 0, read.stderr
+
+
+def test_a_taken_port_has_an_exit_code_of_its_own(troupe, models):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = troupe("serve", "--port", port, models)
+    assert done.returncode == ADDRESS_TAKEN and str(port) in done.stderr
+
+
+def long_stream(url, model, started):
+    """The finish reason and the text of a stream of 400 tokens; tells when text flows."""
+    body = {"model": model, "stream": True, "max_tokens": 400, "ignore_eos": True}
+    body |= {"messages": [{"role": "user", "content": "Tell me a story."}], "temperature": 0}
+    text, reason = "", None
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                choice = json.loads(line[6:])["choices"][0]
+                text += choice["delta"].get("content") or ""
+                reason = choice["finish_reason"] or reason
+                if text:
+                    started.set()
+    return reason, text
+
+
+def test_sigterm_drains_running_streams_and_refuses_new_requests(own_server):
+    process, url, log = own_server()
+    started, outcome = threading.Event(), []
+    thread = threading.Thread(
+        target=lambda: outcome.append(long_stream(url, "stories-llama", started))
+    )
+    thread.start()
+    assert started.wait(20)
+    process.send_signal(signal.SIGTERM)
+    thread.join(60)
+    assert outcome and outcome[0][0] == "length", log.read_text()
+    assert process.wait(20) == 0, log.read_text()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+
+
+def test_a_second_signal_ends_at_once(own_server):
+    process, url, _ = own_server()
+    # A client that never reads keeps its answer, and so the drain, going.
+    body = {"model": "stories-llama", "stream": True, "max_tokens": 900, "ignore_eos": True, "n": 8}
+    body |= {"messages": [{"role": "user", "content": "Tell me a story."}]}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+        next(answer.iter_lines())
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) in (0, 143, -signal.SIGTERM)
+
+
+def test_the_hub_cache_is_found_in_place(troupe, models, tmp_path):
+    repo = tmp_path / ".cache/huggingface/hub/models--troupe--tiny-stories"
+    snapshot = repo / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(models / "stories-llama", snapshot)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(snapshot.name)
+    done = troupe("run", "troupe/tiny-stories", "Hello!", "--temperature", 0)
+    assert done.returncode == OK and done.stdout.strip(), done.stderr
+
+
+def test_a_conversation_in_a_terminal_remembers_and_ends_at_ctrl_d(troupe, models):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.update(troupe.env | {"TERM": "xterm", "NO_COLOR": "1"})
+        os.execv(troupe.binary, [troupe.binary, "run", str(models / "arith-qwen")])
+    seen = b""
+
+    def wait_for(pattern):
+        nonlocal seen
+        until = time.monotonic() + 30
+        while not re.search(pattern, seen, re.S):
+            assert time.monotonic() < until, seen
+            if select.select([terminal], [], [], 0.1)[0]:
+                try:
+                    seen += os.read(terminal, 4096)
+                except OSError:  # the other end is closed
+                    assert pattern is END, seen
+                    return
+
+    try:
+        wait_for(rb">>> ")
+        os.write(terminal, b"What is 12 + 30?\r")
+        wait_for(rb"= 42.*>>> ")
+        os.write(terminal, b"\x04")
+        wait_for(END)
+        _, status = os.waitpid(child, 0)
+        child = None
+    finally:
+        if child:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == OK
