@@ -120,12 +120,16 @@ void run(pointer self, run_order& order) {
   }
   auto& model = at->second;
   if (const auto old = model.runners.find(ref.id); old != model.runners.end()) {
+    if (old->second.epoch > ref.epoch)
+      return; // a dispatch that was overtaken; its owner has no use for an answer
     model.engine->cancel(ref.id);
     retire(self, order.model, model, old);
   }
   if (auto why = model.engine->add(std::move(order.sequence))) {
-    const bool invalid = why == engine::errc::invalid_argument;
-    lose(self, sink, ref, invalid ? loss_kind::invalid : loss_kind::internal, describe(why));
+    const auto kind = why == engine::errc::invalid_argument ? loss_kind::invalid
+                      : why == engine::errc::busy           ? loss_kind::retry
+                                                            : loss_kind::internal;
+    lose(self, sink, ref, kind, describe(why));
     state.pending.retired.push_back(ref);
     return tell(self);
   }
@@ -167,6 +171,18 @@ void note_start(pointer self, hosted_model& x) {
   for (auto& [id, runner] : x.runners)
     if (runner.first_step == instant{})
       runner.first_step = self->clock().now();
+}
+
+/// Tells the owners of sequences that the engine gave up.
+void give_up(pointer self, const model_id& id, hosted_model& x) {
+  for (const auto& failure : x.engine->take_failures()) {
+    const auto runner = x.runners.find(failure.id);
+    if (runner == x.runners.end())
+      continue;
+    lose(self, runner->second.sink, {id, failure.id, failure.epoch}, loss_kind::internal,
+         "running model " + id.text + ": " + describe(failure.why));
+    retire(self, id, x, runner);
+  }
 }
 
 void deliver(pointer self, const model_id& id, hosted_model& x,
@@ -216,6 +232,7 @@ void step(pointer self) {
     abandon(self, id, at->second, events.error());
   } else {
     deliver(self, id, at->second, *events);
+    give_up(self, id, at->second);
     note_room(self, id, at->second);
     tell(self);
     release(self, id);

@@ -128,7 +128,7 @@ std::optional<failure> check_request(pointer self) {
     if (auto why = check_context(text.context_length(), tokens.size(), request.sampling.max_tokens))
       return why;
   }
-  state.sampling = merge_sampling(request.sampling, text.defaults(), 1);
+  state.sampling = merge_sampling(request.sampling, text.defaults(), text.context_length());
   if (auto why = text.check(state.sampling))
     return failure{failure_kind::invalid_request, describe(why), {}, {}};
   return std::nullopt;

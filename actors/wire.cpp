@@ -299,6 +299,7 @@ std::string encode(const load_order& x) {
   to.setSequencesMax(x.options.sequences_max);
   to.setStepTokensMax(x.options.step_tokens_max);
   to.setContextMax(x.options.context_max);
+  to.setWaitingMax(x.options.waiting_max);
   to.setKvType(x.options.kv_type ? static_cast<uint8_t>(*x.options.kv_type) + 1 : 0);
   return cp::to_bytes(message);
 }
@@ -312,6 +313,7 @@ caf::error decode(std::string_view bytes, load_order& x) {
     x.options.sequences_max = from.getSequencesMax();
     x.options.step_tokens_max = from.getStepTokensMax();
     x.options.context_max = from.getContextMax();
+    x.options.waiting_max = from.getWaitingMax();
     x.options.kv_type.reset();
     if (const auto type = from.getKvType(); type > static_cast<uint8_t>(dtype::f8_e5m2) + 1)
       return bad_value("a load order's kvType");

@@ -86,6 +86,13 @@ typename Inspector::result_type inspect(Inspector& f, token_event& x) {
   return f(x.id, x.epoch, x.offset, x.token, x.finish, x.logprob, x.top);
 }
 
+/// A sequence that was given up, alone: the others go on.
+struct sequence_failure {
+  sequence_id id;
+  uint32_t epoch = 0;
+  caf::error why; ///< bad_numbers
+};
+
 /// A weight as the checkpoint holds it; the bytes stay valid as long as the engine.
 struct weight_view {
   dtype type = dtype::f32;
@@ -98,7 +105,8 @@ using weight_lookup = std::function<std::optional<weight_view>(std::string_view 
 struct engine_options {
   uint64_t kv_bytes = 256ull << 20; ///< KV arena; the block count follows from it
   uint32_t block_size = 16;         ///< tokens in a KV block
-  uint32_t sequences_max = 64;      ///< running at once
+  uint32_t sequences_max = 64;      ///< running at once, 1 to 65536
+  uint32_t waiting_max = 1024;      ///< accepted beyond those
   uint32_t step_tokens_max = 512;   ///< rows in one step; long prompts are cut into chunks of it
   uint32_t context_max = 0;         ///< caps the model's own context length; 0 = the model's
   std::optional<dtype> kv_type;     ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
@@ -124,21 +132,27 @@ public:
 
   virtual ~engine() = default;
 
-  /// Queues a sequence. Fails at once with invalid_argument if it can never run here (empty, token
-  /// ids out of range, longer than the context or the whole KV arena).
+  /// Queues a sequence; one of the same id and an older epoch is replaced. Fails at once with
+  /// invalid_argument if it can never run here (empty, token ids out of range, longer than the
+  /// context or the whole KV arena), with stale if a newer epoch is here already, and with busy if
+  /// `waiting_max` sequences wait.
   virtual caf::error add(sequence_request request) = 0;
   /// Drops a sequence and frees its KV blocks; unknown ids are ignored.
   virtual void cancel(sequence_id id) = 0;
   /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order. When KV
   /// blocks run out, the youngest running sequences go back to the engine's own queue and are
-  /// recomputed.
+  /// recomputed. An error means that the device failed: the engine is of no more use.
   virtual caf::expected<std::vector<token_event>> step() = 0;
+  /// The sequences that steps gave up since the last call; they hold nothing any more.
+  virtual std::vector<sequence_failure> take_failures() { return {}; }
 
   virtual bool idle() const = 0;        ///< nothing running or waiting
   virtual uint32_t running() const = 0; ///< sequences with KV blocks
   virtual uint32_t waiting() const = 0; ///< accepted, no KV yet
-  virtual uint32_t room() const = 0;    ///< sequences that could start now without queueing here
-  virtual double kv_usage() const = 0;  ///< used share of KV blocks, 0..1
+  /// Sequences that could start now without queueing here or pushing another out, if their prompts
+  /// are short: by free places and by KV blocks that are not spoken for.
+  virtual uint32_t room() const = 0;
+  virtual double kv_usage() const = 0; ///< used share of KV blocks, 0..1
   virtual uint32_t context_length() const = 0;
   virtual engine_memory memory() const = 0;
 };

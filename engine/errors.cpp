@@ -20,6 +20,10 @@ std::string to_string(errc code) {
     return "bad_numbers";
   case errc::unreadable:
     return "unreadable";
+  case errc::stale:
+    return "stale";
+  case errc::busy:
+    return "busy";
   }
   return "unknown";
 }

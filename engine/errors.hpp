@@ -25,6 +25,10 @@ enum class errc : uint8_t {
   bad_numbers,
   /// A file of the model is absent or cannot be read.
   unreadable,
+  /// A newer dispatch of the same sequence is here already.
+  stale,
+  /// The engine's own queue is full.
+  busy,
 };
 std::string to_string(errc code);
 

@@ -117,6 +117,7 @@ struct LoadOrder {
   stepTokensMax @5 :UInt32;
   contextMax @6 :UInt32;
   kvType @7 :UInt8; # 0 = the worker's choice, otherwise one more than the element type's number
+  waitingMax @8 :UInt32 = 1024;
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

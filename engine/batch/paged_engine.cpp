@@ -16,12 +16,33 @@ caf::error refuse(std::string text) {
   return caf::make_error(errc::invalid_argument, std::move(text));
 }
 
+caf::error check_options(const engine_options& options) {
+  const auto within = [](const char* name, uint64_t value, uint64_t low, uint64_t high) {
+    return value >= low && value <= high
+               ? caf::error{}
+               : refuse("engine option " + std::string{name} + " is " + std::to_string(value) +
+                        ", but must be from " + std::to_string(low) + " to " +
+                        std::to_string(high));
+  };
+  if (auto why = within("block_size", options.block_size, 1, 4096))
+    return why;
+  if (auto why = within("sequences_max", options.sequences_max, 1, 65536))
+    return why;
+  if (auto why = within("step_tokens_max", options.step_tokens_max, 1, 1 << 20))
+    return why;
+  if (auto why = within("waiting_max", options.waiting_max, 1, 1 << 24))
+    return why;
+  if (options.kv_type && *options.kv_type != dtype::f32 && *options.kv_type != dtype::bf16)
+    return refuse("engine option kv_type must be f32 or bf16");
+  return {};
+}
+
 step_limits limits_of(const engine_options& options) {
   step_limits out;
-  out.sequences_max = std::max(1u, options.sequences_max);
+  out.sequences_max = options.sequences_max;
   // A step must hold a row for every running sequence, or the youngest would starve.
   out.rows_max = std::max(options.step_tokens_max, out.sequences_max);
-  out.block_size = std::max(1u, options.block_size);
+  out.block_size = options.block_size;
   return out;
 }
 
@@ -43,7 +64,7 @@ paged_engine::paged_engine(parts built)
     : parts_{std::move(built)}, planner_{parts_.limits,
                                          static_cast<int32_t>(parts_.kv.shape().blocks)} {}
 
-caf::error paged_engine::add(sequence_request request) {
+caf::error paged_engine::check(const sequence_request& request) const {
   const auto size = request.tokens.size();
   if (size == 0 || request.prompt_size == 0 || request.prompt_size > size)
     return refuse("a sequence needs at least one prompt token");
@@ -59,7 +80,22 @@ caf::error paged_engine::add(sequence_request request) {
     return why;
   if (size - request.prompt_size >= request.sampling.max_tokens)
     return refuse("the sequence has its max_tokens already");
-  planner_.remove(request.id); // a resume replaces what an earlier dispatch left
+  return {};
+}
+
+caf::error paged_engine::add(sequence_request request) {
+  if (auto why = check(request))
+    return why;
+  if (const auto* held = planner_.find(request.id)) {
+    if (held->request.epoch > request.epoch)
+      return caf::make_error(errc::stale, "dispatch " + std::to_string(request.epoch) +
+                                              " of a sequence came after dispatch " +
+                                              std::to_string(held->request.epoch));
+    planner_.remove(request.id); // a resume replaces what an earlier dispatch left
+  }
+  if (planner_.waiting().size() >= parts_.waiting_max)
+    return caf::make_error(errc::busy, std::to_string(parts_.waiting_max) +
+                                           " sequences wait already for a place in a batch");
   sequence one;
   one.request = std::move(request);
   planner_.add(std::move(one));
@@ -140,10 +176,12 @@ caf::expected<std::vector<token_event>> paged_engine::step() {
     here->computed += here->rows;
     if (here->computed < here->size())
       continue; // a chunk of a prompt
-    if (auto why = choose(*here, logits->subspan(vocabulary * row++, vocabulary), events))
-      return why;
-    if (events.back().finish != finish_reason::none)
+    if (auto why = choose(*here, logits->subspan(vocabulary * row++, vocabulary), events)) {
+      failures_.push_back({here->request.id, here->request.epoch, std::move(why)});
       planner_.retire(here);
+    } else if (events.back().finish != finish_reason::none) {
+      planner_.retire(here);
+    }
   }
   return events;
 }
@@ -152,8 +190,7 @@ uint32_t paged_engine::room() const {
   const auto held = planner_.running().size() + planner_.waiting().size();
   const auto free =
       planner_.limits().sequences_max - std::min<size_t>(held, planner_.limits().sequences_max);
-  // Without a free block another sequence would only push one out.
-  return planner_.blocks().available() > 0 ? static_cast<uint32_t>(free) : 0;
+  return static_cast<uint32_t>(std::min<int64_t>(static_cast<int64_t>(free), planner_.startable()));
 }
 
 double paged_engine::kv_usage() const {
@@ -171,6 +208,8 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
                                                       std::shared_ptr<const void> keep_alive,
                                                       gpu::device& device,
                                                       const engine_options& options) {
+  if (auto why = check_options(options))
+    return why;
   auto weights = model_weights::bind(config, lookup, device);
   if (!weights)
     return weights.error();
@@ -199,7 +238,8 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
                             std::move(*forward),
                             std::move(*kv),
                             limits,
-                            context};
+                            context,
+                            options.waiting_max};
   return std::unique_ptr<engine>{std::make_unique<paged_engine>(std::move(parts))};
 }
 

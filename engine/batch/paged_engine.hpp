@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/batch/step_planner.hpp"
@@ -21,12 +22,14 @@ public:
     kv_arena kv;
     step_limits limits;
     uint32_t context = 0;
+    uint32_t waiting_max = 0;
   };
   explicit paged_engine(parts built);
 
   caf::error add(sequence_request request) override;
   void cancel(sequence_id id) override { planner_.remove(id); }
   caf::expected<std::vector<token_event>> step() override;
+  std::vector<sequence_failure> take_failures() override { return std::exchange(failures_, {}); }
   bool idle() const override { return planner_.running().empty() && planner_.waiting().empty(); }
   uint32_t running() const override { return static_cast<uint32_t>(planner_.running().size()); }
   uint32_t waiting() const override { return static_cast<uint32_t>(planner_.waiting().size()); }
@@ -37,6 +40,7 @@ public:
 
 private:
   void build_batch();
+  caf::error check(const sequence_request& request) const;
   caf::error choose(sequence& one, std::span<float> logits, std::vector<token_event>& out);
   finish_reason finish_of(const sequence& one, token_id token) const;
 
@@ -44,6 +48,7 @@ private:
   step_planner planner_;
   sampler sampler_;
   forward_batch batch_;
+  std::vector<sequence_failure> failures_;
 };
 
 } // namespace troupe::engine

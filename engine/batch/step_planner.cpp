@@ -27,15 +27,41 @@ void step_planner::retire(std::list<sequence>::iterator one) {
   running_.erase(one);
 }
 
-void step_planner::admit() {
-  // What the running ones still lack for their prompts is spoken for.
-  int64_t spoken_for = 0;
+const sequence* step_planner::find(sequence_id id) const {
   for (const auto& one : running_)
-    spoken_for += int64_t{blocks_for(one.size() + 1)} - static_cast<int64_t>(one.blocks.size());
+    if (one.request.id == id)
+      return &one;
+  for (const auto& one : waiting_)
+    if (one.request.id == id)
+      return &one;
+  return nullptr;
+}
+
+/// Free blocks less those that the running sequences still lack for their tokens, and one more for
+/// each of them to grow into: a sequence that starts with nothing to spare would be pushed out
+/// again by the next block that any of them fills.
+int64_t step_planner::unclaimed() const {
+  int64_t out = blocks_.available();
+  for (const auto& one : running_)
+    out -= int64_t{blocks_for(one.size() + 1)} - static_cast<int64_t>(one.blocks.size()) + 1;
+  return out;
+}
+
+int64_t step_planner::startable() const {
+  auto left = unclaimed();
+  for (const auto& one : waiting_)
+    left -= blocks_for(one.size() + 1) + 1;
+  // The first of all may always start.
+  return running_.empty() && waiting_.empty() ? std::max<int64_t>(1, left / 2)
+                                              : std::max<int64_t>(0, left / 2);
+}
+
+void step_planner::admit() {
+  auto left = unclaimed();
   while (!waiting_.empty() && running_.size() < limits_.sequences_max) {
-    spoken_for += blocks_for(waiting_.front().size() + 1);
+    left -= blocks_for(waiting_.front().size() + 1) + 1;
     // Alone it may always start: `add` made sure that it fits.
-    if (!running_.empty() && spoken_for > blocks_.available())
+    if (!running_.empty() && left < 0)
       return;
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();

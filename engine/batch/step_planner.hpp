@@ -26,6 +26,9 @@ public:
   void add(sequence one) { waiting_.push_back(std::move(one)); }
   /// Removes a sequence wherever it is; nothing when it is unknown.
   std::optional<sequence> remove(sequence_id id);
+  const sequence* find(sequence_id id) const;
+  /// New sequences of one block that the next `plan` could admit.
+  int64_t startable() const;
   /// Sets `rows` of every running sequence; false when there is nothing to run.
   bool plan();
   /// Takes a finished sequence out.
@@ -42,6 +45,7 @@ public:
 
 private:
   void admit();
+  int64_t unclaimed() const;
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
 

@@ -14,23 +14,12 @@ namespace {
 constexpr float never = -std::numeric_limits<float>::infinity();
 
 void add_logprobs(std::span<const float> logits, float highest, token_id chosen, int32_t count,
-                  sampled_token& out) {
-  double total = 0;
-  for (const float logit : logits)
-    total += std::exp(static_cast<double>(logit) - highest);
-  const double log_total = highest + std::log(total);
+                  std::vector<float>& scratch, sampled_token& out) {
+  const double log_total = highest + std::log(exponentials(logits, highest, 1.0f, scratch));
   const auto logprob = [&](token_id id) { return static_cast<float>(logits[id] - log_total); };
   out.logprob = logprob(chosen);
-  std::vector<token_id> ids(logits.size());
-  for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = static_cast<token_id>(i);
-  const auto wanted = std::min<size_t>(static_cast<size_t>(count), ids.size());
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(wanted), ids.end(),
-                    [&](token_id a, token_id b) {
-                      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-                    });
-  for (size_t i = 0; i < wanted; ++i)
-    out.top.push_back({ids[i], logprob(ids[i])});
+  for (const auto id : highest_tokens(logits, static_cast<size_t>(count)))
+    out.top.push_back({id, logprob(id)});
 }
 
 void apply_bias(std::span<float> logits, const sampling_context& context) {
@@ -84,9 +73,8 @@ caf::expected<sampled_token> sampler::sample(std::span<float> logits,
     return broken ? std::numeric_limits<float>::quiet_NaN() : highest;
   };
   const auto& params = context.params;
-  std::vector<float> raw;
   if (params.top_logprobs >= 0)
-    raw.assign(logits.begin(), logits.end());
+    raw_.assign(logits.begin(), logits.end());
   const float raw_highest = highest_of();
   if (!std::isfinite(raw_highest))
     return caf::make_error(errc::bad_numbers, "the model computed logits that are not numbers; its "
@@ -105,18 +93,11 @@ caf::expected<sampled_token> sampler::sample(std::span<float> logits,
   else
     out.token = draw(logits, highest, context);
   if (params.top_logprobs >= 0)
-    add_logprobs(raw, raw_highest, out.token, params.top_logprobs, out);
+    add_logprobs(raw_, raw_highest, out.token, params.top_logprobs, weights_, out);
   return out;
 }
 
-token_id sampler::draw_unfiltered(std::span<const float> logits, float highest, float temperature,
-                                  double uniform) {
-  weights_.resize(logits.size());
-  double total = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    weights_[i] = std::exp((logits[i] - highest) / temperature);
-    total += weights_[i];
-  }
+token_id sampler::draw_unfiltered(double total, double uniform) const {
   double rest = uniform * total;
   token_id last = 0;
   for (size_t i = 0; i < weights_.size(); ++i) {
@@ -130,57 +111,40 @@ token_id sampler::draw_unfiltered(std::span<const float> logits, float highest, 
   return last;
 }
 
-void sampler::keep_top_p(double share) {
+/// Cuts `candidates_`, heaviest first, where `share` of their sum is reached.
+void sampler::keep_share(double share) {
   double total = 0;
   for (const auto& one : candidates_)
     total += one.weight;
-  const auto heavier = [](const candidate& a, const candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-  };
-  // The nucleus is small: sort only as many as it turns out to have.
-  size_t sorted = 0;
   double sum = 0;
-  for (size_t chunk = 128; sorted < candidates_.size(); chunk *= 8) {
-    const auto end = std::min(candidates_.size(), sorted + chunk);
-    const auto first = candidates_.begin() + static_cast<ptrdiff_t>(sorted);
-    std::partial_sort(first, candidates_.begin() + static_cast<ptrdiff_t>(end), candidates_.end(),
-                      heavier);
-    for (; sorted < end; ++sorted) {
-      sum += candidates_[sorted].weight;
-      if (sum >= share * total) {
-        candidates_.resize(sorted + 1);
-        return;
-      }
-    }
-  }
+  for (size_t i = 0; i < candidates_.size(); ++i)
+    if ((sum += candidates_[i].weight) >= share * total)
+      return candidates_.resize(i + 1);
 }
 
 token_id sampler::draw(std::span<const float> logits, float highest,
                        const sampling_context& context) {
   const auto& params = context.params;
   const double uniform = uniform_at(params.seed, context.tokens.size());
-  const bool limited = params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size();
-  if (!limited && params.top_p >= 1.0f && params.min_p <= 0.0f)
-    return draw_unfiltered(logits, highest, params.temperature, uniform);
-  candidates_.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float weight = std::exp((logits[i] - highest) / params.temperature);
-    if (weight > 0.0f && (limited || params.top_p < 1.0f || weight >= params.min_p))
-      candidates_.push_back({weight, static_cast<token_id>(i)});
+  const double all = exponentials(logits, highest, params.temperature, weights_);
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) {
+    heaviest(weights_, static_cast<size_t>(params.top_k), candidates_);
+    if (params.top_p < 1.0f)
+      keep_share(params.top_p);
+  } else if (params.top_p < 1.0f) {
+    nucleus(weights_, all, params.top_p, candidates_);
+  } else if (params.min_p > 0.0f) {
+    candidates_.clear();
+    for (size_t i = 0; i < weights_.size(); ++i)
+      if (weights_[i] >= params.min_p)
+        candidates_.push_back({weights_[i], static_cast<token_id>(i)});
+  } else {
+    return draw_unfiltered(all, uniform);
   }
-  const auto heavier = [](const candidate& a, const candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-  };
-  if (limited && candidates_.size() > static_cast<size_t>(params.top_k)) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + params.top_k, candidates_.end(),
-                     heavier);
-    candidates_.resize(static_cast<size_t>(params.top_k));
-  }
-  if (params.top_p < 1.0f)
-    keep_top_p(params.top_p);
-  std::erase_if(candidates_, [&](const candidate& one) { return one.weight < params.min_p; });
+  std::erase_if(candidates_, [&](const auto& one) { return one.weight < params.min_p; });
+  // The heaviest has weight 1, so it is always among them. Sums go in the order of the tokens.
   std::sort(candidates_.begin(), candidates_.end(),
-            [](const candidate& a, const candidate& b) { return a.token < b.token; });
+            [](const auto& a, const auto& b) { return a.token < b.token; });
   double total = 0;
   for (const auto& one : candidates_)
     total += one.weight;

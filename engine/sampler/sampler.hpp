@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "engine/sampler/selection.hpp"
 
 namespace troupe::engine {
 
@@ -31,16 +32,11 @@ public:
   caf::expected<sampled_token> sample(std::span<float> logits, const sampling_context& context);
 
 private:
-  struct candidate {
-    float weight; ///< exp((logit - highest) / temperature)
-    token_id token;
-  };
   token_id draw(std::span<const float> logits, float highest, const sampling_context& context);
-  token_id draw_unfiltered(std::span<const float> logits, float highest, float temperature,
-                           double uniform);
-  void keep_top_p(double share);
-  std::vector<candidate> candidates_;
-  std::vector<float> weights_;
+  token_id draw_unfiltered(double total, double uniform) const;
+  void keep_share(double share);
+  std::vector<weighted_token> candidates_;
+  std::vector<float> weights_, raw_;
   std::vector<uint32_t> counts_; ///< of generated tokens; all zero between calls
 };
 

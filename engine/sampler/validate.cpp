@@ -36,6 +36,8 @@ caf::error validate(const sampling_params& params, int32_t vocab_size) {
     return out_of_range("top_logprobs", "from 0 to 20");
   if (params.max_tokens == 0)
     return out_of_range("max_tokens", "at least 1");
+  if (params.min_tokens > params.max_tokens)
+    return out_of_range("min_tokens", "at most max_tokens, " + std::to_string(params.max_tokens));
   for (const auto& [token, bias] : params.logit_bias) {
     if (token < 0 || token >= vocab_size)
       return out_of_range("logit_bias", "keyed by token ids below " + std::to_string(vocab_size) +

@@ -305,7 +305,9 @@ TEST_F(connection_test, several_threads_serve_many_connections) {
   for (auto& one : users)
     one.join();
   EXPECT_EQ(good, 400);
-  EXPECT_EQ(edge->in_flight(), 0u);
+  // A client may have its last byte before the server has heard that it was sent.
+  while (edge->in_flight() != 0)
+    std::this_thread::yield();
 }
 
 } // namespace troupe::gateway::test

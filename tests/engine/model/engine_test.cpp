@@ -244,8 +244,12 @@ TEST_F(one_model, weights_that_are_not_numbers_give_an_error) {
   ASSERT_TRUE(engine) << describe(engine.error());
   ASSERT_FALSE((*engine)->add(golden::request(1, model.prompt, 4)));
   const auto events = (*engine)->step();
-  ASSERT_FALSE(events);
-  EXPECT_NE(describe(events.error()).find("not numbers"), std::string::npos);
+  ASSERT_TRUE(events) << describe(events.error());
+  EXPECT_TRUE(events->empty());
+  EXPECT_TRUE((*engine)->idle());
+  const auto failures = (*engine)->take_failures();
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_NE(describe(failures[0].why).find("not numbers"), std::string::npos);
 }
 
 TEST_F(one_model, the_estimate_is_what_the_engine_takes) {

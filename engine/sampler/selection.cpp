@@ -1,0 +1,162 @@
+#include "engine/sampler/selection.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+namespace troupe::engine {
+
+namespace {
+
+/// exp(x) for x <= 0: 2^n by the exponent bits, e^r by a polynomial (Cody and Waite's reduction).
+/// Branch free, so that the compiler makes vector code of it. Relative error below 2e-7.
+inline float exp_of_negative(float x) {
+  constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  constexpr float to_integer = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer
+  const float clamped = x < -87.0f ? -87.0f : x;
+  const float n = (clamped * log2_e + to_integer) - to_integer;
+  const float r = clamped - n * ln2_high - n * ln2_low;
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  const auto power = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
+  const float out = y * std::bit_cast<float>(power);
+  return x < -87.0f ? 0.0f : out;
+}
+
+double sum_of(std::span<const float> values) {
+  // Eight sums side by side: one would wait for each addition.
+  std::array<double, 8> sums{};
+  size_t i = 0;
+  for (; i + sums.size() <= values.size(); i += sums.size())
+    for (size_t j = 0; j < sums.size(); ++j)
+      sums[j] += values[i + j];
+  double out = 0;
+  for (const double one : sums)
+    out += one;
+  for (; i < values.size(); ++i)
+    out += values[i];
+  return out;
+}
+
+bool heavier(const weighted_token& a, const weighted_token& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+}
+
+/// Weights sorted into bins by their leading bits (sign, exponent, four of the mantissa): bits of
+/// positive floats order as the floats do, and no weight is above 1.
+class bins {
+public:
+  static constexpr size_t count = (0x3f800000u >> 19) + 1;
+  static size_t of(float weight) { return std::bit_cast<uint32_t>(weight) >> 19; }
+
+  /// Counts what is at least `floor`.
+  bins(std::span<const float> weights, float floor) {
+    for (const float weight : weights) {
+      if (weight < floor)
+        continue;
+      auto& bin = bins_[of(weight)];
+      bin.mass += weight;
+      ++bin.tokens;
+    }
+  }
+  /// The highest bin with which at least `tokens` tokens, or at least `mass`, are reached.
+  size_t reaching(size_t tokens, double mass) const {
+    size_t seen = 0;
+    double sum = 0;
+    for (size_t i = count; i-- > 0;) {
+      seen += bins_[i].tokens;
+      sum += bins_[i].mass;
+      if (seen >= tokens || sum >= mass)
+        return i;
+    }
+    return 0;
+  }
+
+private:
+  struct bin {
+    double mass = 0;
+    uint32_t tokens = 0;
+  };
+  std::array<bin, count> bins_{};
+};
+
+constexpr float smallest = 1e-37f; // `exponentials` gives no smaller weight but 0
+constexpr double no_mass = 1e300;
+
+/// Tokens of the bins above `at` go to `out`, those of the bin itself after them, heaviest first.
+/// Returns where the latter begin.
+size_t split_at(std::span<const float> weights, size_t at, std::vector<weighted_token>& out) {
+  std::vector<weighted_token> edge;
+  const float floor = std::bit_cast<float>(static_cast<uint32_t>(at << 19));
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] < floor || weights[i] == 0.0f)
+      continue;
+    const weighted_token one{weights[i], static_cast<token_id>(i)};
+    (bins::of(weights[i]) == at ? edge : out).push_back(one);
+  }
+  std::sort(edge.begin(), edge.end(), heavier);
+  const auto begin = out.size();
+  out.insert(out.end(), edge.begin(), edge.end());
+  return begin;
+}
+
+} // namespace
+
+double exponentials(std::span<const float> logits, float highest, float temperature,
+                    std::vector<float>& weights) {
+  weights.resize(logits.size());
+  const float* from = logits.data();
+  float* to = weights.data();
+  for (size_t i = 0; i < logits.size(); ++i)
+    to[i] = exp_of_negative((from[i] - highest) / temperature);
+  return sum_of(weights);
+}
+
+void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out) {
+  out.clear();
+  const bins counted{weights, smallest};
+  split_at(weights, counted.reaching(count, no_mass), out);
+  const auto kept = std::min(count, out.size());
+  std::partial_sort(out.begin(), out.begin() + static_cast<ptrdiff_t>(kept), out.end(), heavier);
+  out.resize(kept);
+}
+
+void nucleus(std::span<const float> weights, double total, double share,
+             std::vector<weighted_token>& out) {
+  out.clear();
+  const double wanted = share * total;
+  // All weights below (total - wanted) / n together are less than what may be left out.
+  const auto floor = static_cast<float>((total - wanted) / static_cast<double>(weights.size()));
+  const bins counted{weights, std::max(floor * 0.999f, smallest)};
+  auto at = split_at(weights, counted.reaching(weights.size() + 1, wanted), out);
+  double sum = 0;
+  for (size_t i = 0; i < at; ++i)
+    sum += out[i].weight;
+  while (at < out.size() && sum < wanted)
+    sum += out[at++].weight;
+  out.resize(std::max<size_t>(at, std::min<size_t>(1, out.size())));
+}
+
+std::vector<token_id> highest_tokens(std::span<const float> logits, size_t count) {
+  const auto higher = [&](token_id a, token_id b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  };
+  std::vector<token_id> out;
+  out.reserve(count + 1);
+  for (size_t i = 0; i < logits.size() && count > 0; ++i) {
+    const auto token = static_cast<token_id>(i);
+    if (out.size() == count && !higher(token, out.back()))
+      continue;
+    out.insert(std::upper_bound(out.begin(), out.end(), token, higher), token);
+    if (out.size() > count)
+      out.pop_back();
+  }
+  return out;
+}
+
+} // namespace troupe::engine

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/engine.hpp"
+
+/// The parts of sampling that touch the whole vocabulary, each in a few passes over memory.
+namespace troupe::engine {
+
+/// A token and its share of the draw, not normalised.
+struct weighted_token {
+  float weight = 0;
+  token_id token = 0;
+};
+
+/// weights[i] = exp((logits[i] - highest) / temperature), in [0, 1]; 0 below e^-87. Returns their
+/// sum. The result is the same on every machine: no library call, no fused multiplication.
+double exponentials(std::span<const float> logits, float highest, float temperature,
+                    std::vector<float>& weights);
+
+/// The `count` tokens of the largest positive weight into `out`, heaviest first, ties by token id.
+void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out);
+
+/// The nucleus (Holtzman et al., "The curious case of neural text degeneration", section 3.1): the
+/// fewest heaviest tokens whose weights add up to at least `share` of `total`, in any order.
+void nucleus(std::span<const float> weights, double total, double share,
+             std::vector<weighted_token>& out);
+
+/// The `count` highest logits, highest first, ties by token id.
+std::vector<token_id> highest_tokens(std::span<const float> logits, size_t count);
+
+} // namespace troupe::engine
