@@ -22,24 +22,26 @@ void add_logprobs(std::span<const float> logits, float highest, token_id chosen,
     out.top.push_back({id, logprob(id)});
 }
 
-void apply_bias(std::span<float> logits, const sampling_context& context) {
+/// Both return whether they changed anything.
+bool apply_bias(std::span<float> logits, const sampling_context& context) {
   const auto& params = context.params;
   for (const auto& [token, bias] : params.logit_bias)
     logits[token] += bias;
   if (context.tokens.size() - context.prompt_size >= params.min_tokens)
-    return;
+    return !params.logit_bias.empty();
   for (const auto token : context.end_tokens)
     logits[token] = never;
   for (const auto token : params.stop_token_ids)
     logits[token] = never;
+  return true;
 }
 
-void apply_penalties(std::span<float> logits, const sampling_context& context,
+bool apply_penalties(std::span<float> logits, const sampling_context& context,
                      std::vector<uint32_t>& counts) {
   const auto& params = context.params;
   if (params.repetition_penalty == 1.0f && params.presence_penalty == 0.0f &&
       params.frequency_penalty == 0.0f)
-    return;
+    return false;
   counts.resize(std::max(counts.size(), logits.size()));
   // Top bit: the token has had its repetition penalty.
   constexpr uint32_t seen = 1u << 31;
@@ -57,32 +59,23 @@ void apply_penalties(std::span<float> logits, const sampling_context& context,
   }
   for (const auto token : context.tokens)
     counts[token] = 0;
+  return true;
 }
 
 } // namespace
 
 caf::expected<sampled_token> sampler::sample(std::span<float> logits,
                                              const sampling_context& context) {
-  const auto highest_of = [&] {
-    float highest = never;
-    bool broken = false;
-    for (const float logit : logits) {
-      highest = logit > highest ? logit : highest;
-      broken |= std::isnan(logit);
-    }
-    return broken ? std::numeric_limits<float>::quiet_NaN() : highest;
-  };
   const auto& params = context.params;
   if (params.top_logprobs >= 0)
     raw_.assign(logits.begin(), logits.end());
-  const float raw_highest = highest_of();
+  const float raw_highest = highest_of(logits);
   if (!std::isfinite(raw_highest))
     return caf::make_error(errc::bad_numbers, "the model computed logits that are not numbers; its "
                                               "weights are damaged or overflow in this precision");
-  apply_bias(logits, context);
-  apply_penalties(logits, context, counts_);
+  const bool changed = apply_bias(logits, context) | apply_penalties(logits, context, counts_);
   sampled_token out;
-  const float highest = highest_of();
+  const float highest = changed ? highest_of(logits) : raw_highest;
   if (!std::isfinite(
           highest)) // everything is suppressed, or a bias overflowed: no draw makes sense
     out.token =
@@ -99,16 +92,29 @@ caf::expected<sampled_token> sampler::sample(std::span<float> logits,
 
 token_id sampler::draw_unfiltered(double total, double uniform) const {
   double rest = uniform * total;
+  // Whole stretches first: adding up one by one waits for each addition.
+  constexpr size_t stretch = 1024;
+  const std::span<const float> all{weights_};
+  size_t begin = 0;
+  for (; begin + stretch < all.size(); begin += stretch) {
+    const double sum = sum_of(all.subspan(begin, stretch));
+    if (rest < sum)
+      break;
+    rest -= sum;
+  }
   token_id last = 0;
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    if (weights_[i] == 0.0f)
+  for (size_t i = begin; i < all.size(); ++i) {
+    if (all[i] == 0.0f)
       continue;
     last = static_cast<token_id>(i);
-    rest -= weights_[i];
+    rest -= all[i];
     if (rest < 0)
-      break;
+      return last;
   }
-  return last;
+  if (all[last] > 0.0f)
+    return last;
+  // Only rounding leads here, past the last token that has any weight.
+  return static_cast<token_id>(std::max_element(all.begin(), all.end()) - all.begin());
 }
 
 /// Cuts `candidates_`, heaviest first, where `share` of their sum is reached.
@@ -143,8 +149,9 @@ token_id sampler::draw(std::span<const float> logits, float highest,
   }
   std::erase_if(candidates_, [&](const auto& one) { return one.weight < params.min_p; });
   // The heaviest has weight 1, so it is always among them. Sums go in the order of the tokens.
-  std::sort(candidates_.begin(), candidates_.end(),
-            [](const auto& a, const auto& b) { return a.token < b.token; });
+  const auto by_token = [](const auto& a, const auto& b) { return a.token < b.token; };
+  if (!std::is_sorted(candidates_.begin(), candidates_.end(), by_token))
+    std::sort(candidates_.begin(), candidates_.end(), by_token);
   double total = 0;
   for (const auto& one : candidates_)
     total += one.weight;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <limits>
 
 namespace troupe::engine {
 
@@ -13,7 +14,10 @@ namespace {
 inline float exp_of_negative(float x) {
   constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
   constexpr float to_integer = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer
-  const float clamped = x < -87.0f ? -87.0f : x;
+  // Masks, where a condition would keep the loop from becoming vector code.
+  const auto kept = -static_cast<uint32_t>(x >= -87.0f);
+  const auto clamped = std::bit_cast<float>((std::bit_cast<uint32_t>(x) & kept) |
+                                            (std::bit_cast<uint32_t>(-87.0f) & ~kept));
   const float n = (clamped * log2_e + to_integer) - to_integer;
   const float r = clamped - n * ln2_high - n * ln2_low;
   float y = 1.9875691500e-4f;
@@ -24,23 +28,7 @@ inline float exp_of_negative(float x) {
   y = y * r + 5.0000001201e-1f;
   y = y * r * r + r + 1.0f;
   const auto power = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
-  const float out = y * std::bit_cast<float>(power);
-  return x < -87.0f ? 0.0f : out;
-}
-
-double sum_of(std::span<const float> values) {
-  // Eight sums side by side: one would wait for each addition.
-  std::array<double, 8> sums{};
-  size_t i = 0;
-  for (; i + sums.size() <= values.size(); i += sums.size())
-    for (size_t j = 0; j < sums.size(); ++j)
-      sums[j] += values[i + j];
-  double out = 0;
-  for (const double one : sums)
-    out += one;
-  for (; i < values.size(); ++i)
-    out += values[i];
-  return out;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(y * std::bit_cast<float>(power)) & kept);
 }
 
 bool heavier(const weighted_token& a, const weighted_token& b) {
@@ -107,6 +95,42 @@ size_t split_at(std::span<const float> weights, size_t at, std::vector<weighted_
 
 } // namespace
 
+float highest_of(std::span<const float> logits) {
+  constexpr size_t lanes = 16;
+  constexpr float lowest = -std::numeric_limits<float>::infinity();
+  std::array<float, lanes> best;
+  best.fill(lowest);
+  std::array<uint32_t, lanes> broken{};
+  const auto look = [&](float logit, size_t lane) {
+    best[lane] = logit > best[lane] ? logit : best[lane];
+    broken[lane] |= logit != logit;
+  };
+  size_t i = 0;
+  for (; i + lanes <= logits.size(); i += lanes)
+    for (size_t j = 0; j < lanes; ++j)
+      look(logits[i + j], j);
+  for (; i < logits.size(); ++i)
+    look(logits[i], 0);
+  return std::ranges::any_of(broken, [](uint32_t x) { return x != 0; })
+             ? std::numeric_limits<float>::quiet_NaN()
+             : *std::ranges::max_element(best);
+}
+
+double sum_of(std::span<const float> values) {
+  // Eight sums side by side: one would wait for each addition.
+  std::array<double, 8> sums{};
+  size_t i = 0;
+  for (; i + sums.size() <= values.size(); i += sums.size())
+    for (size_t j = 0; j < sums.size(); ++j)
+      sums[j] += values[i + j];
+  double out = 0;
+  for (const double one : sums)
+    out += one;
+  for (; i < values.size(); ++i)
+    out += values[i];
+  return out;
+}
+
 double exponentials(std::span<const float> logits, float highest, float temperature,
                     std::vector<float>& weights) {
   weights.resize(logits.size());
@@ -133,13 +157,18 @@ void nucleus(std::span<const float> weights, double total, double share,
   // All weights below (total - wanted) / n together are less than what may be left out.
   const auto floor = static_cast<float>((total - wanted) / static_cast<double>(weights.size()));
   const bins counted{weights, std::max(floor * 0.999f, smallest)};
-  auto at = split_at(weights, counted.reaching(weights.size() + 1, wanted), out);
+  const auto edge = split_at(weights, counted.reaching(weights.size() + 1, wanted), out);
+  auto at = edge;
   double sum = 0;
   for (size_t i = 0; i < at; ++i)
     sum += out[i].weight;
   while (at < out.size() && sum < wanted)
     sum += out[at++].weight;
   out.resize(std::max<size_t>(at, std::min<size_t>(1, out.size())));
+  const auto middle = out.begin() + static_cast<ptrdiff_t>(std::min(edge, out.size()));
+  const auto by_token = [](const auto& a, const auto& b) { return a.token < b.token; };
+  std::sort(middle, out.end(), by_token);
+  std::inplace_merge(out.begin(), middle, out.end(), by_token);
 }
 
 std::vector<token_id> highest_tokens(std::span<const float> logits, size_t count) {

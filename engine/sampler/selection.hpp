@@ -15,6 +15,11 @@ struct weighted_token {
   token_id token = 0;
 };
 
+/// The highest logit; NaN if any of them is NaN.
+float highest_of(std::span<const float> logits);
+
+double sum_of(std::span<const float> values);
+
 /// weights[i] = exp((logits[i] - highest) / temperature), in [0, 1]; 0 below e^-87. Returns their
 /// sum. The result is the same on every machine: no library call, no fused multiplication.
 double exponentials(std::span<const float> logits, float highest, float temperature,
@@ -24,7 +29,7 @@ double exponentials(std::span<const float> logits, float highest, float temperat
 void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out);
 
 /// The nucleus (Holtzman et al., "The curious case of neural text degeneration", section 3.1): the
-/// fewest heaviest tokens whose weights add up to at least `share` of `total`, in any order.
+/// fewest heaviest tokens whose weights add up to at least `share` of `total`, by token id.
 void nucleus(std::span<const float> weights, double total, double share,
              std::vector<weighted_token>& out);
 
