@@ -268,6 +268,8 @@ void take(pointer self, const engine::token_event& event, duration computing) {
   if (choice.last_token != instant{})
     state.meters->inter_token->Observe(seconds(now - choice.last_token));
   choice.last_token = now;
+  if (event.offset == 0)
+    state.used.cached_tokens += event.reused;
   choice.losses = 0;
   state.meters->generated_tokens->Increment();
   state.setup.card->generated_tokens.fetch_add(1, std::memory_order_relaxed);

@@ -120,6 +120,7 @@ caf::error read(cp::TokenEvent::Reader from, engine::token_event& x) {
     return bad_value("a token's finish reason");
   }
   x.logprob = from.getLogprob();
+  x.reused = from.getReused();
   for (const auto& top : from.getTop())
     x.top.push_back({top.getToken(), top.getLogprob()});
   return {};
@@ -147,6 +148,7 @@ std::string encode(const run_order& x) {
   write(to.initSequence(), sequence_ref{x.model, x.sequence.id, x.sequence.epoch});
   fill_tokens(to.initTokens(count(x.sequence.tokens.size())), x.sequence.tokens);
   to.setPromptSize(x.sequence.prompt_size);
+  to.setSalt(x.sequence.salt);
   write(to.initSampling(), x.sequence.sampling);
   return cp::to_bytes(message);
 }
@@ -159,6 +161,7 @@ caf::error decode(std::string_view bytes, run_order& x) {
     x.sequence.epoch = sequence.epoch;
     x.sequence.tokens = tokens(from.getTokens());
     x.sequence.prompt_size = from.getPromptSize();
+    x.sequence.salt = from.getSalt();
     x.sequence.sampling = read(from.getSampling());
     return {};
   });
@@ -181,6 +184,7 @@ std::string encode(const token_batch& x) {
                  : from.finish == engine::finish_reason::length ? cp::FinishReason::LENGTH
                                                                 : cp::FinishReason::NONE);
     to.setLogprob(from.logprob);
+    to.setReused(from.reused);
     auto top = to.initTop(count(from.top.size()));
     for (unsigned j = 0; j < top.size(); ++j) {
       top[j].setToken(from.top[j].token);
@@ -300,6 +304,7 @@ std::string encode(const load_order& x) {
   to.setStepTokensMax(x.options.step_tokens_max);
   to.setContextMax(x.options.context_max);
   to.setWaitingMax(x.options.waiting_max);
+  to.setReusePrefixes(x.options.reuse_prefixes);
   to.setKvType(x.options.kv_type ? static_cast<uint8_t>(*x.options.kv_type) + 1 : 0);
   return cp::to_bytes(message);
 }
@@ -314,6 +319,7 @@ caf::error decode(std::string_view bytes, load_order& x) {
     x.options.step_tokens_max = from.getStepTokensMax();
     x.options.context_max = from.getContextMax();
     x.options.waiting_max = from.getWaitingMax();
+    x.options.reuse_prefixes = from.getReusePrefixes();
     x.options.kv_type.reset();
     if (const auto type = from.getKvType(); type > static_cast<uint8_t>(dtype::f8_e5m2) + 1)
       return bad_value("a load order's kvType");

@@ -135,6 +135,9 @@ constexpr key<settings> node_table[] = {
     node<&s::engine, &e::context_max>(
         "engine.context_max", kind::count,
         "Caps the context length of every model; 0 = the model's own.", 0u, 1u << 30),
+    node<&s::engine, &e::prefix_cache>(
+        "engine.prefix_cache", kind::boolean,
+        "Reuse what was computed for requests that begin the same way."),
     node<&s::engine, &e::kv_type>("engine.kv_type", kind::choice,
                                   "Element type of the KV cache; auto follows the weights.", 0, any,
                                   choice_list{kv_type_names}),

@@ -21,6 +21,7 @@ struct engine_settings {
   uint32_t sequences_max = 64;
   uint32_t step_tokens_max = 512;
   uint32_t context_max = 0;
+  bool prefix_cache = true;
   std::string kv_type = "auto";
 };
 

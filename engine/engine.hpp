@@ -53,10 +53,13 @@ struct sequence_request {
   std::vector<token_id> tokens;
   uint32_t prompt_size = 0; ///< the first so many of `tokens` are the prompt
   sampling_params sampling;
+  /// Only sequences of the same salt share what was computed for their prompts: whoever must not
+  /// learn from timing what others asked gets one of their own.
+  uint64_t salt = 0;
 };
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, sequence_request& x) {
-  return f(x.id, x.epoch, x.tokens, x.prompt_size, x.sampling);
+  return f(x.id, x.epoch, x.tokens, x.prompt_size, x.sampling, x.salt);
 }
 
 enum class finish_reason : uint8_t { none, stop, length };
@@ -80,10 +83,12 @@ struct token_event {
   finish_reason finish = finish_reason::none;
   float logprob = 0;              ///< of `token`, when asked for
   std::vector<token_logprob> top; ///< most likely first, when asked for
+  /// With the first token of a dispatch: prompt tokens that did not have to be computed.
+  uint32_t reused = 0;
 };
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, token_event& x) {
-  return f(x.id, x.epoch, x.offset, x.token, x.finish, x.logprob, x.top);
+  return f(x.id, x.epoch, x.offset, x.token, x.finish, x.logprob, x.top, x.reused);
 }
 
 /// A sequence that was given up, alone: the others go on.
@@ -109,6 +114,7 @@ struct engine_options {
   uint32_t waiting_max = 1024;      ///< accepted beyond those
   uint32_t step_tokens_max = 512;   ///< rows in one step; long prompts are cut into chunks of it
   uint32_t context_max = 0;         ///< caps the model's own context length; 0 = the model's
+  bool reuse_prefixes = true;       ///< share KV blocks of equal beginnings
   std::optional<dtype> kv_type;     ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
 };
 

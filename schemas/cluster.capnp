@@ -39,6 +39,7 @@ struct RunOrder {
   tokens @1 :List(Int32);
   promptSize @2 :UInt32;
   sampling @3 :Sampling;
+  salt @4 :UInt64; # only equal salts share computed prefixes
 }
 
 enum FinishReason {
@@ -61,6 +62,7 @@ struct TokenEvent {
   finish @5 :FinishReason;
   logprob @6 :Float32;
   top @7 :List(Alternative);
+  reused @8 :UInt32; # prompt tokens that did not have to be computed
 }
 
 # Worker -> invocation: the tokens of one step.
@@ -118,6 +120,7 @@ struct LoadOrder {
   contextMax @6 :UInt32;
   kvType @7 :UInt8; # 0 = the worker's choice, otherwise one more than the element type's number
   waitingMax @8 :UInt32 = 1024;
+  reusePrefixes @9 :Bool = true;
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

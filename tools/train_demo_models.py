@@ -178,10 +178,10 @@ def stories_llama(lines):
     ids = {name: tokenizer.token_to_id(name) for name in (bos, end, eot)}
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=128,
-        intermediate_size=384,
+        hidden_size=192,
+        intermediate_size=512,
         num_hidden_layers=4,
-        num_attention_heads=4,
+        num_attention_heads=6,
         num_key_value_heads=2,
         head_dim=32,
         max_position_embeddings=CONTEXT,
@@ -276,8 +276,8 @@ MODELS = {
     "stories-llama": dict(
         make=stories_llama,
         seed=11,
-        steps=2400,
-        tokens=1536,
+        steps=6000,
+        tokens=2048,
         rate=3e-3,
         plain=0.08,
         top=20,
@@ -286,8 +286,8 @@ MODELS = {
     "arith-qwen": dict(
         make=arith_qwen,
         seed=12,
-        steps=2600,
-        tokens=1536,
+        steps=5000,
+        tokens=2048,
         rate=3e-3,
         plain=0.0,
         top=99,
@@ -296,8 +296,8 @@ MODELS = {
     "parrot-mistral": dict(
         make=parrot_mistral,
         seed=13,
-        steps=1600,
-        tokens=1536,
+        steps=4000,
+        tokens=2048,
         rate=4e-3,
         plain=0.08,
         top=99,

@@ -43,6 +43,7 @@ step_limits limits_of(const engine_options& options) {
   // A step must hold a row for every running sequence, or the youngest would starve.
   out.rows_max = std::max(options.step_tokens_max, out.sequences_max);
   out.block_size = options.block_size;
+  out.reuse_prefixes = options.reuse_prefixes;
   return out;
 }
 
@@ -151,6 +152,7 @@ caf::error paged_engine::choose(sequence& one, std::span<float> logits,
   event.epoch = request.epoch;
   event.offset = one.generated();
   event.token = chosen->token;
+  event.reused = std::min(std::exchange(one.reused, 0), request.prompt_size);
   event.logprob = chosen->logprob;
   event.top = std::move(chosen->top);
   request.tokens.push_back(chosen->token);
@@ -173,7 +175,7 @@ caf::expected<std::vector<token_event>> paged_engine::step() {
     const auto here = one++;
     if (here->rows == 0)
       continue;
-    here->computed += here->rows;
+    planner_.advance(*here);
     if (here->computed < here->size())
       continue; // a chunk of a prompt
     if (auto why = choose(*here, logits->subspan(vocabulary * row++, vocabulary), events)) {

@@ -11,7 +11,10 @@ struct sequence {
   sequence_request request;
   size_t computed = 0;         ///< tokens whose keys and values are in `blocks`
   std::vector<int32_t> blocks; ///< KV blocks, in order of position
+  size_t remembered = 0;       ///< the first so many blocks are known to the pool
   uint32_t rows = 0;           ///< planned for the current step
+  uint32_t reused = 0;         ///< tokens that were found computed; told with the next token
+  bool was_admitted = false;
 
   size_t size() const { return request.tokens.size(); }
   size_t missing() const { return size() - computed; }

@@ -56,22 +56,62 @@ int64_t step_planner::startable() const {
                                               : std::max<int64_t>(0, left / 2);
 }
 
-void step_planner::admit() {
-  auto left = unclaimed();
-  while (!waiting_.empty() && running_.size() < limits_.sequences_max) {
-    left -= blocks_for(waiting_.front().size() + 1) + 1;
-    // Alone it may always start: `add` made sure that it fits.
-    if (!running_.empty() && left < 0)
-      return;
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+/// Whether a running sequence is about to compute more whole blocks of what `one` begins with.
+bool step_planner::underway(const sequence& one, size_t known_blocks) const {
+  if (!limits_.reuse_prefixes)
+    return false;
+  const auto& tokens = one.request.tokens;
+  const auto usable = (tokens.size() - 1) / limits_.block_size;
+  return std::any_of(running_.begin(), running_.end(), [&](const sequence& other) {
+    if (other.missing() <= 1 || other.request.salt != one.request.salt || known_blocks >= usable)
+      return false;
+    const auto& theirs = other.request.tokens;
+    const auto same = std::mismatch(tokens.begin(), tokens.end(), theirs.begin(), theirs.end());
+    const auto common = static_cast<size_t>(same.first - tokens.begin()) / limits_.block_size;
+    return std::min(common, usable) > known_blocks;
+  });
+}
+
+bool step_planner::admit_next() {
+  auto& next = waiting_.front();
+  // The last token is computed in any case: its logits are wanted.
+  blocks_.find_prefix(next.request.salt, next.request.tokens,
+                      (next.size() - 1) / limits_.block_size, next.blocks);
+  const auto known = next.blocks.size();
+  // Alone it may always start: `add` made sure that it fits.
+  const bool fits = running_.empty() || unclaimed() >= int64_t{blocks_for(next.size() + 1)} -
+                                                           static_cast<int64_t>(known) + 1;
+  // To wait for a few steps is cheaper than to compute the same once more beside them.
+  if (!fits || underway(next, known)) {
+    blocks_.give_back(next.blocks);
+    return false;
   }
+  next.computed = known * limits_.block_size;
+  next.remembered = known;
+  if (!next.was_admitted)
+    next.reused = static_cast<uint32_t>(next.computed);
+  next.was_admitted = true;
+  running_.push_back(std::move(next));
+  waiting_.pop_front();
+  return true;
+}
+
+void step_planner::admit() {
+  while (!waiting_.empty() && running_.size() < limits_.sequences_max && admit_next()) {
+  }
+}
+
+void step_planner::advance(sequence& one) {
+  one.computed += one.rows;
+  const auto& tokens = one.request.tokens;
+  for (; (one.remembered + 1) * limits_.block_size <= one.computed; ++one.remembered)
+    blocks_.remember(one.request.salt, tokens, std::span{one.blocks}.first(one.remembered + 1));
 }
 
 void step_planner::preempt_youngest() {
   auto& victim = running_.back();
   blocks_.give_back(victim.blocks);
-  victim.computed = 0;
+  victim.computed = victim.remembered = 0;
   victim.rows = 0;
   waiting_.push_front(std::move(victim));
   running_.pop_back();

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "engine/batch/sequence.hpp"
-#include "engine/kv/block_allocator.hpp"
+#include "engine/kv/block_pool.hpp"
 
 namespace troupe::engine {
 
@@ -12,6 +12,7 @@ struct step_limits {
   uint32_t sequences_max = 64;
   uint32_t rows_max = 512;
   uint32_t block_size = 16;
+  bool reuse_prefixes = true;
 };
 
 /// Decides which rows the next step runs. Every running sequence that only needs its next token
@@ -21,7 +22,8 @@ struct step_limits {
 /// section 4.5).
 class step_planner {
 public:
-  step_planner(step_limits limits, int32_t blocks) : limits_{limits}, blocks_{blocks} {}
+  step_planner(step_limits limits, int32_t blocks)
+      : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes} {}
 
   void add(sequence one) { waiting_.push_back(std::move(one)); }
   /// Removes a sequence wherever it is; nothing when it is unknown.
@@ -31,13 +33,15 @@ public:
   int64_t startable() const;
   /// Sets `rows` of every running sequence; false when there is nothing to run.
   bool plan();
+  /// The planned rows of `one` are computed: what they filled is remembered.
+  void advance(sequence& one);
   /// Takes a finished sequence out.
   void retire(std::list<sequence>::iterator one);
 
   std::list<sequence>& running() { return running_; } ///< oldest first
   const std::list<sequence>& running() const { return running_; }
   const std::deque<sequence>& waiting() const { return waiting_; }
-  const block_allocator& blocks() const { return blocks_; }
+  const block_pool& blocks() const { return blocks_; }
   const step_limits& limits() const { return limits_; }
   uint32_t blocks_for(size_t tokens) const {
     return static_cast<uint32_t>((tokens + limits_.block_size - 1) / limits_.block_size);
@@ -46,11 +50,13 @@ public:
 private:
   void admit();
   int64_t unclaimed() const;
+  bool admit_next();
+  bool underway(const sequence& one, size_t known_blocks) const;
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
 
   step_limits limits_;
-  block_allocator blocks_;
+  block_pool blocks_;
   std::list<sequence> running_;
   std::deque<sequence> waiting_;
 };

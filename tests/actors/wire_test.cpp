@@ -37,6 +37,7 @@ run_order sample_order() {
   s.min_tokens = 10;
   s.ignore_eos = true;
   s.stop_token_ids = {9, 10};
+  x.sequence.salt = 1ull << 63;
   return x;
 }
 
@@ -49,6 +50,7 @@ TEST(wire, a_run_order_keeps_every_field) {
   EXPECT_EQ(y.sequence.epoch, 3u);
   EXPECT_EQ(y.sequence.tokens, x.sequence.tokens);
   EXPECT_EQ(y.sequence.prompt_size, 2u);
+  EXPECT_EQ(y.sequence.salt, x.sequence.salt);
   const auto &a = x.sequence.sampling, &b = y.sequence.sampling;
   EXPECT_EQ(a.temperature, b.temperature);
   EXPECT_EQ(a.top_p, b.top_p);
@@ -68,8 +70,8 @@ TEST(wire, a_run_order_keeps_every_field) {
 
 TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
   const token_batch x{
-      {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}},
-       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}}},
+      {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}, 48},
+       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}, 0}},
       std::chrono::microseconds{1234}};
   token_batch y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
@@ -81,17 +83,19 @@ TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
   EXPECT_EQ(y.events[0].token, 123);
   EXPECT_EQ(y.events[0].finish, engine::finish_reason::length);
   EXPECT_EQ(y.events[0].top[1].logprob, -2.f);
+  EXPECT_EQ(y.events[0].reused, 48u);
   EXPECT_EQ(y.events[1].finish, engine::finish_reason::stop);
 }
 
 TEST(wire, a_load_order_keeps_its_options) {
   load_order x{{"m"}, "/models/ü m", {}};
-  x.options = {1ull << 40, 32, 8, 77, 256, 4096, dtype::bf16};
+  x.options = {1ull << 40, 32, 8, 77, 256, 4096, false, dtype::bf16};
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
   EXPECT_EQ(y.options.kv_bytes, 1ull << 40);
   EXPECT_EQ(y.options.waiting_max, 77u);
+  EXPECT_FALSE(y.options.reuse_prefixes);
   EXPECT_EQ(y.options.kv_type, dtype::bf16);
   x.options.kv_type.reset();
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
