@@ -296,8 +296,8 @@ MODELS = {
     "parrot-mistral": dict(
         make=parrot_mistral,
         seed=13,
-        steps=4000,
-        tokens=2048,
+        steps=1600,
+        tokens=1536,
         rate=4e-3,
         plain=0.08,
         top=99,
