@@ -26,8 +26,10 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     const auto found = from->find(name);
     if (!found)
       return std::nullopt;
-    return engine::weight_view{
-        found->type, {found->shape.begin(), found->shape.end()}, found->bytes.data()};
+    return engine::weight_view{found->type,
+                               {found->shape.begin(), found->shape.end()},
+                               found->bytes.data(),
+                               storage::drop_pages};
   };
   out.keep_alive = std::move(*files);
   return out;

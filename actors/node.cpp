@@ -99,6 +99,7 @@ caf::error node_impl::make_cards() {
     if (const auto at = options_.settings.find(source.id); at != options_.settings.end()) {
       card->options.kv_bytes = at->second.kv_bytes.value_or(card->options.kv_bytes);
       card->options.context_max = at->second.context_max.value_or(card->options.context_max);
+      card->options.quantize = at->second.quantize.value_or(card->options.quantize);
       for (const auto& alias : at->second.aliases)
         if (!aliases_.emplace(model_id{alias}, source.id).second)
           return caf::make_error(errc::invalid_options, "two models have the alias " + alias);

@@ -28,6 +28,7 @@ struct model_settings {
   bool preload = false;
   std::optional<uint64_t> kv_bytes;
   std::optional<uint32_t> context_max;
+  std::optional<engine::quantization> quantize;
   std::vector<std::string> aliases;
 };
 

@@ -19,8 +19,15 @@ enum class dtype : uint8_t {
   boolean,
   f64,
   f8_e4m3,
-  f8_e5m2
+  f8_e5m2,
+  // Blocks of 32 elements, as GGUF has them; `bytes_of` knows their size, `size_of` does not.
+  q8_0, ///< f16 scale, 32 signed bytes: value = scale * byte
+  q4_0  ///< f16 scale, 16 bytes: value = scale * (nibble - 8), low nibbles first
 };
+
+constexpr uint64_t block_elements = 32;
+
+constexpr bool is_blocks(dtype type) { return type == dtype::q8_0 || type == dtype::q4_0; }
 
 /// Bytes of one element.
 constexpr size_t size_of(dtype type) {
@@ -38,6 +45,15 @@ constexpr size_t size_of(dtype type) {
   default:
     return 1;
   }
+}
+
+/// Bytes of `elements` elements; a multiple of `block_elements` where `type` comes in blocks.
+constexpr uint64_t bytes_of(dtype type, uint64_t elements) {
+  if (type == dtype::q8_0)
+    return elements / block_elements * 34;
+  if (type == dtype::q4_0)
+    return elements / block_elements * 18;
+  return elements * size_of(type);
 }
 
 constexpr std::string_view to_string(dtype type) {
@@ -66,6 +82,10 @@ constexpr std::string_view to_string(dtype type) {
     return "f8_e4m3";
   case dtype::f8_e5m2:
     return "f8_e5m2";
+  case dtype::q8_0:
+    return "q8_0";
+  case dtype::q4_0:
+    return "q4_0";
   }
   return "?";
 }

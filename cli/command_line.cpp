@@ -39,6 +39,7 @@ void add_model_settings(CLI::App& app, command_line& into) {
   setting(app, into, "--threads", "threads");
   setting(app, into, "--precision", "precision");
   setting(app, into, "--keep-alive", "keep_alive");
+  setting(app, into, "--quantize", "engine.quantize");
   setting(app, into, "--log-level", "log.level");
 }
 

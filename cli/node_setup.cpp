@@ -33,6 +33,12 @@ bool within(const std::filesystem::path& dir, const std::vector<std::string>& na
   });
 }
 
+engine::quantization quantization_of(const std::string& name) {
+  return name == "int8"   ? engine::quantization::int8
+         : name == "int4" ? engine::quantization::int4
+                          : engine::quantization::none;
+}
+
 } // namespace
 
 uint64_t machine_memory_bytes() {
@@ -111,6 +117,7 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.step_tokens_max = settings.engine.step_tokens_max;
   out.engine.context_max = settings.engine.context_max;
   out.engine.reuse_prefixes = settings.engine.prefix_cache;
+  out.engine.quantize = quantization_of(settings.engine.quantize);
   if (settings.engine.kv_type != "auto")
     out.engine.kv_type = settings.engine.kv_type == "f32" ? dtype::f32 : dtype::bf16;
   if (settings.cluster.listen)
@@ -125,6 +132,8 @@ actors::node_options node_options_of(const config::settings& settings,
     one.preload = given.preload.value_or(false);
     one.kv_bytes = given.kv_bytes;
     one.context_max = given.context_max;
+    if (given.quantize)
+      one.quantize = quantization_of(*given.quantize);
     one.aliases = given.aliases.value_or(std::vector<std::string>{});
     out.settings.emplace(model.id, std::move(one));
   }

@@ -77,6 +77,7 @@ constexpr key<model_settings> model(Rest... rest) {
 using choice_list = std::span<const std::string_view>;
 constexpr std::string_view role_names[] = {"all", "head", "worker"};
 constexpr std::string_view precision_names[] = {"auto", "float32"};
+constexpr std::string_view quantize_names[] = {"none", "int8", "int4"};
 constexpr std::string_view kv_type_names[] = {"auto", "f32", "bf16"};
 constexpr std::string_view level_names[] = {"trace", "debug", "info", "warn", "error", "off"};
 constexpr std::string_view format_names[] = {"text", "json"};
@@ -138,6 +139,9 @@ constexpr key<settings> node_table[] = {
     node<&s::engine, &e::prefix_cache>(
         "engine.prefix_cache", kind::boolean,
         "Reuse what was computed for requests that begin the same way."),
+    node<&s::engine, &e::quantize>("engine.quantize", kind::choice,
+                                   "Keep linear weights in fewer bits, made while loading.", 0, any,
+                                   choice_list{quantize_names}),
     node<&s::engine, &e::kv_type>("engine.kv_type", kind::choice,
                                   "Element type of the KV cache; auto follows the weights.", 0, any,
                                   choice_list{kv_type_names}),
@@ -176,6 +180,8 @@ constexpr key<model_settings> model_table[] = {
     model<&m::kv_bytes>("kv_memory", kind::size, "KV cache of the model.", 1u << 16, any),
     model<&m::context_max>("context_max", kind::count, "Caps the model's context length.", 1u,
                            1u << 30),
+    model<&m::quantize>("quantize", kind::choice, "Keep the model's linear weights in fewer bits.",
+                        0, any, choice_list{quantize_names}),
     model<&m::aliases>("aliases", kind::names, "Further names under which the model is served."),
 };
 

@@ -22,6 +22,7 @@ struct engine_settings {
   uint32_t step_tokens_max = 512;
   uint32_t context_max = 0;
   bool prefix_cache = true;
+  std::string quantize = "none";
   std::string kv_type = "auto";
 };
 
@@ -48,6 +49,7 @@ struct model_settings {
   std::optional<bool> preload;
   std::optional<uint64_t> kv_bytes;
   std::optional<uint32_t> context_max;
+  std::optional<std::string> quantize;
   std::optional<std::vector<std::string>> aliases;
 };
 

@@ -103,9 +103,15 @@ struct weight_view {
   dtype type = dtype::f32;
   std::vector<int64_t> shape;
   const void* data = nullptr;
+  /// Gives the pages under `data` back, if they can be had again; null = they cannot.
+  void (*drop)(const void* data, size_t size_bytes) = nullptr;
 };
 /// Looks a tensor up by its Hugging Face name.
 using weight_lookup = std::function<std::optional<weight_view>(std::string_view name)>;
+
+/// How weights of linear layers are kept: as they are, or in blocks of 32 with a scale each, made
+/// while loading. The vocabulary projection takes 8 bits at least.
+enum class quantization : uint8_t { none, int8, int4 };
 
 struct engine_options {
   uint64_t kv_bytes = 256ull << 20; ///< KV arena; the block count follows from it
@@ -115,7 +121,8 @@ struct engine_options {
   uint32_t step_tokens_max = 512;   ///< rows in one step; long prompts are cut into chunks of it
   uint32_t context_max = 0;         ///< caps the model's own context length; 0 = the model's
   bool reuse_prefixes = true;       ///< share KV blocks of equal beginnings
-  std::optional<dtype> kv_type;     ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
+  quantization quantize = quantization::none;
+  std::optional<dtype> kv_type; ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
 };
 
 struct engine_memory {
@@ -163,7 +170,8 @@ public:
   virtual engine_memory memory() const = 0;
 };
 
-/// Bytes that an engine would take: for admission before anything is loaded.
+/// Bytes that an engine would take: for admission before anything is loaded. `weight_bytes` is the
+/// size of the checkpoint.
 engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
                               const engine_options& options);
 

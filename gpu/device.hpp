@@ -83,6 +83,7 @@ public:
   virtual void embedding(const embedding_args& args) = 0;
   virtual void rms_norm(const rms_norm_args& args) = 0;
   virtual void linear(const linear_args& args) = 0;
+  virtual void quantize(const quantize_args& args) = 0;
   virtual void rope(const rope_args& args) = 0;
   virtual void kv_write(const kv_write_args& args) = 0;
   virtual void attention(const attention_args& args) = 0;

@@ -13,7 +13,8 @@
 /// lets a sequence be resumed elsewhere without changing its text.
 namespace troupe::gpu {
 
-/// A weight of the checkpoint: row-major [rows, cols], contiguous.
+/// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` also takes q8_0 and
+/// q4_0, whose cols are a multiple of 32.
 struct weight {
   const void* data = nullptr;
   dtype type = dtype::f32;
@@ -58,6 +59,14 @@ struct linear_args {
   int64_t x_stride = 0;
   int64_t out_stride = 0;
   bool accumulate = false;
+};
+
+/// out = w in blocks of type `to` (q8_0 or q4_0), `bytes_of(to, w.rows * w.cols)` bytes; w is f32,
+/// f16 or bf16 and its cols are a multiple of 32. Each block's scale fits its largest magnitude.
+struct quantize_args {
+  weight w;
+  void* out = nullptr;
+  dtype to = dtype::q8_0;
 };
 
 /// Rotates q or k heads in place: the first `rotary_dim` elements of each head, halves layout

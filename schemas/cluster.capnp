@@ -121,6 +121,7 @@ struct LoadOrder {
   kvType @7 :UInt8; # 0 = the worker's choice, otherwise one more than the element type's number
   waitingMax @8 :UInt32 = 1024;
   reusePrefixes @9 :Bool = true;
+  quantize @10 :UInt8; # 0 none, 1 int8, 2 int4
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

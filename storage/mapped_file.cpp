@@ -98,6 +98,15 @@ caf::error mapped_file::read(uint64_t offset, std::span<std::byte> into) const {
   return {};
 }
 
+void drop_pages(const void* data, size_t size_bytes) {
+  const auto page = page_bytes();
+  const auto begin = reinterpret_cast<uintptr_t>(data);
+  const auto first = (begin + page - 1) / page * page;
+  const auto last = (begin + size_bytes) / page * page;
+  if (first < last)
+    ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 caf::error mapped_file::check_unchanged() const {
   struct stat info {};
   if (::fstat(fd_, &info) != 0)

@@ -8,6 +8,10 @@
 
 namespace troupe::storage {
 
+/// Takes the whole pages within a part of a mapped file out of this process; they come back when
+/// they are read. Never call it on other memory: that would lose its contents.
+void drop_pages(const void* data, size_t size_bytes);
+
 /// A regular file, mapped read-only as long as this object lives. Moving keeps the address.
 ///
 /// Reading `bytes()` raises SIGBUS where the file was truncated in place after `open`; replacing a

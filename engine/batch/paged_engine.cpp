@@ -212,7 +212,7 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
                                                       const engine_options& options) {
   if (auto why = check_options(options))
     return why;
-  auto weights = model_weights::bind(config, lookup, device);
+  auto weights = model_weights::bind(config, lookup, device, options.quantize);
   if (!weights)
     return weights.error();
   const auto limits = limits_of(options);
@@ -253,6 +253,8 @@ engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
   planned.sequences_max = limits.sequences_max;
   const auto shape = plan_kv(config, config.type.value_or(dtype::bf16), planned);
   const auto context = context_of(config, shape, options);
+  if (options.quantize != quantization::none)
+    weight_bytes = quantized_bytes(config, config.type.value_or(dtype::bf16), options.quantize);
   return {weight_bytes, shape.size_bytes(),
           graph::workspace_bytes(config, limits.rows_max, limits.sequences_max,
                                  blocks_per_sequence(context, limits))};

@@ -1,6 +1,8 @@
 #include "engine/model/weights.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include "engine/errors.hpp"
@@ -77,7 +79,8 @@ public:
   binder(const weight_lookup& lookup, gpu::device& device, std::vector<gpu::buffer>& copies)
       : lookup_{lookup}, device_{device}, copies_{copies} {}
 
-  gpu::weight operator()(const weight_spec& want) {
+  /// `keep` = the type to keep the tensor in; none = its own.
+  gpu::weight operator()(const weight_spec& want, std::optional<dtype> keep = {}) {
     if (error_)
       return {};
     const auto found = lookup_(want.name);
@@ -98,13 +101,54 @@ public:
                                                        ", but weights must be f32, f16 or bf16");
       return {};
     }
-    return place(want, *found);
+    return keep && *keep != found->type ? quantized(want, *found, *keep) : place(want, *found);
   }
 
   const caf::error& error() const { return error_; }
   uint64_t size_bytes() const { return size_bytes_; }
 
 private:
+  caf::expected<gpu::buffer> allocate(const weight_spec& want, size_t bytes) {
+    auto out = device_.allocate(bytes);
+    if (!out)
+      return caf::make_error(errc::out_of_memory,
+                             "placing tensor " + want.name + " (" + std::to_string(bytes) +
+                                 " bytes) on " + device_.name() + ": " + describe(out.error()));
+    return out;
+  }
+
+  gpu::weight quantized(const weight_spec& want, const weight_view& found, dtype to) {
+    gpu::weight from{found.data, found.type, want.shape[0], want.shape[1]};
+    const auto elements = static_cast<uint64_t>(from.rows * from.cols);
+    const auto bytes = bytes_of(to, elements);
+    auto blocks = allocate(want, bytes);
+    gpu::buffer staged;
+    if (blocks && !device_.reads_host_memory()) {
+      auto copy = allocate(want, bytes_of(found.type, elements));
+      if (!copy)
+        blocks = copy.error();
+      else
+        staged = std::move(*copy);
+    }
+    if (!blocks) {
+      error_ = blocks.error();
+      return {};
+    }
+    if (staged) {
+      device_.copy_to_device(staged.data(), found.data, staged.size_bytes());
+      from.data = staged.data();
+    }
+    device_.quantize({from, blocks->data(), to});
+    if (auto why = device_.synchronize())
+      error_ = why;
+    if (found.drop)
+      found.drop(found.data, bytes_of(found.type, elements));
+    size_bytes_ += bytes;
+    gpu::weight out{blocks->data(), to, from.rows, from.cols};
+    copies_.push_back(std::move(*blocks));
+    return out;
+  }
+
   gpu::weight place(const weight_spec& want, const weight_view& found) {
     gpu::weight out{found.data, found.type, want.shape.size() == 1 ? 1 : want.shape[0],
                     want.shape.back()};
@@ -113,11 +157,9 @@ private:
     const auto address = reinterpret_cast<uintptr_t>(found.data);
     if (device_.reads_host_memory() && address % size_of(out.type) == 0)
       return out;
-    auto copy = device_.allocate(bytes);
+    auto copy = allocate(want, bytes);
     if (!copy) {
-      error_ = caf::make_error(errc::out_of_memory,
-                               "placing tensor " + want.name + " (" + std::to_string(bytes) +
-                                   " bytes) on " + device_.name() + ": " + describe(copy.error()));
+      error_ = copy.error();
       return {};
     }
     device_.copy_to_device(copy->data(), found.data, bytes);
@@ -143,7 +185,29 @@ weight_spec head_spec(const model_config& c) {
   return spec("lm_head.weight", c.vocab_size, c.hidden_size);
 }
 
+/// What a linear weight of that shape is kept in.
+std::optional<dtype> kept_type(quantization quantize, int64_t cols, bool is_head = false) {
+  if (quantize == quantization::none || cols == 0 || cols % int64_t{block_elements} != 0)
+    return std::nullopt;
+  return quantize == quantization::int4 && !is_head ? dtype::q4_0 : dtype::q8_0;
+}
+
 } // namespace
+
+uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize) {
+  const auto bytes = [&](int64_t rows, int64_t cols, std::optional<dtype> keep) {
+    return bytes_of(keep.value_or(type), static_cast<uint64_t>(rows * std::max<int64_t>(cols, 1)));
+  };
+  const auto vocabulary = config.vocab_size, hidden = config.hidden_size;
+  const auto head = kept_type(quantize, hidden, true);
+  auto out = bytes(vocabulary, hidden, {}) + bytes(hidden, 0, {});
+  if (head || !config.tied_embeddings)
+    out += bytes(vocabulary, hidden, head);
+  for (const auto& row : layer_rows(config))
+    out += static_cast<uint64_t>(config.layers) *
+           bytes(row.rows, row.cols, kept_type(quantize, row.cols));
+  return out;
+}
 
 std::vector<weight_spec> weight_plan(const model_config& config) {
   std::vector<weight_spec> plan{embedding_spec(config)};
@@ -157,8 +221,10 @@ std::vector<weight_spec> weight_plan(const model_config& config) {
   return plan;
 }
 
-caf::expected<std::unique_ptr<model_weights>>
-model_weights::bind(const model_config& config, const weight_lookup& lookup, gpu::device& device) {
+caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_config& config,
+                                                                  const weight_lookup& lookup,
+                                                                  gpu::device& device,
+                                                                  quantization quantize) {
   auto out = std::make_unique<model_weights>();
   binder get{lookup, device, out->copies_};
   out->embedding = get(embedding_spec(config));
@@ -166,10 +232,17 @@ model_weights::bind(const model_config& config, const weight_lookup& lookup, gpu
   for (int64_t i = 0; i < config.layers && !get.error(); ++i) {
     auto& layer = out->layers.emplace_back();
     for (const auto& row : rows)
-      layer.*row.to = get(spec(layer_name(i, row.name), row.rows, row.cols));
+      layer.*row.to =
+          get(spec(layer_name(i, row.name), row.rows, row.cols), kept_type(quantize, row.cols));
   }
   out->final_norm = get(final_norm_spec(config));
-  out->head = config.tied_embeddings ? out->embedding : get(head_spec(config));
+  const auto head = kept_type(quantize, config.hidden_size, true);
+  // A tied head is read whole for every token, the embedding only where it is looked up: a copy of
+  // its own in blocks pays.
+  if (!config.tied_embeddings)
+    out->head = get(head_spec(config), head);
+  else
+    out->head = head ? get(embedding_spec(config), head) : out->embedding;
   if (get.error())
     return get.error();
   // Copies may still be under way, and what they read from is the caller's.

@@ -19,6 +19,9 @@ struct weight_spec {
 /// embeddings there is no head of its own.
 std::vector<weight_spec> weight_plan(const model_config& config);
 
+/// Bytes of the weights as `model_weights` keeps them, for a checkpoint of elements of `type`.
+uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize);
+
 /// The weights of one decoder layer; biases and q/k norms may be empty.
 struct layer_weights {
   gpu::weight attention_norm;
@@ -37,13 +40,16 @@ public:
   /// it and the tensor is aligned to its element; otherwise it is copied to the device. Fails with
   /// missing_tensor or wrong_tensor (naming it, what was found and what was expected), or when the
   /// device is out of memory.
+  /// With `quantize` the linear weights whose rows are whole blocks are copied in blocks, one
+  /// tensor at a time, and the pages they came from are dropped.
   static caf::expected<std::unique_ptr<model_weights>>
-  bind(const model_config& config, const weight_lookup& lookup, gpu::device& device);
+  bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
+       quantization quantize = quantization::none);
 
   gpu::weight embedding;
   std::vector<layer_weights> layers;
   gpu::weight final_norm;
-  gpu::weight head;        ///< the embedding itself when tied
+  gpu::weight head;        ///< the embedding itself when tied and not quantized
   uint64_t size_bytes = 0; ///< of the tensors, in place or copied
 
 private:

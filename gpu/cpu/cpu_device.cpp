@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "gpu/cpu/blocks.hpp"
 #include "gpu/cpu/host_limits.hpp"
 
 namespace troupe::gpu::cpu {
@@ -169,10 +170,19 @@ const unsigned char* cpu_device::rounded_rows(const linear_args& args, int64_t p
   return out;
 }
 
+void cpu_device::quantize(const quantize_args& args) {
+  for_rows(args.w.rows, args.w.cols, [&](int64_t begin, int64_t end) {
+    for (auto row = begin; row < end; ++row)
+      quantize_row(args, row);
+  });
+}
+
 void cpu_device::linear(const linear_args& args) {
   if (args.rows == 0 || args.w.rows == 0)
     return;
-  const bool dot = args.w.type == dtype::bf16 && isa_.kernels.linear_bf16_dot != nullptr;
+  const bool blocks = is_blocks(args.w.type);
+  const bool dot =
+      (args.w.type == dtype::bf16 || blocks) && isa_.kernels.linear_bf16_dot != nullptr;
   linear_job job{};
   job.x = args.x;
   job.x_stride = args.x_stride;
@@ -186,12 +196,55 @@ void cpu_device::linear(const linear_args& args) {
     job.x_stride = (job.k + dot_padding - 1) / dot_padding * dot_padding;
     job.x = rounded_rows(args, job.x_stride);
   }
-  run_linear(job, args, dot);
+  if (blocks && !(dot && args.rows <= fused_rows_max))
+    return run_expanded(job, args, dot);
+  const auto* kernels = &isa_.kernels;
+  run_linear(job, args,
+             blocks ? kernels->linear_blocks_dot[args.w.type == dtype::q4_0]
+             : dot  ? kernels->linear_bf16_dot
+                    : kernels->linear[kind_of(args.w.type)]);
 }
 
-void cpu_device::run_linear(const linear_job& job, const linear_args& args, bool dot) {
+/// Weights in blocks, a tile of columns at a time: expanded once, then multiplied with all rows.
+void cpu_device::run_expanded(const linear_job& job, const linear_args& args, bool dot) {
   const auto kernel =
-      dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[kind_of(args.w.type)];
+      dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[static_cast<size_t>(element::f32)];
+  const auto expand = isa_.kernels.expand[args.w.type == dtype::q4_0];
+  const auto n = args.w.rows, k = job.k;
+  const auto row_bytes = static_cast<int64_t>(bytes_of(args.w.type, static_cast<uint64_t>(k)));
+  const auto element_bytes = dot ? 2 : 4;
+  const auto fair = (n / (int64_t{pool_.size()} * 4) + 7) / 8 * 8;
+  const auto cols = std::clamp(fair, int64_t{8}, expanded_cols_max);
+  const auto tile_bytes = static_cast<size_t>(cols * k * element_bytes + 63) / 64 * 64;
+  const auto body = [&](int64_t task, unsigned thread) {
+    const auto col = task * cols;
+    const auto here = std::min(cols, n - col);
+    auto* own = thread_scratch_[thread].get<unsigned char>(linear_scratch_bytes + tile_bytes +
+                                                           static_cast<size_t>(k) * sizeof(float));
+    auto* tile = own + linear_scratch_bytes;
+    auto* row_of_floats = reinterpret_cast<float*>(tile + tile_bytes);
+    for (int64_t c = 0; c < here; ++c) {
+      auto* to = tile + c * k * element_bytes;
+      expand(job.w + (col + c) * row_bytes, dot ? row_of_floats : reinterpret_cast<float*>(to), k);
+      if (dot)
+        isa_.kernels.to_bf16(row_of_floats, to, k);
+    }
+    linear_job mine = job;
+    mine.scratch = own;
+    mine.w = tile;
+    mine.out = job.out + col;
+    mine.bias = job.bias == nullptr ? nullptr : job.bias + col;
+    for (int64_t row = 0; row < args.rows; row += linear_rows_max)
+      kernel(mine, {row, std::min(row + linear_rows_max, args.rows), 0, here});
+  };
+  const auto tasks = (n + cols - 1) / cols;
+  if (args.rows * n * k > 4 * serial_elements_max)
+    return pool_.run(tasks, body);
+  for (int64_t task = 0; task < tasks; ++task)
+    body(task, 0);
+}
+
+void cpu_device::run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel) {
   const int64_t n = args.w.rows;
   const int64_t threads = args.rows * n * job.k <= 4 * serial_elements_max ? 1 : pool_.size();
   // Enough tasks that threads finish together, wide enough to stream through the weights.

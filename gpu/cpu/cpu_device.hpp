@@ -19,6 +19,7 @@ public:
   void embedding(const embedding_args& args) override;
   void rms_norm(const rms_norm_args& args) override;
   void linear(const linear_args& args) override;
+  void quantize(const quantize_args& args) override;
   void rope(const rope_args& args) override;
   void kv_write(const kv_write_args& args) override;
   void attention(const attention_args& args) override;
@@ -32,7 +33,9 @@ private:
   void for_rows(int64_t rows, int64_t elements_per_row, const Body& body);
   const float* widened(const weight& w);
   const unsigned char* rounded_rows(const linear_args& args, int64_t padded);
-  void run_linear(const linear_job& job, const linear_args& args, bool dot);
+  using linear_kernel = void (*)(const linear_job& job, const tile_range& range);
+  void run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel);
+  void run_expanded(const linear_job& job, const linear_args& args, bool dot);
   void plan_attention(const attention_args& args);
   void run_attention(const attention_args& args, const attention_task& task, float* scratch) const;
 

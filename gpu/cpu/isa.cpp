@@ -49,8 +49,11 @@ isa_choice choose_isa(std::string_view name, bool bf16_products) {
   const kernel_table* const tables[] = {&portable_kernels, &avx2_kernels, &avx512_kernels,
                                         &avx512_kernels};
   isa_choice choice{all_isas[index], *tables[index]};
-  if (index == 3)
+  if (index == 3) {
     choice.kernels.linear_bf16_dot = avx512_bf16_linear;
+    choice.kernels.linear_blocks_dot[0] = avx512_bf16_linear_q8_0;
+    choice.kernels.linear_blocks_dot[1] = avx512_bf16_linear_q4_0;
+  }
   return choice;
 }
 

@@ -41,6 +41,10 @@ constexpr int64_t linear_rows_max = 48;
 constexpr int64_t linear_cols_max = 64;
 constexpr size_t linear_scratch_bytes = 64 * linear_rows_max * linear_cols_max;
 constexpr int64_t dot_padding = 32;
+/// With more rows than this, blocks are expanded once for all of them.
+constexpr int64_t fused_rows_max = 6;
+/// Columns that are expanded at a time: with a long k they still fit the L2 cache.
+constexpr int64_t expanded_cols_max = 32;
 
 /// Up to `attention_queries` queries (rows x heads) that read the same key/value head.
 struct attention_job {
@@ -72,6 +76,10 @@ struct kernel_table {
   void (*linear[element_kinds])(const linear_job& job, const tile_range& range);
   /// x is bf16; null where the machine has no such instruction.
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
+  /// The same over blocks: [0] q8_0, [1] q4_0; for `fused_rows_max` rows at most.
+  void (*linear_blocks_dot[2])(const linear_job& job, const tile_range& range);
+  /// `n` elements of blocks, [0] q8_0, [1] q4_0, as floats.
+  void (*expand[2])(const unsigned char* from, float* out, int64_t n);
   /// [0] f32 cache, [1] bf16 cache
   void (*attention[2])(const attention_job& job);
   /// out = from * scale
@@ -91,5 +99,7 @@ extern const kernel_table avx2_kernels;
 extern const kernel_table avx512_kernels;
 /// For `kernel_table::linear_bf16_dot`.
 void avx512_bf16_linear(const linear_job& job, const tile_range& range);
+void avx512_bf16_linear_q8_0(const linear_job& job, const tile_range& range);
+void avx512_bf16_linear_q4_0(const linear_job& job, const tile_range& range);
 
 } // namespace troupe::gpu::cpu

@@ -11,6 +11,7 @@ public:
   void embedding(const embedding_args& args) override { cpu::reference::embedding(args); }
   void rms_norm(const rms_norm_args& args) override { cpu::reference::rms_norm(args); }
   void linear(const linear_args& args) override { cpu::reference::linear(args); }
+  void quantize(const quantize_args& args) override { cpu::reference::quantize(args); }
   void rope(const rope_args& args) override { cpu::reference::rope(args); }
   void kv_write(const kv_write_args& args) override { cpu::reference::kv_write(args); }
   void attention(const attention_args& args) override { cpu::reference::attention(args); }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "gpu/cpu/blocks.hpp"
 #include "gpu/cpu/element.hpp"
 
 namespace troupe::gpu::cpu::reference {
@@ -38,14 +39,19 @@ void linear(const linear_args& args) {
     for (int64_t j = 0; j < args.w.rows; ++j) {
       double sum = 0;
       for (int64_t c = 0; c < k; ++c)
-        sum += double{args.x[i * args.x_stride + c]} *
-               load_element(args.w.data, args.w.type, j * k + c);
+        sum +=
+            double{args.x[i * args.x_stride + c]} * load_any(args.w.data, args.w.type, j * k + c);
       if (args.bias)
         sum += load_element(args.bias.data, args.bias.type, j);
       float& out = args.out[i * args.out_stride + j];
       out = static_cast<float>(args.accumulate ? out + sum : sum);
     }
   }
+}
+
+void quantize(const quantize_args& args) {
+  for (int64_t row = 0; row < args.w.rows; ++row)
+    quantize_row(args, row);
 }
 
 void rope(const rope_args& args) {

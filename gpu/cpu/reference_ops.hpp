@@ -7,6 +7,7 @@ namespace troupe::gpu::cpu::reference {
 void embedding(const embedding_args& args);
 void rms_norm(const rms_norm_args& args);
 void linear(const linear_args& args);
+void quantize(const quantize_args& args);
 void rope(const rope_args& args);
 void kv_write(const kv_write_args& args);
 void attention(const attention_args& args);

@@ -28,9 +28,9 @@ inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsign
       inputs[r] = Scheme::load_x(x + r * x_row_bytes + k * Scheme::x_bytes);
 #pragma GCC unroll 8
     for (int c = 0; c < Cols; ++c) {
-      const auto weights = Scheme::load_w(w[c] + k * Scheme::w_bytes);
+      const auto weights = Scheme::load_w(w[c] + Scheme::w_at(k));
       if constexpr (Fetch)
-        __builtin_prefetch(w[c] + k * Scheme::w_bytes + next_bytes, 0, 2);
+        __builtin_prefetch(w[c] + Scheme::w_at(k) + next_bytes, 0, 2);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r)
         sums[r][c] = Scheme::multiply_add(inputs[r], weights, sums[r][c]);
@@ -40,7 +40,7 @@ inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsign
     return;
 #pragma GCC unroll 8
   for (int c = 0; c < Cols; ++c) {
-    const auto weights = Scheme::load_w_part(w[c] + k * Scheme::w_bytes, k_end - k);
+    const auto weights = Scheme::load_w_part(w[c] + Scheme::w_at(k), k_end - k);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const auto input = Scheme::load_x_part(x + r * x_row_bytes + k * Scheme::x_bytes, k_end - k);
@@ -82,7 +82,7 @@ inline void run_tile(const linear_job& job, const block& part, int64_t row, int6
   const unsigned char* w[Cols];
 #pragma GCC unroll 8
   for (int c = 0; c < Cols; ++c) // columns past the end repeat the last one and are not stored
-    w[c] = job.w + (col + (c < cols ? c : cols - 1)) * job.k * Scheme::w_bytes;
+    w[c] = job.w + (col + (c < cols ? c : cols - 1)) * Scheme::w_at(job.k);
   vec sums[Rows][Cols];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
@@ -90,7 +90,7 @@ inline void run_tile(const linear_job& job, const block& part, int64_t row, int6
     for (int c = 0; c < Cols; ++c)
       sums[r][c] = part.first ? zero() : load_f32(aside + (r * Cols + c) * lanes);
   const auto* x = static_cast<const unsigned char*>(job.x) + row * x_row_bytes;
-  const int64_t next_bytes = Cols * job.k * Scheme::w_bytes;
+  const int64_t next_bytes = Cols * Scheme::w_at(job.k);
   if (part.fetch)
     accumulate<Scheme, true>(x, x_row_bytes, w, part.k_begin, part.k_end, next_bytes, sums);
   else

@@ -1,5 +1,6 @@
 #pragma once
 #include "gpu/cpu/simd/body_attention.hpp"
+#include "gpu/cpu/simd/body_blocks.hpp"
 #include "gpu/cpu/simd/body_linear.hpp"
 #include "gpu/cpu/simd/body_rows.hpp"
 
@@ -12,7 +13,7 @@ struct float_scheme {
   using operand = vec;
   static constexpr int64_t step = lanes;
   static constexpr int64_t x_bytes = 4;
-  static constexpr int64_t w_bytes = bytes_of<Kind>;
+  static constexpr int64_t w_at(int64_t k) { return k * bytes_of<Kind>; }
   static vec load_x(const unsigned char* p) { return load_f32(p); }
   static vec load_x_part(const unsigned char* p, int64_t n) { return load_f32_part(p, n); }
   static vec load_w(const unsigned char* p) { return load<Kind>(p); }
@@ -25,6 +26,8 @@ constexpr kernel_table make_table() {
       {linear<float_scheme<element::f32>>, linear<float_scheme<element::f16>>,
        linear<float_scheme<element::bf16>>},
       nullptr,
+      {nullptr, nullptr},
+      {expand_q8_0, expand_q4_0},
       {attention<element::f32>, attention<element::bf16>},
       {widen<element::f32>, widen<element::f16>, widen<element::bf16>},
       to_bf16,
