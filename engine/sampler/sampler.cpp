@@ -134,13 +134,14 @@ token_id sampler::draw(std::span<const float> logits, float highest,
   const double uniform = uniform_at(params.seed, context.tokens.size());
   const double all = exponentials(logits, highest, params.temperature, weights_);
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) {
-    heaviest(weights_, static_cast<size_t>(params.top_k), candidates_);
+    heaviest(weights_, static_cast<size_t>(params.top_k), candidates_, scratch_);
     if (params.top_p < 1.0f)
       keep_share(params.top_p);
   } else if (params.top_p < 1.0f) {
-    nucleus(weights_, all, params.top_p, candidates_);
+    nucleus(weights_, all, params.top_p, candidates_, scratch_);
   } else if (params.min_p > 0.0f) {
     candidates_.clear();
+    candidates_.reserve(weights_.size());
     for (size_t i = 0; i < weights_.size(); ++i)
       if (weights_[i] >= params.min_p)
         candidates_.push_back({weights_[i], static_cast<token_id>(i)});

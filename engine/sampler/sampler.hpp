@@ -35,7 +35,7 @@ private:
   token_id draw(std::span<const float> logits, float highest, const sampling_context& context);
   token_id draw_unfiltered(double total, double uniform) const;
   void keep_share(double share);
-  std::vector<weighted_token> candidates_;
+  std::vector<weighted_token> candidates_, scratch_;
   std::vector<float> weights_, raw_;
   std::vector<uint32_t> counts_; ///< of generated tokens; all zero between calls
 };

@@ -76,10 +76,13 @@ private:
 constexpr float smallest = 1e-37f; // `exponentials` gives no smaller weight but 0
 constexpr double no_mass = 1e300;
 
-/// Tokens of the bins above `at` go to `out`, those of the bin itself after them, heaviest first.
-/// Returns where the latter begin.
-size_t split_at(std::span<const float> weights, size_t at, std::vector<weighted_token>& out) {
-  std::vector<weighted_token> edge;
+/// Tokens of the bins above `at` go to `out`, those of the bin itself to `edge`, heaviest first.
+void split_at(std::span<const float> weights, size_t at, std::vector<weighted_token>& out,
+              std::vector<weighted_token>& edge) {
+  out.clear();
+  edge.clear();
+  out.reserve(weights.size()); // once: sampling must not allocate with every token
+  edge.reserve(weights.size());
   const float floor = std::bit_cast<float>(static_cast<uint32_t>(at << 19));
   for (size_t i = 0; i < weights.size(); ++i) {
     if (weights[i] < floor || weights[i] == 0.0f)
@@ -88,9 +91,17 @@ size_t split_at(std::span<const float> weights, size_t at, std::vector<weighted_
     (bins::of(weights[i]) == at ? edge : out).push_back(one);
   }
   std::sort(edge.begin(), edge.end(), heavier);
-  const auto begin = out.size();
-  out.insert(out.end(), edge.begin(), edge.end());
-  return begin;
+}
+
+/// Merges `more` into `out`, both by token id, from the end and in place.
+void merge_by_token(const std::vector<weighted_token>& more, std::vector<weighted_token>& out) {
+  auto left = out.size(), right = more.size();
+  out.resize(left + right);
+  while (right > 0) {
+    const bool from_left = left > 0 && out[left - 1].token > more[right - 1].token;
+    out[left + right - 1] = from_left ? out[left - 1] : more[right - 1];
+    --(from_left ? left : right);
+  }
 }
 
 } // namespace
@@ -141,34 +152,33 @@ double exponentials(std::span<const float> logits, float highest, float temperat
   return sum_of(weights);
 }
 
-void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out) {
-  out.clear();
+void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out,
+              std::vector<weighted_token>& scratch) {
   const bins counted{weights, smallest};
-  split_at(weights, counted.reaching(count, no_mass), out);
-  const auto kept = std::min(count, out.size());
-  std::partial_sort(out.begin(), out.begin() + static_cast<ptrdiff_t>(kept), out.end(), heavier);
-  out.resize(kept);
+  split_at(weights, counted.reaching(count, no_mass), out, scratch);
+  // The bins above the edge hold fewer than `count`.
+  std::sort(out.begin(), out.end(), heavier);
+  const auto rest = std::min(count - out.size(), scratch.size());
+  out.insert(out.end(), scratch.begin(), scratch.begin() + static_cast<ptrdiff_t>(rest));
 }
 
 void nucleus(std::span<const float> weights, double total, double share,
-             std::vector<weighted_token>& out) {
-  out.clear();
+             std::vector<weighted_token>& out, std::vector<weighted_token>& scratch) {
   const double wanted = share * total;
   // All weights below (total - wanted) / n together are less than what may be left out.
   const auto floor = static_cast<float>((total - wanted) / static_cast<double>(weights.size()));
   const bins counted{weights, std::max(floor * 0.999f, smallest)};
-  const auto edge = split_at(weights, counted.reaching(weights.size() + 1, wanted), out);
-  auto at = edge;
+  split_at(weights, counted.reaching(weights.size() + 1, wanted), out, scratch);
   double sum = 0;
-  for (size_t i = 0; i < at; ++i)
-    sum += out[i].weight;
-  while (at < out.size() && sum < wanted)
-    sum += out[at++].weight;
-  out.resize(std::max<size_t>(at, std::min<size_t>(1, out.size())));
-  const auto middle = out.begin() + static_cast<ptrdiff_t>(std::min(edge, out.size()));
-  const auto by_token = [](const auto& a, const auto& b) { return a.token < b.token; };
-  std::sort(middle, out.end(), by_token);
-  std::inplace_merge(out.begin(), middle, out.end(), by_token);
+  for (const auto& one : out)
+    sum += one.weight;
+  size_t taken = 0;
+  while (taken < scratch.size() && (sum < wanted || out.size() + taken == 0))
+    sum += scratch[taken++].weight;
+  scratch.resize(taken);
+  std::sort(scratch.begin(), scratch.end(),
+            [](const auto& a, const auto& b) { return a.token < b.token; });
+  merge_by_token(scratch, out);
 }
 
 std::vector<token_id> highest_tokens(std::span<const float> logits, size_t count) {

@@ -26,12 +26,15 @@ double exponentials(std::span<const float> logits, float highest, float temperat
                     std::vector<float>& weights);
 
 /// The `count` tokens of the largest positive weight into `out`, heaviest first, ties by token id.
-void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out);
+/// `scratch` is overwritten.
+void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out,
+              std::vector<weighted_token>& scratch);
 
 /// The nucleus (Holtzman et al., "The curious case of neural text degeneration", section 3.1): the
 /// fewest heaviest tokens whose weights add up to at least `share` of `total`, by token id.
+/// `scratch` is overwritten.
 void nucleus(std::span<const float> weights, double total, double share,
-             std::vector<weighted_token>& out);
+             std::vector<weighted_token>& out, std::vector<weighted_token>& scratch);
 
 /// The `count` highest logits, highest first, ties by token id.
 std::vector<token_id> highest_tokens(std::span<const float> logits, size_t count);

@@ -77,7 +77,8 @@ TEST_F(batching, a_sequence_with_bad_numbers_fails_alone) {
   ASSERT_EQ(std::count(sound.tokens.begin(), sound.tokens.end(), poison), 0);
   sound.sampling.logit_bias = {{poison, -100.0f}};
   const auto expected = undisturbed(sound);
-  auto engine = poisoned_token{model, poison}.open(*device);
+  poisoned_token poisoned{model, poison}; // outlives the engine, which reads its weights in place
+  auto engine = poisoned.open(*device);
   ASSERT_TRUE(engine);
   ASSERT_FALSE(engine->add(sound));
   auto sick = golden::request(2, {model.prompt[0], poison}, 12);
