@@ -186,7 +186,7 @@ void give_up(pointer self, const model_id& id, hosted_model& x) {
 }
 
 void deliver(pointer self, const model_id& id, hosted_model& x,
-             std::vector<engine::token_event>& events) {
+             std::span<engine::token_event> events) {
   // Several choices of one request get one message; in the order of the events, so that a
   // simulation can be repeated.
   std::vector<std::pair<caf::strong_actor_ptr, token_batch>> batches;

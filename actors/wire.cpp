@@ -305,6 +305,7 @@ std::string encode(const load_order& x) {
   to.setContextMax(x.options.context_max);
   to.setWaitingMax(x.options.waiting_max);
   to.setReusePrefixes(x.options.reuse_prefixes);
+  to.setDraftTokensMax(x.options.draft_tokens_max);
   to.setQuantize(static_cast<uint8_t>(x.options.quantize));
   to.setKvType(x.options.kv_type ? static_cast<uint8_t>(*x.options.kv_type) + 1 : 0);
   return cp::to_bytes(message);
@@ -321,6 +322,7 @@ caf::error decode(std::string_view bytes, load_order& x) {
     x.options.context_max = from.getContextMax();
     x.options.waiting_max = from.getWaitingMax();
     x.options.reuse_prefixes = from.getReusePrefixes();
+    x.options.draft_tokens_max = from.getDraftTokensMax();
     if (from.getQuantize() > static_cast<uint8_t>(engine::quantization::int4))
       return bad_value("a load order's quantize");
     x.options.quantize = static_cast<engine::quantization>(from.getQuantize());

@@ -117,6 +117,7 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.step_tokens_max = settings.engine.step_tokens_max;
   out.engine.context_max = settings.engine.context_max;
   out.engine.reuse_prefixes = settings.engine.prefix_cache;
+  out.engine.draft_tokens_max = settings.engine.draft_tokens_max;
   out.engine.quantize = quantization_of(settings.engine.quantize);
   if (settings.engine.kv_type != "auto")
     out.engine.kv_type = settings.engine.kv_type == "f32" ? dtype::f32 : dtype::bf16;

@@ -139,6 +139,10 @@ constexpr key<settings> node_table[] = {
     node<&s::engine, &e::prefix_cache>(
         "engine.prefix_cache", kind::boolean,
         "Reuse what was computed for requests that begin the same way."),
+    node<&s::engine, &e::draft_tokens_max>(
+        "engine.draft_tokens_max", kind::count,
+        "Tokens guessed from earlier text and checked in one step; 0 = off. Never changes a text.",
+        0u, 64u),
     node<&s::engine, &e::quantize>("engine.quantize", kind::choice,
                                    "Keep linear weights in fewer bits, made while loading.", 0, any,
                                    choice_list{quantize_names}),

@@ -22,6 +22,7 @@ struct engine_settings {
   uint32_t step_tokens_max = 512;
   uint32_t context_max = 0;
   bool prefix_cache = true;
+  uint32_t draft_tokens_max = 8;
   std::string quantize = "none";
   std::string kv_type = "auto";
 };

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -121,6 +122,7 @@ struct engine_options {
   uint32_t step_tokens_max = 512;   ///< rows in one step; long prompts are cut into chunks of it
   uint32_t context_max = 0;         ///< caps the model's own context length; 0 = the model's
   bool reuse_prefixes = true;       ///< share KV blocks of equal beginnings
+  uint32_t draft_tokens_max = 8;    ///< guessed from earlier text and checked in one step; 0 = off
   quantization quantize = quantization::none;
   std::optional<dtype> kv_type; ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
 };
@@ -152,10 +154,11 @@ public:
   virtual caf::error add(sequence_request request) = 0;
   /// Drops a sequence and frees its KV blocks; unknown ids are ignored.
   virtual void cancel(sequence_id id) = 0;
-  /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order. When KV
+  /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order,
+  /// valid until the next call; they may be moved from. When KV
   /// blocks run out, the youngest running sequences go back to the engine's own queue and are
   /// recomputed. An error means that the device failed: the engine is of no more use.
-  virtual caf::expected<std::vector<token_event>> step() = 0;
+  virtual caf::expected<std::span<token_event>> step() = 0;
   /// The sequences that steps gave up since the last call; they hold nothing any more.
   virtual std::vector<sequence_failure> take_failures() { return {}; }
 

@@ -122,6 +122,7 @@ struct LoadOrder {
   waitingMax @8 :UInt32 = 1024;
   reusePrefixes @9 :Bool = true;
   quantize @10 :UInt8; # 0 none, 1 int8, 2 int4
+  draftTokensMax @11 :UInt32 = 8;
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

@@ -32,6 +32,8 @@ caf::error check_options(const engine_options& options) {
     return why;
   if (auto why = within("waiting_max", options.waiting_max, 1, 1 << 24))
     return why;
+  if (auto why = within("draft_tokens_max", options.draft_tokens_max, 0, 64))
+    return why;
   if (options.kv_type && *options.kv_type != dtype::f32 && *options.kv_type != dtype::bf16)
     return refuse("engine option kv_type must be f32 or bf16");
   return {};
@@ -44,6 +46,8 @@ step_limits limits_of(const engine_options& options) {
   out.rows_max = std::max(options.step_tokens_max, out.sequences_max);
   out.block_size = options.block_size;
   out.reuse_prefixes = options.reuse_prefixes;
+  out.draft_max = options.draft_tokens_max;
+  out.logit_rows_max = out.sequences_max + out.draft_max;
   return out;
 }
 
@@ -63,7 +67,12 @@ int64_t blocks_per_sequence(uint32_t context, const step_limits& limits) {
 
 paged_engine::paged_engine(parts built)
     : parts_{std::move(built)}, planner_{parts_.limits,
-                                         static_cast<int32_t>(parts_.kv.shape().blocks)} {}
+                                         static_cast<int32_t>(parts_.kv.shape().blocks)} {
+  const auto& limits = parts_.limits;
+  batch_.reserve(limits.rows_max, limits.sequences_max, limits.logit_rows_max,
+                 static_cast<size_t>(blocks_per_sequence(parts_.context, limits)));
+  events_.reserve(limits.logit_rows_max);
+}
 
 caf::error paged_engine::check(const sequence_request& request) const {
   const auto size = request.tokens.size();
@@ -99,6 +108,8 @@ caf::error paged_engine::add(sequence_request request) {
                                            " sequences wait already for a place in a batch");
   sequence one;
   one.request = std::move(request);
+  one.size_max = std::min<size_t>(parts_.context, size_t{one.request.prompt_size} +
+                                                      one.request.sampling.max_tokens);
   planner_.add(std::move(one));
   return {};
 }
@@ -115,7 +126,8 @@ void paged_engine::build_batch() {
     if (one.rows == 0)
       continue;
     for (size_t at = one.computed; at < one.computed + one.rows; ++at) {
-      batch_.tokens.push_back(one.request.tokens[at]);
+      batch_.tokens.push_back(at < one.size() ? one.request.tokens[at]
+                                              : one.draft[at - one.size()]);
       batch_.positions.push_back(static_cast<int64_t>(at));
       batch_.slots.push_back(int64_t{one.blocks[at / block_size]} * block_size +
                              static_cast<int64_t>(at % block_size));
@@ -124,8 +136,10 @@ void paged_engine::build_batch() {
     batch_.context.push_back(static_cast<int32_t>(one.computed + one.rows));
     batch_.block_table.insert(batch_.block_table.end(), one.blocks.begin(), one.blocks.end());
     batch_.block_table.resize(batch_.context.size() * widest);
-    if (one.computed + one.rows == one.size())
-      batch_.logit_rows.push_back(static_cast<int32_t>(batch_.tokens.size()) - 1);
+    // The last known token's row, and those of the guesses behind it.
+    for (size_t at = one.size(); at <= one.computed + one.rows; ++at)
+      batch_.logit_rows.push_back(
+          static_cast<int32_t>(batch_.tokens.size() - 1 - (one.computed + one.rows - at)));
   }
 }
 
@@ -140,8 +154,7 @@ finish_reason paged_engine::finish_of(const sequence& one, token_id token) const
   return finish_reason::none;
 }
 
-caf::error paged_engine::choose(sequence& one, std::span<float> logits,
-                                std::vector<token_event>& out) {
+caf::error paged_engine::choose(sequence& one, std::span<float> logits) {
   auto& request = one.request;
   auto chosen = sampler_.sample(
       logits, {request.sampling, request.tokens, request.prompt_size, parts_.config.eos_token_ids});
@@ -157,35 +170,58 @@ caf::error paged_engine::choose(sequence& one, std::span<float> logits,
   event.top = std::move(chosen->top);
   request.tokens.push_back(chosen->token);
   event.finish = finish_of(one, chosen->token);
-  out.push_back(std::move(event));
+  events_.push_back(std::move(event));
   return {};
 }
 
-caf::expected<std::vector<token_event>> paged_engine::step() {
-  std::vector<token_event> events;
+/// Chooses a token after the last known one, and one after each guess for as long as the guesses
+/// are what is chosen: the same tokens as one by one, for a choice depends on nothing but its row's
+/// logits, the tokens before it, and the seed. `logits` has a row for each.
+caf::error paged_engine::settle(sequence& one, std::span<float> logits) {
+  const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
+  const auto drafted = one.draft.size();
+  size_t right = 0;
+  for (;; ++right) {
+    if (auto why = choose(one, logits.subspan(vocabulary * right, vocabulary)))
+      return why;
+    const auto& event = events_.back();
+    if (event.finish != finish_reason::none || right == drafted || event.token != one.draft[right])
+      break;
+  }
+  if (drafted > 0)
+    one.pace.learn(static_cast<uint32_t>(drafted), static_cast<uint32_t>(right));
+  planner_.advance(one, drafted - right);
+  return {};
+}
+
+caf::expected<std::span<token_event>> paged_engine::step() {
+  events_.clear();
   if (!planner_.plan())
-    return events;
+    return std::span{events_};
   build_batch();
   auto logits = parts_.forward->run(batch_, parts_.kv);
   if (!logits)
     return logits.error();
   const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
-  size_t row = 0;
+  auto rest = *logits;
   for (auto one = planner_.running().begin(); one != planner_.running().end();) {
     const auto here = one++;
     if (here->rows == 0)
       continue;
-    planner_.advance(*here);
-    if (here->computed < here->size())
-      continue; // a chunk of a prompt
-    if (auto why = choose(*here, logits->subspan(vocabulary * row++, vocabulary), events)) {
+    if (here->computed + here->rows < here->size()) {
+      planner_.advance(*here); // a chunk of a prompt
+      continue;
+    }
+    const auto own = vocabulary * (here->draft.size() + 1);
+    if (auto why = settle(*here, rest.first(own))) {
       failures_.push_back({here->request.id, here->request.epoch, std::move(why)});
       planner_.retire(here);
-    } else if (events.back().finish != finish_reason::none) {
+    } else if (events_.back().finish != finish_reason::none) {
       planner_.retire(here);
     }
+    rest = rest.subspan(own);
   }
-  return events;
+  return std::span{events_};
 }
 
 uint32_t paged_engine::room() const {
@@ -231,7 +267,7 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
     return kv.error();
   const auto context = context_of(config, shape, options);
   auto forward = graph::create(config, **weights, device, limits.rows_max, limits.sequences_max,
-                               blocks_per_sequence(context, limits));
+                               blocks_per_sequence(context, limits), limits.draft_max);
   if (!forward)
     return forward.error();
   paged_engine::parts parts{config,
@@ -257,7 +293,7 @@ engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
     weight_bytes = quantized_bytes(config, config.type.value_or(dtype::bf16), options.quantize);
   return {weight_bytes, shape.size_bytes(),
           graph::workspace_bytes(config, limits.rows_max, limits.sequences_max,
-                                 blocks_per_sequence(context, limits))};
+                                 blocks_per_sequence(context, limits), limits.draft_max)};
 }
 
 } // namespace troupe::engine

@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -28,7 +29,7 @@ public:
 
   caf::error add(sequence_request request) override;
   void cancel(sequence_id id) override { planner_.remove(id); }
-  caf::expected<std::vector<token_event>> step() override;
+  caf::expected<std::span<token_event>> step() override;
   std::vector<sequence_failure> take_failures() override { return std::exchange(failures_, {}); }
   bool idle() const override { return planner_.running().empty() && planner_.waiting().empty(); }
   uint32_t running() const override { return static_cast<uint32_t>(planner_.running().size()); }
@@ -41,13 +42,15 @@ public:
 private:
   void build_batch();
   caf::error check(const sequence_request& request) const;
-  caf::error choose(sequence& one, std::span<float> logits, std::vector<token_event>& out);
+  caf::error choose(sequence& one, std::span<float> logits);
+  caf::error settle(sequence& one, std::span<float> logits);
   finish_reason finish_of(const sequence& one, token_id token) const;
 
   parts parts_;
   step_planner planner_;
   sampler sampler_;
   forward_batch batch_;
+  std::vector<token_event> events_;
   std::vector<sequence_failure> failures_;
 };
 

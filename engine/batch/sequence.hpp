@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/batch/drafter.hpp"
 #include "engine/engine.hpp"
 
 namespace troupe::engine {
@@ -15,6 +16,9 @@ struct sequence {
   uint32_t rows = 0;           ///< planned for the current step
   uint32_t reused = 0;         ///< tokens that were found computed; told with the next token
   bool was_admitted = false;
+  size_t size_max = 0;         ///< tokens that it may come to have
+  std::vector<token_id> draft; ///< guessed for the current step: its last rows
+  draft_pace pace;
 
   size_t size() const { return request.tokens.size(); }
   size_t missing() const { return size() - computed; }

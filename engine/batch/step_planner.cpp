@@ -91,6 +91,10 @@ bool step_planner::admit_next() {
   if (!next.was_admitted)
     next.reused = static_cast<uint32_t>(next.computed);
   next.was_admitted = true;
+  // All of its growth, so that steps need not allocate.
+  next.request.tokens.reserve(next.size_max);
+  next.blocks.reserve(blocks_for(next.size_max));
+  next.draft.reserve(limits_.draft_max);
   running_.push_back(std::move(next));
   waiting_.pop_front();
   return true;
@@ -101,8 +105,8 @@ void step_planner::admit() {
   }
 }
 
-void step_planner::advance(sequence& one) {
-  one.computed += one.rows;
+void step_planner::advance(sequence& one, size_t wrong) {
+  one.computed += one.rows - wrong;
   const auto& tokens = one.request.tokens;
   for (; (one.remembered + 1) * limits_.block_size <= one.computed; ++one.remembered)
     blocks_.remember(one.request.salt, tokens, std::span{one.blocks}.first(one.remembered + 1));
@@ -113,6 +117,7 @@ void step_planner::preempt_youngest() {
   blocks_.give_back(victim.blocks);
   victim.computed = victim.remembered = 0;
   victim.rows = 0;
+  victim.draft.clear();
   waiting_.push_front(std::move(victim));
   running_.pop_back();
 }
@@ -132,10 +137,46 @@ bool step_planner::reserve(std::list<sequence>::iterator one, uint32_t rows) {
   return true;
 }
 
+/// Guesses take what nobody else wants: rows that the step has left, and blocks that are free and
+/// not spoken for. With many sequences in the batch there are none, and nothing to gain either.
+void step_planner::draft(uint32_t budget) {
+  uint32_t wanted = 0;
+  for (const auto& one : running_)
+    wanted += one.rows > 0 && one.computed + one.rows == one.size();
+  // With a prompt in it, a step is bound by arithmetic: no row is cheap.
+  const bool has_prompt = limits_.rows_max - budget > wanted;
+  if (has_prompt)
+    return;
+  const auto worth = break_even_share(wanted);
+  budget = std::min({budget, draft_rows_max(wanted),
+                     limits_.logit_rows_max - std::min(wanted, limits_.logit_rows_max)});
+  auto spare = budget > 0 ? unclaimed() : 0;
+  for (auto one = running_.begin(); one != running_.end() && budget > 0; ++one) {
+    const auto part = wanted > 1 ? (budget + wanted - 1) / wanted : budget;
+    wanted -= one->rows == 1 && wanted > 1;
+    if (one->rows != 1 || one->missing() != 1 || one->size() + 1 >= one->size_max)
+      continue;
+    const size_t most = std::min({size_t{part}, size_t{limits_.draft_max},
+                                  size_t{one->pace.next(worth)}, one->size_max - one->size() - 1});
+    look_up_draft(one->request.tokens, most, one->draft);
+    const auto held = one->blocks.size() * limits_.block_size;
+    const auto more = static_cast<int64_t>(blocks_for(one->size() + one->draft.size())) -
+                      static_cast<int64_t>(one->blocks.size());
+    if (more > spare)
+      one->draft.resize(std::min(one->draft.size(), held - one->size()));
+    else if (more > 0 && blocks_.take(static_cast<int32_t>(more), one->blocks))
+      spare -= more;
+    one->rows += static_cast<uint32_t>(one->draft.size());
+    budget -= static_cast<uint32_t>(one->draft.size());
+  }
+}
+
 bool step_planner::plan() {
   admit();
-  for (auto& one : running_)
+  for (auto& one : running_) {
     one.rows = 0;
+    one.draft.clear();
+  }
   uint32_t budget = limits_.rows_max;
   const auto give = [&](bool decoding) {
     for (auto one = running_.begin(); one != running_.end() && budget > 0;) {
@@ -152,6 +193,8 @@ bool step_planner::plan() {
   };
   give(true);
   give(false);
+  if (limits_.draft_max > 0)
+    draft(budget);
   return std::any_of(running_.begin(), running_.end(),
                      [](const sequence& one) { return one.rows > 0; });
 }

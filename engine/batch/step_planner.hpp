@@ -13,13 +13,15 @@ struct step_limits {
   uint32_t rows_max = 512;
   uint32_t block_size = 16;
   bool reuse_prefixes = true;
+  uint32_t draft_max = 0;       ///< guessed tokens of a sequence in one step
+  uint32_t logit_rows_max = 64; ///< rows of one step whose logits are wanted, guesses included
 };
 
 /// Decides which rows the next step runs. Every running sequence that only needs its next token
 /// gets a row first; what is left of the step goes to prompts, oldest first, cut into chunks
 /// (stall-free batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4). When KV blocks run
 /// out, the youngest sequence gives its blocks up and is computed anew later (vLLM, SOSP'23,
-/// section 4.5).
+/// section 4.5). Rows that are left over check guesses of what decoding sequences say next.
 class step_planner {
 public:
   step_planner(step_limits limits, int32_t blocks)
@@ -33,8 +35,9 @@ public:
   int64_t startable() const;
   /// Sets `rows` of every running sequence; false when there is nothing to run.
   bool plan();
-  /// The planned rows of `one` are computed: what they filled is remembered.
-  void advance(sequence& one);
+  /// The planned rows of `one` are computed, of which the last `wrong` were guessed and are not
+  /// what it says. What the others filled is remembered.
+  void advance(sequence& one, size_t wrong = 0);
   /// Takes a finished sequence out.
   void retire(std::list<sequence>::iterator one);
 
@@ -54,6 +57,7 @@ private:
   bool underway(const sequence& one, size_t known_blocks) const;
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
+  void draft(uint32_t budget);
 
   step_limits limits_;
   block_pool blocks_;

@@ -18,6 +18,17 @@ void forward_batch::clear() {
   logit_rows.clear();
 }
 
+void forward_batch::reserve(size_t rows_max, size_t sequences_max, size_t logit_rows_max,
+                            size_t blocks_max) {
+  tokens.reserve(rows_max);
+  positions.reserve(rows_max);
+  slots.reserve(rows_max);
+  row_start.reserve(sequences_max + 1);
+  context.reserve(sequences_max);
+  block_table.reserve(sequences_max * blocks_max);
+  logit_rows.reserve(logit_rows_max);
+}
+
 namespace {
 
 /// Lays parts one behind another, each aligned for vector loads.
@@ -40,7 +51,7 @@ private:
 struct graph::layout {
   /// With a null base only the size is computed.
   static uint64_t place(graph* to, std::byte* base, const model_config& c, int64_t rows,
-                        int64_t sequences, int64_t blocks) {
+                        int64_t sequences, int64_t logit_rows, int64_t blocks) {
     graph* g = to;
     float* unused_float = nullptr;
     int32_t* unused_int = nullptr;
@@ -59,13 +70,13 @@ struct graph::layout {
     parts.part(f(&graph::up_), rows * c.intermediate_size, base);
     parts.part(f(&graph::cos_), rows * rotary / 2, base);
     parts.part(f(&graph::sin_), rows * rotary / 2, base);
-    parts.part(f(&graph::picked_), sequences * c.hidden_size, base);
-    parts.part(f(&graph::logits_), sequences * c.vocab_size, base);
+    parts.part(f(&graph::picked_), logit_rows * c.hidden_size, base);
+    parts.part(f(&graph::logits_), logit_rows * c.vocab_size, base);
     parts.part(i(&graph::ids_), rows, base);
     parts.part(i(&graph::row_start_), sequences + 1, base);
     parts.part(i(&graph::context_), sequences, base);
     parts.part(i(&graph::table_), sequences * blocks, base);
-    parts.part(i(&graph::logit_rows_), sequences, base);
+    parts.part(i(&graph::logit_rows_), logit_rows, base);
     parts.part(g ? g->slots_ : unused_long, rows, base);
     return parts.size_bytes();
   }
@@ -75,16 +86,16 @@ graph::graph(const model_config& config, const model_weights& weights, gpu::devi
     : config_{config}, weights_{weights}, device_{device}, rope_{config.rope, config.head_dim} {}
 
 uint64_t graph::workspace_bytes(const model_config& config, int64_t rows_max, int64_t sequences_max,
-                                int64_t blocks_max) {
-  return layout::place(nullptr, nullptr, config, rows_max, sequences_max, blocks_max);
+                                int64_t blocks_max, int64_t drafts_max) {
+  return layout::place(nullptr, nullptr, config, rows_max, sequences_max,
+                       sequences_max + drafts_max, blocks_max);
 }
 
-caf::expected<std::unique_ptr<graph>> graph::create(const model_config& config,
-                                                    const model_weights& weights,
-                                                    gpu::device& device, int64_t rows_max,
-                                                    int64_t sequences_max, int64_t blocks_max) {
+caf::expected<std::unique_ptr<graph>>
+graph::create(const model_config& config, const model_weights& weights, gpu::device& device,
+              int64_t rows_max, int64_t sequences_max, int64_t blocks_max, int64_t drafts_max) {
   std::unique_ptr<graph> out{new graph{config, weights, device}};
-  const auto size = workspace_bytes(config, rows_max, sequences_max, blocks_max);
+  const auto size = workspace_bytes(config, rows_max, sequences_max, blocks_max, drafts_max);
   auto memory = device.allocate(size);
   if (!memory)
     return caf::make_error(errc::out_of_memory,
@@ -92,7 +103,7 @@ caf::expected<std::unique_ptr<graph>> graph::create(const model_config& config,
                                device.name() + ": " + describe(memory.error()));
   out->workspace_ = std::move(*memory);
   layout::place(out.get(), out->workspace_.as<std::byte>(), config, rows_max, sequences_max,
-                blocks_max);
+                sequences_max + drafts_max, blocks_max);
   return out;
 }
 

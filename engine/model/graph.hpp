@@ -24,19 +24,21 @@ struct forward_batch {
   int64_t table_stride = 0;
   std::vector<int32_t> logit_rows; ///< rows whose logits are wanted
   void clear();
+  void reserve(size_t rows_max, size_t sequences_max, size_t logit_rows_max, size_t blocks_max);
 };
 
 /// The decoder of every supported family, parametrised by its config, over the device's ops. Owns
 /// the activations' workspace, sized once for the largest step.
 class graph {
 public:
-  /// `weights` and `device` must outlive the graph.
-  static caf::expected<std::unique_ptr<graph>> create(const model_config& config,
-                                                      const model_weights& weights,
-                                                      gpu::device& device, int64_t rows_max,
-                                                      int64_t sequences_max, int64_t blocks_max);
+  /// `weights` and `device` must outlive the graph. Logits can be had of `sequences_max` rows and
+  /// of `drafts_max` more.
+  static caf::expected<std::unique_ptr<graph>>
+  create(const model_config& config, const model_weights& weights, gpu::device& device,
+         int64_t rows_max, int64_t sequences_max, int64_t blocks_max, int64_t drafts_max = 0);
   static uint64_t workspace_bytes(const model_config& config, int64_t rows_max,
-                                  int64_t sequences_max, int64_t blocks_max);
+                                  int64_t sequences_max, int64_t blocks_max,
+                                  int64_t drafts_max = 0);
   uint64_t workspace_bytes() const { return workspace_.size_bytes(); }
 
   /// Runs the batch, writing keys and values to `kv`. Gives logits [logit_rows, vocabulary] in host

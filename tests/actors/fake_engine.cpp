@@ -22,12 +22,13 @@ caf::error fake_engine::add(te::sequence_request request) {
   return {};
 }
 
-caf::expected<std::vector<te::token_event>> fake_engine::step() {
+caf::expected<std::span<te::token_event>> fake_engine::step() {
   if (std::exchange(ledger_->broken, false))
     return caf::make_error(te::errc::bad_numbers, "the model computed NaN");
-  std::vector<te::token_event> out;
+  auto& out = events_;
+  out.clear();
   if (ledger_->silent)
-    return out;
+    return std::span{out};
   uint32_t left = sequences_max_;
   for (auto at = sequences_.begin(); at != sequences_.end() && left > 0; --left) {
     auto& x = at->second;
@@ -52,7 +53,7 @@ caf::expected<std::vector<te::token_event>> fake_engine::step() {
       ++at;
     }
   }
-  return out;
+  return std::span{out};
 }
 
 namespace {

@@ -28,7 +28,7 @@ public:
   ~fake_engine() override { ledger_->held -= sequences_.size(); }
   caf::error add(troupe::engine::sequence_request request) override;
   void cancel(sequence_id id) override { ledger_->held -= sequences_.erase(id); }
-  caf::expected<std::vector<troupe::engine::token_event>> step() override;
+  caf::expected<std::span<troupe::engine::token_event>> step() override;
   bool idle() const override { return sequences_.empty(); }
   uint32_t running() const override { return std::min<uint32_t>(sequences_max_, size()); }
   uint32_t waiting() const override { return size() - running(); }
@@ -43,6 +43,7 @@ private:
   uint64_t bytes_;
   std::shared_ptr<engine_ledger> ledger_;
   std::map<sequence_id, troupe::engine::sequence_request> sequences_;
+  std::vector<troupe::engine::token_event> events_;
 };
 
 /// Tokens are the bytes of the text; context length 1000. "refuse me" cannot be encoded.

@@ -89,13 +89,14 @@ TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
 
 TEST(wire, a_load_order_keeps_its_options) {
   load_order x{{"m"}, "/models/ü m", {}};
-  x.options = {1ull << 40, 32, 8, 77, 256, 4096, false, engine::quantization::int4, dtype::bf16};
+  x.options = {1ull << 40, 32, 8, 77, 256, 4096, false, 5, engine::quantization::int4, dtype::bf16};
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
   EXPECT_EQ(y.options.kv_bytes, 1ull << 40);
   EXPECT_EQ(y.options.waiting_max, 77u);
   EXPECT_FALSE(y.options.reuse_prefixes);
+  EXPECT_EQ(y.options.draft_tokens_max, 5u);
   EXPECT_EQ(y.options.quantize, engine::quantization::int4);
   EXPECT_EQ(y.options.kv_type, dtype::bf16);
   x.options.kv_type.reset();
