@@ -209,7 +209,7 @@ void cpu_device::linear(const linear_args& args) {
 void cpu_device::run_expanded(const linear_job& job, const linear_args& args, bool dot) {
   const auto kernel =
       dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[static_cast<size_t>(element::f32)];
-  const auto expand = isa_.kernels.expand[args.w.type == dtype::q4_0];
+  const bool q4 = args.w.type == dtype::q4_0;
   const auto n = args.w.rows, k = job.k;
   const auto row_bytes = static_cast<int64_t>(bytes_of(args.w.type, static_cast<uint64_t>(k)));
   const auto element_bytes = dot ? 2 : 4;
@@ -219,15 +219,15 @@ void cpu_device::run_expanded(const linear_job& job, const linear_args& args, bo
   const auto body = [&](int64_t task, unsigned thread) {
     const auto col = task * cols;
     const auto here = std::min(cols, n - col);
-    auto* own = thread_scratch_[thread].get<unsigned char>(linear_scratch_bytes + tile_bytes +
-                                                           static_cast<size_t>(k) * sizeof(float));
+    auto* own = thread_scratch_[thread].get<unsigned char>(linear_scratch_bytes + tile_bytes);
     auto* tile = own + linear_scratch_bytes;
-    auto* row_of_floats = reinterpret_cast<float*>(tile + tile_bytes);
     for (int64_t c = 0; c < here; ++c) {
+      const auto* from = job.w + (col + c) * row_bytes;
       auto* to = tile + c * k * element_bytes;
-      expand(job.w + (col + c) * row_bytes, dot ? row_of_floats : reinterpret_cast<float*>(to), k);
       if (dot)
-        isa_.kernels.to_bf16(row_of_floats, to, k);
+        isa_.kernels.expand_bf16[q4](from, to, k);
+      else
+        isa_.kernels.expand[q4](from, reinterpret_cast<float*>(to), k);
     }
     linear_job mine = job;
     mine.scratch = own;

@@ -51,6 +51,8 @@ isa_choice choose_isa(std::string_view name, bool bf16_products) {
   isa_choice choice{all_isas[index], *tables[index]};
   if (index == 3) {
     choice.kernels.linear_bf16_dot = avx512_bf16_linear;
+    choice.kernels.expand_bf16[0] = avx512_bf16_expand_q8_0;
+    choice.kernels.expand_bf16[1] = avx512_bf16_expand_q4_0;
     choice.kernels.linear_blocks_dot[0] = avx512_bf16_linear_q8_0;
     choice.kernels.linear_blocks_dot[1] = avx512_bf16_linear_q4_0;
   }

@@ -78,7 +78,9 @@ struct kernel_table {
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
   /// The same over blocks: [0] q8_0, [1] q4_0; for `fused_rows_max` rows at most.
   void (*linear_blocks_dot[2])(const linear_job& job, const tile_range& range);
-  /// `n` elements of blocks, [0] q8_0, [1] q4_0, as floats.
+  /// `n` elements of blocks, [0] q8_0, [1] q4_0, as bf16; only beside `linear_bf16_dot`.
+  void (*expand_bf16[2])(const unsigned char* from, unsigned char* out, int64_t n);
+  /// The same as floats.
   void (*expand[2])(const unsigned char* from, float* out, int64_t n);
   /// [0] f32 cache, [1] bf16 cache
   void (*attention[2])(const attention_job& job);
@@ -100,6 +102,8 @@ extern const kernel_table avx512_kernels;
 /// For `kernel_table::linear_bf16_dot`.
 void avx512_bf16_linear(const linear_job& job, const tile_range& range);
 void avx512_bf16_linear_q8_0(const linear_job& job, const tile_range& range);
+void avx512_bf16_expand_q8_0(const unsigned char* from, unsigned char* out, int64_t n);
+void avx512_bf16_expand_q4_0(const unsigned char* from, unsigned char* out, int64_t n);
 void avx512_bf16_linear_q4_0(const linear_job& job, const tile_range& range);
 
 } // namespace troupe::gpu::cpu

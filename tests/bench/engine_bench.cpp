@@ -7,6 +7,7 @@
 #include <map>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include <benchmark/benchmark.h>
 
@@ -27,6 +28,12 @@ const char* shape_json(const std::string& name) {
       "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,
       "max_position_embeddings":8192,
       "rope_theta":100000,"tie_word_embeddings":true,"torch_dtype":"bfloat16"})";
+  if (name == "1b") // Llama-3.2-1B
+    return R"({"architectures":["LlamaForCausalLM"],"vocab_size":128256,
+      "hidden_size":2048,"intermediate_size":8192,
+      "num_hidden_layers":16,"num_attention_heads":32,"num_key_value_heads":8,
+      "max_position_embeddings":8192,
+      "rope_theta":500000,"tie_word_embeddings":true,"torch_dtype":"bfloat16"})";
   return R"({"architectures":["Qwen2ForCausalLM"],"vocab_size":151936,
       "hidden_size":896,"intermediate_size":4864,
       "num_hidden_layers":24,"num_attention_heads":14,"num_key_value_heads":2,
@@ -34,34 +41,57 @@ const char* shape_json(const std::string& name) {
       "rope_theta":1000000,"tie_word_embeddings":true,"torch_dtype":"bfloat16"})"; // Qwen2.5-0.5B
 }
 
+struct tensor {
+  std::vector<int64_t> shape;
+  std::vector<uint16_t> values;
+};
+using tensors = std::map<std::string, tensor, std::less<>>;
+
+/// Random weights of a shape; those of the last one are kept.
+const tensors& random_tensors(const std::string& shape, const model_config& config) {
+  static std::string made_for;
+  static tensors made;
+  if (std::exchange(made_for, shape) == shape)
+    return made;
+  made.clear();
+  std::mt19937_64 random{1};
+  for (const auto& spec : weight_plan(config)) {
+    size_t count = 1;
+    for (const auto side : spec.shape)
+      count *= static_cast<size_t>(side);
+    auto& values = made.emplace(spec.name, tensor{spec.shape, {}}).first->second.values;
+    values.resize((count + 3) / 4 * 4);
+    for (size_t i = 0; i < values.size(); i += 4) {
+      // Small, any sign: bits of bf16 numbers around 2^-6.
+      const uint64_t four = (random() & 0x807f807f807f807full) | 0x3c803c803c803c80ull;
+      std::memcpy(&values[i], &four, sizeof four);
+    }
+  }
+  return made;
+}
+
 struct loaded {
   std::unique_ptr<gpu::device> device = gpu::make_cpu_device();
-  std::map<std::string, std::vector<uint16_t>, std::less<>> tensors;
   std::unique_ptr<engine::engine> model;
-  uint64_t weight_bytes = 0;
+  uint64_t weight_bytes = 0; ///< that a decode step reads
 
-  explicit loaded(const std::string& shape) {
+  loaded(const std::string& shape, quantization quantize) {
     const auto config = parse_model_config(shape_json(shape), shape);
-    std::mt19937 random{1};
-    std::map<std::string, std::vector<int64_t>, std::less<>> shapes;
-    for (const auto& spec : weight_plan(*config)) {
-      size_t count = 1;
-      for (const auto side : spec.shape)
-        count *= static_cast<size_t>(side);
-      auto& values = tensors[spec.name];
-      values.resize(count);
-      for (auto& one : values) // small, any sign: bits of bf16 numbers around 2^-6
-        one = static_cast<uint16_t>((random() & 0x807f) | 0x3c80);
-      shapes[spec.name] = spec.shape;
-    }
-    auto made = engine::engine::create(*config,
-                                       [&](std::string_view name) -> std::optional<weight_view> {
-                                         return weight_view{dtype::bf16, shapes.find(name)->second,
-                                                            tensors.find(name)->second.data()};
-                                       },
-                                       nullptr, *device, {});
+    const auto& from = random_tensors(shape, *config);
+    engine_options options;
+    options.quantize = quantize;
+    options.reuse_prefixes = false;
+    auto made = engine::engine::create(
+        *config,
+        [&](std::string_view name) -> std::optional<weight_view> {
+          const auto& one = from.find(name)->second;
+          return weight_view{dtype::bf16, one.shape, one.values.data()};
+        },
+        nullptr, *device, options);
     model = std::move(*made);
     weight_bytes = model->memory().weights_bytes;
+    if (quantize != quantization::none) // then the embedding is only looked up
+      weight_bytes -= static_cast<uint64_t>(config->vocab_size * config->hidden_size) * 2;
   }
 };
 
@@ -102,8 +132,8 @@ sequence_request request(uint64_t number, size_t prompt, uint32_t tokens) {
   return out;
 }
 
-void decode(benchmark::State& state, const std::string& shape) {
-  loaded one{shape};
+void decode(benchmark::State& state, const std::string& shape, quantization quantize) {
+  loaded one{shape, quantize};
   const auto batch = static_cast<uint64_t>(state.range(0));
   for (uint64_t id = 0; id < batch; ++id)
     (void)one.model->add(request(id, 16, 4000));
@@ -120,8 +150,8 @@ void decode(benchmark::State& state, const std::string& shape) {
   state.counters["read_GB/s"] = read_gigabytes_per_second();
 }
 
-void prefill(benchmark::State& state, const std::string& shape) {
-  loaded one{shape};
+void prefill(benchmark::State& state, const std::string& shape, quantization quantize) {
+  loaded one{shape, quantize};
   uint64_t id = 0;
   for (auto _ : state) {
     (void)one.model->add(request(++id, static_cast<size_t>(state.range(0)), 1));
@@ -132,32 +162,31 @@ void prefill(benchmark::State& state, const std::string& shape) {
       static_cast<double>(state.range(0) * state.iterations()), benchmark::Counter::kIsRate);
 }
 
-BENCHMARK_CAPTURE(decode, smollm2, "135m")
-    ->Name("engine/decode/SmolLM2-135M-bf16")
-    ->ArgName("batch")
-    ->Arg(1)
-    ->Arg(8)
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(decode, qwen, "0.5b")
-    ->Name("engine/decode/Qwen2.5-0.5B-bf16")
-    ->ArgName("batch")
-    ->Arg(1)
-    ->Arg(8)
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(prefill, smollm2, "135m")
-    ->Name("engine/prefill/SmolLM2-135M-bf16")
-    ->ArgName("tokens")
-    ->Arg(512)
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(prefill, qwen, "0.5b")
-    ->Name("engine/prefill/Qwen2.5-0.5B-bf16")
-    ->ArgName("tokens")
-    ->Arg(512)
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime();
+void register_shapes() {
+  const std::pair<const char*, const char*> shapes[] = {
+      {"135m", "SmolLM2-135M"}, {"0.5b", "Qwen2.5-0.5B"}, {"1b", "Llama-3.2-1B"}};
+  const std::pair<quantization, const char*> kinds[] = {
+      {quantization::none, "bf16"}, {quantization::int8, "int8"}, {quantization::int4, "int4"}};
+  for (const auto& [shape, title] : shapes)
+    for (const auto& [quantize, type] : kinds) {
+      const auto name = std::string{title} + "-" + type;
+      const auto bind = [shape = std::string{shape}, quantize = quantize](auto* what) {
+        return [=](benchmark::State& state) { what(state, shape, quantize); };
+      };
+      benchmark::RegisterBenchmark(("engine/decode/" + name).c_str(), bind(decode))
+          ->ArgName("batch")
+          ->Arg(1)
+          ->Arg(8)
+          ->Arg(32)
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
+      benchmark::RegisterBenchmark(("engine/prefill/" + name).c_str(), bind(prefill))
+          ->ArgName("tokens")
+          ->Arg(512)
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
+    }
+}
 
 /// One draw from 151,936 logits. The floor is one pass over them: 0.6 MB, in the cache.
 void sample(benchmark::State& state, float top_p, int32_t top_k, float spread, int32_t logprobs) {
@@ -188,4 +217,8 @@ BENCHMARK_CAPTURE(sample, logprobs_5, 1.0f, 0, 2.5f, 5)->Unit(benchmark::kMicros
 
 } // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  register_shapes();
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -27,6 +27,7 @@ constexpr kernel_table make_table() {
        linear<float_scheme<element::bf16>>},
       nullptr,
       {nullptr, nullptr},
+      {nullptr, nullptr},
       {expand_q8_0, expand_q4_0},
       {attention<element::f32>, attention<element::bf16>},
       {widen<element::f32>, widen<element::f16>, widen<element::bf16>},

@@ -61,7 +61,22 @@ struct q4_0_scheme : block_scheme {
   static operand load_w_part(const unsigned char* p, int64_t) { return load_w(p); }
 };
 
+template <class Scheme>
+void expand(const unsigned char* from, unsigned char* out, int64_t n) {
+  for (int64_t k = 0; k < n; k += Scheme::step)
+    _mm512_storeu_si512(out + 2 * k,
+                        reinterpret_cast<__m512i>(Scheme::load_w(from + Scheme::w_at(k))));
+}
+
 } // namespace
+
+void avx512_bf16_expand_q8_0(const unsigned char* from, unsigned char* out, int64_t n) {
+  expand<q8_0_scheme>(from, out, n);
+}
+
+void avx512_bf16_expand_q4_0(const unsigned char* from, unsigned char* out, int64_t n) {
+  expand<q4_0_scheme>(from, out, n);
+}
 
 void avx512_bf16_linear_q8_0(const linear_job& job, const tile_range& range) {
   linear<q8_0_scheme>(job, range);
