@@ -74,6 +74,54 @@ void dram_read(benchmark::State& state) {
   state.counters["GB/s"] = best / 1e9;
 }
 
+#if defined(__x86_64__)
+/// Products and sums per second of one thread that multiplies registers only; a short burst.
+/// Written in assembly because the compiler would keep the sums in memory and measure its stores.
+double bf16_dot_burst() {
+  constexpr int chains = 16, rounds = 20'000;
+  const auto start = bench_clock::now();
+  int left = rounds;
+  asm volatile(".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n\t"
+               "vpxord %%zmm\\r, %%zmm\\r, %%zmm\\r\n\t"
+               ".endr\n"
+               "1:\n\t"
+               ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+               "vdpbf16ps %%zmm16, %%zmm16, %%zmm\\r\n\t"
+               ".endr\n\t"
+               "decl %0\n\t"
+               "jnz 1b\n\t"
+               "vzeroupper"
+               : "+r"(left)
+               :
+               : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  // Nothing else uses zmm16: this file is compiled without AVX-512.
+  const std::chrono::duration<double> time = bench_clock::now() - start;
+  return double{chains} * rounds * 64 / time.count();
+}
+
+/// The ceiling of `linear` with bf16 weights: all cores at once, the sum of each one's best burst.
+void bf16_dot_peak(benchmark::State& state) {
+  if (!__builtin_cpu_supports("avx512bf16"))
+    return state.SkipWithError("this processor has no AVX-512 BF16");
+  std::vector<double> best(std::max(1u, std::thread::hardware_concurrency()));
+  for (auto _ : state) {
+    std::vector<std::thread> workers;
+    for (auto& mine : best)
+      workers.emplace_back([&mine] {
+        for (int i = 0; i < 400; ++i)
+          mine = std::max(mine, bf16_dot_burst());
+      });
+    for (auto& worker : workers)
+      worker.join();
+  }
+  double sum = 0;
+  for (const auto one : best)
+    sum += one;
+  state.counters["GFLOP/s"] = sum / 1e9;
+}
+#endif
+
 /// One row times matrices [n, k] that follow each other through a set larger than the caches.
 void linear_decode(benchmark::State& state, int64_t rows, int64_t n, int64_t k) {
   const auto dev = make_device();
@@ -98,6 +146,7 @@ void linear_decode(benchmark::State& state, int64_t rows, int64_t n, int64_t k) 
   state.SetItemsProcessed(done);
   state.counters["GB/s"] = best / 1e9;
   state.counters["of_floor"] = best / std::max(floor, measure_bandwidth());
+  state.counters["GFLOP/s"] = best * static_cast<double>(rows) / 1e9; // two per two-byte weight
 }
 
 void linear_prefill(benchmark::State& state, const test::backend& which, dtype type, int64_t rows,
@@ -153,8 +202,18 @@ void small_ops(benchmark::State& state) {
 
 void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/dram_read", dram_read)->Iterations(1);
-  for (const auto& [n, k] : {std::pair{2048, 2048}, {8192, 2048}, {2048, 8192}, {576, 576}})
-    for (const int rows : {1, 4, 8})
+#if defined(__x86_64__)
+  benchmark::RegisterBenchmark("gpu/cpu/bf16_dot_peak", bf16_dot_peak)->Iterations(1);
+#endif
+  // Projections of Llama-3.2-1B, Qwen2.5-0.5B (4864 x 896) and SmolLM2-135M (576, 1536 x 576).
+  for (const auto& [n, k] : {std::pair{2048, 2048},
+                             {8192, 2048},
+                             {2048, 8192},
+                             {4864, 896},
+                             {896, 4864},
+                             {1536, 576},
+                             {576, 576}})
+    for (const int rows : {1, 4, 8, 32})
       benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/rows:" + std::to_string(rows) +
                                     "/n:" + std::to_string(n) + "/k:" + std::to_string(k))
                                        .c_str(),
@@ -165,8 +224,13 @@ void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/linear_small/n:576/k:576", small_ops)->UseRealTime();
   for (const auto& which : test::all_backends())
     for (const auto type : {dtype::f32, dtype::bf16})
-      for (const auto& [rows, n, k] :
-           {std::tuple{16, 2048, 2048}, {64, 2048, 2048}, {512, 2048, 2048}, {512, 2048, 8192}})
+      for (const auto& [rows, n, k] : {std::tuple{16, 2048, 2048},
+                                       {64, 2048, 2048},
+                                       {512, 2048, 2048},
+                                       {512, 8192, 2048},
+                                       {512, 2048, 8192},
+                                       {512, 4864, 896},
+                                       {512, 1536, 576}})
         benchmark::RegisterBenchmark(("gpu/cpu/linear_prefill/isa:" + which.isa +
                                       "/type:" + std::string{to_string(type)} +
                                       "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n) +

@@ -32,7 +32,7 @@ TEST_P(cpu_invariance_test, linear_rows_alone_and_in_any_batch_have_the_same_bit
         args.out = alone.data() + i * n;
         dev->linear(args);
       }
-      for (const int64_t count : {2, 3, 4, 5, 6, 7, 12, 47, 48, 53, 109}) {
+      for (const int64_t count : {2, 3, 4, 5, 6, 7, 8, 9, 12, 47, 48, 53, 109}) {
         const auto first = random.between(0, rows - count);
         std::vector<float> batch(static_cast<size_t>(count * n));
         args.x = x.data() + first * k;
