@@ -165,9 +165,9 @@ void heaviest(std::span<const float> weights, size_t count, std::vector<weighted
 void nucleus(std::span<const float> weights, double total, double share,
              std::vector<weighted_token>& out, std::vector<weighted_token>& scratch) {
   const double wanted = share * total;
-  // All weights below (total - wanted) / n together are less than what may be left out.
-  const auto floor = static_cast<float>((total - wanted) / static_cast<double>(weights.size()));
-  const bins counted{weights, std::max(floor * 0.999f, smallest)};
+  // All of them, though small ones cannot matter: a branch to leave those out is mispredicted for
+  // every second token of a flat distribution, which costs more than to count them.
+  const bins counted{weights, smallest};
   split_at(weights, counted.reaching(weights.size() + 1, wanted), out, scratch);
   double sum = 0;
   for (const auto& one : out)
