@@ -75,12 +75,14 @@ struct loaded {
   std::unique_ptr<engine::engine> model;
   uint64_t weight_bytes = 0; ///< that a decode step reads
 
-  loaded(const std::string& shape, quantization quantize) {
+  /// Without guesses unless told: what repeats by chance would count as speed.
+  loaded(const std::string& shape, quantization quantize, uint32_t draft_tokens_max = 0) {
     const auto config = parse_model_config(shape_json(shape), shape);
     const auto& from = random_tensors(shape, *config);
     engine_options options;
     options.quantize = quantize;
     options.reuse_prefixes = false;
+    options.draft_tokens_max = draft_tokens_max;
     auto made = engine::engine::create(
         *config,
         [&](std::string_view name) -> std::optional<weight_view> {
@@ -161,6 +163,39 @@ void prefill(benchmark::State& state, const std::string& shape, quantization qua
   state.counters["tokens/s"] = benchmark::Counter(
       static_cast<double>(state.range(0) * state.iterations()), benchmark::Counter::kIsRate);
 }
+
+/// Guessing where every guess is right (one token for ever), and where none is (noise).
+void draft(benchmark::State& state, bool repeats) {
+  loaded one{"135m", quantization::none, static_cast<uint32_t>(state.range(0))};
+  for (int64_t id = 0; id < state.range(1); ++id) {
+    auto order = request(static_cast<uint64_t>(id), 16, 4000);
+    order.sampling.seed = static_cast<uint64_t>(id);
+    if (repeats)
+      order.sampling.logit_bias = {{7, 100.0f}};
+    else
+      order.sampling.temperature = 100;
+    (void)one.model->add(order);
+  }
+  for (int i = 0; i < 4; ++i)
+    (void)one.model->step();
+  size_t tokens = 0;
+  for (auto _ : state)
+    tokens += one.model->step()->size();
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
+}
+BENCHMARK_CAPTURE(draft, repeating, true)
+    ->Name("engine/draft/SmolLM2-135M-bf16/repeating")
+    ->ArgNames({"draft", "batch"})
+    ->ArgsProduct({{0, 4, 8, 16}, {1, 8}})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(draft, noise, false)
+    ->Name("engine/draft/SmolLM2-135M-bf16/noise")
+    ->ArgNames({"draft", "batch"})
+    ->ArgsProduct({{0, 8}, {1, 8}})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 void register_shapes() {
   const std::pair<const char*, const char*> shapes[] = {
