@@ -5,6 +5,7 @@
 
 Each file holds three blocks as a GGUF file would, then their float32 values as the `gguf` package
 decodes them. The bits are random, the 16-bit scales random finite numbers.
+Also writes tests/fuzz/corpus/gguf/tiny.gguf, a whole file.
 """
 
 import pathlib
@@ -20,8 +21,28 @@ SCALES = {
 }
 
 
+def write_tiny(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_uint32("t.u32", 7)
+    writer.add_int32("t.i32", -7)
+    writer.add_float32("t.f32", 0.5)
+    writer.add_bool("t.bool", True)
+    writer.add_array("t.words", ["a", "bc"])
+    writer.add_tensor("a.weight", np.arange(6, dtype=np.float32).reshape(2, 3))
+    kind = gguf.GGMLQuantizationType.Q8_0
+    values = np.arange(64, dtype=np.float32).reshape(2, 32)
+    writer.add_tensor("b.weight", gguf.quantize(values, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def main():
-    out = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "gguf"
+    tests = pathlib.Path(__file__).parent.parent / "tests"
+    write_tiny(tests / "fuzz" / "corpus" / "gguf" / "tiny.gguf")
+    out = tests / "golden" / "gguf"
     out.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
     for name, scales in SCALES.items():
