@@ -63,10 +63,10 @@ std::string speed_text(const answer_report& report) {
   text += "first token after " + elapsed_text(report.first_token_seconds) + ", " +
           std::to_string(report.prompt_tokens) + " tokens in, " + std::to_string(report.tokens) +
           " out";
-  const double decoding = report.total_seconds - report.first_token_seconds;
-  if (report.tokens > 1 && decoding > 0) {
+  if (report.tokens > 1 && report.total_seconds > 0) {
+    // Over the whole answer: a tiny model's tokens arrive in one read, which would look instant.
     char rate[48];
-    std::snprintf(rate, sizeof rate, ", %.1f tokens/s", (report.tokens - 1) / decoding);
+    std::snprintf(rate, sizeof rate, ", %.0f tokens/s", report.tokens / report.total_seconds);
     text += rate;
   }
   return text + "]";
