@@ -24,7 +24,8 @@ from transformers.utils.chat_template_utils import (
     _cached_compile_jinja_template as compile_template,
 )
 
-from chat_template_snippets import CONTEXT, generate
+from chat_template_snippets import generate
+from chat_template_words import CONTEXT
 
 HERE = pathlib.Path(__file__).resolve().parent.parent / "tests/golden/chat_templates"
 NOW = datetime.datetime.fromtimestamp(1722470400, datetime.timezone.utc)
