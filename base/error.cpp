@@ -22,4 +22,14 @@ std::string describe(const caf::error& why) {
   return text;
 }
 
+std::optional<int64_t> number_in(const caf::error& why) {
+  if (!why)
+    return std::nullopt;
+  const auto& context = why.context();
+  for (size_t i = 0; i < context.size(); ++i)
+    if (context.match_element<int64_t>(i))
+      return context.get_as<int64_t>(i);
+  return std::nullopt;
+}
+
 } // namespace troupe

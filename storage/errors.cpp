@@ -22,6 +22,18 @@ std::string to_string(errc code) {
     return "changed";
   case errc::cancelled:
     return "cancelled";
+  case errc::unavailable:
+    return "unavailable";
+  case errc::denied:
+    return "denied";
+  case errc::bad_reference:
+    return "bad_reference";
+  case errc::corrupted:
+    return "corrupted";
+  case errc::no_space:
+    return "no_space";
+  case errc::in_use:
+    return "in_use";
   }
   return "unknown";
 }

@@ -26,6 +26,18 @@ enum class errc : uint8_t {
   changed,
   /// The caller asked to stop.
   cancelled,
+  /// A source cannot be reached or refuses for now; the same may work later.
+  unavailable,
+  /// A source wants credentials, or others.
+  denied,
+  /// A reference to a model or an address that makes no sense.
+  bad_reference,
+  /// Bytes do not have the checksum that they should have.
+  corrupted,
+  /// Not enough room on the disk.
+  no_space,
+  /// A model is in use and must stay.
+  in_use,
 };
 std::string to_string(errc code);
 
