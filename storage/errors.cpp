@@ -34,6 +34,8 @@ std::string to_string(errc code) {
     return "no_space";
   case errc::in_use:
     return "in_use";
+  case errc::no_memory:
+    return "no_memory";
   }
   return "unknown";
 }

@@ -38,6 +38,8 @@ enum class errc : uint8_t {
   no_space,
   /// A model is in use and must stay.
   in_use,
+  /// The machine has not the memory.
+  no_memory,
 };
 std::string to_string(errc code);
 
