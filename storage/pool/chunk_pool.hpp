@@ -1,0 +1,214 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/instant.hpp"
+#include "storage/integrity/checksum.hpp"
+#include "storage/pool/pool_layout.hpp"
+#include "storage/pool/shared_region.hpp"
+
+namespace troupe::storage {
+
+class chunk_pool;
+
+/// Which part of which file. `file` is a digest of what identifies one state of a file: a file that
+/// changed is another one. `offset` is a multiple of the pool's chunk size.
+struct chunk_key {
+  checksum file;
+  uint64_t offset = 0;
+  bool operator==(const chunk_key&) const = default;
+};
+
+/// How a chunk was used; what a policy of eviction has to go by.
+struct chunk_use {
+  double reload_seconds = 0; ///< what it cost to get
+  double heat = 0;           ///< as the pool's `warmed` keeps it
+  double idle_seconds = 0;   ///< since the load that used it last began
+  uint32_t hits = 0;
+  uint32_t order = 0; ///< position in its file
+};
+
+struct chunk_pool_options {
+  /// A file on a tmpfs that survives the process, or empty: memory that goes with it.
+  std::filesystem::path path{};
+  uint64_t size_bytes = uint64_t{1} << 30; ///< rounded down to whole chunks
+  uint32_t chunk_bytes = 4u << 20;         ///< a multiple of 4096
+  /// The worth of keeping a chunk; the least goes first. Default: the one used last stays.
+  std::function<double(const chunk_use&)> worth{};
+  /// Heat after a use that came `idle_seconds` after the one before. Default: counts uses.
+  std::function<double(double heat, double idle_seconds)> warmed{};
+};
+
+struct pool_usage {
+  uint64_t size_bytes = 0;      ///< of all chunks
+  uint64_t committed_bytes = 0; ///< memory taken from the machine
+  uint64_t held_bytes = 0;      ///< chunks that hold something
+  uint64_t leased_bytes = 0;    ///< of those, in use now
+  uint64_t hits = 0, misses = 0, evictions = 0;
+  uint64_t shared_bytes = 0; ///< bytes of files that are held in a chunk of other ones
+  uint64_t reattached = 0;   ///< chunks that an earlier process left
+  uint64_t generation = 0;   ///< processes that had this pool, this one included
+};
+
+/// Keeps a chunk where it is. Ends with this object; must not outlive the pool.
+class chunk_lease {
+public:
+  chunk_lease() = default;
+  chunk_lease(chunk_lease&& other) noexcept { *this = std::move(other); }
+  chunk_lease& operator=(chunk_lease&& other) noexcept;
+  ~chunk_lease() { release(); }
+  void release();
+
+  explicit operator bool() const { return pool_ != nullptr; }
+  std::span<const std::byte> bytes() const;
+  /// Of the bytes, as recorded when they came.
+  checksum sum() const;
+  uint32_t slot() const { return slot_; }
+
+private:
+  friend class chunk_pool;
+  chunk_lease(chunk_pool* pool, uint32_t slot) : pool_{pool}, slot_{slot} {}
+  chunk_pool* pool_ = nullptr;
+  uint32_t slot_ = 0;
+};
+
+/// Room for a chunk that is on its way. Unless published, it is free again with this object, so it
+/// has to live until nothing writes there any more.
+class chunk_fill {
+public:
+  chunk_fill() = default;
+  chunk_fill(chunk_fill&& other) noexcept { *this = std::move(other); }
+  chunk_fill& operator=(chunk_fill&& other) noexcept;
+  ~chunk_fill() { drop(); }
+  void drop();
+
+  explicit operator bool() const { return pool_ != nullptr; }
+  /// As long as asked for; aligned to 4096.
+  std::span<std::byte> room() const;
+
+private:
+  friend class chunk_pool;
+  chunk_fill(chunk_pool* pool, uint32_t slot, uint32_t length)
+      : pool_{pool}, slot_{slot}, length_{length} {}
+  chunk_pool* pool_ = nullptr;
+  uint32_t slot_ = 0;
+  uint32_t length_ = 0;
+};
+
+/// Memory for chunks of files that outlives the process. All functions may be called from any
+/// thread. Nothing is ever evicted that a lease holds. One process has a pool at a time.
+class chunk_pool {
+public:
+  /// Attaches to what an earlier process left at `path`, or makes an empty pool if there is
+  /// nothing, or nothing of this version and size. Reads no chunk, whatever the size. Fails with
+  /// `in_use` if a living process has it.
+  static caf::expected<std::shared_ptr<chunk_pool>> open(chunk_pool_options options);
+  ~chunk_pool();
+  chunk_pool(const chunk_pool&) = delete;
+  chunk_pool& operator=(const chunk_pool&) = delete;
+
+  uint32_t chunk_bytes() const { return options_.chunk_bytes; }
+  uint32_t chunk_count() const { return static_cast<uint32_t>(slots_.size()); }
+
+  /// The chunk if it is held. `used` is when the load that asks began: the chunks of one load have
+  /// been used at one moment, and the beginnings of files stay longer than their ends.
+  std::optional<chunk_lease> find(const chunk_key& key, instant used);
+  /// The same by content, whatever file it came from; `key` will find it from now on.
+  std::optional<chunk_lease> find_content(const checksum& sum, uint64_t length,
+                                          const chunk_key& key, instant used);
+  /// Room for `length` bytes (at most a chunk); evicts if it must. Nothing when all is leased or
+  /// the machine is out of memory: try again when `on_room` is called.
+  std::optional<chunk_fill> begin(uint64_t length, instant used);
+  /// Makes a filled chunk known, or throws it away for an equal one that is held already.
+  chunk_lease publish(chunk_fill fill, const chunk_key& key, const checksum& sum,
+                      double reload_seconds, instant used);
+  /// Forgets a chunk whose bytes turned out to be wrong; its room is free when the last lease ends.
+  void discard(const chunk_lease& lease);
+
+  /// Sets chunks aside for a load that will hold all it reads. False if so many cannot be had
+  /// beside those that are set aside already and a few for everybody else.
+  bool reserve(uint32_t chunks);
+  void unreserve(uint32_t chunks);
+
+  /// Called, on any thread, after room may have come free. One at a time; null = none.
+  void on_room(std::function<void()> callback);
+
+  pool_usage usage() const;
+  const shared_region& region() const { return region_; }
+  /// Where a slot's bytes begin in the region.
+  uint64_t region_offset(uint32_t slot) const;
+
+private:
+  friend class chunk_lease;
+  friend class chunk_fill;
+  struct slot_state {
+    uint32_t readers = 0;
+    bool doomed = false;
+    std::vector<uint32_t> entries;
+  };
+  struct victim {
+    uint32_t slot = 0;
+    int64_t used_ns = 0;
+  };
+  struct hash_key {
+    size_t operator()(const chunk_key& key) const noexcept {
+      return std::hash<checksum>{}(key.file) ^ (key.offset * 0x9e3779b97f4a7c15ull);
+    }
+  };
+
+  chunk_pool(chunk_pool_options options, shared_region region);
+  caf::error attach();
+  bool header_fits(const pool_layout::header& head) const;
+  void adopt_slots();
+  void adopt_entries();
+  pool_layout::slot_record& record(uint32_t slot) const { return slot_records_[slot]; }
+  std::byte* data(uint32_t slot) const { return region_.data() + region_offset(slot); }
+
+  // With the mutex held:
+  chunk_lease lease(uint32_t slot);
+  void use(uint32_t slot, instant used);
+  void remember(const chunk_key& key, uint32_t slot);
+  void forget_entries(uint32_t slot);
+  void empty(uint32_t slot);
+  std::optional<uint32_t> take_free();
+  std::optional<uint32_t> evict(instant now);
+  void choose_victims(instant now);
+
+  /// Without the mutex: the slot belongs to whoever fills it.
+  bool commit(uint32_t slot, uint64_t length);
+  void end_read(uint32_t slot);
+  void end_fill(uint32_t slot);
+  void tell_room();
+
+  const chunk_pool_options options_;
+  shared_region region_;
+  uint64_t data_offset_ = 0;
+  pool_layout::header* header_ = nullptr;
+  pool_layout::slot_record* slot_records_ = nullptr;
+  pool_layout::entry_record* entry_records_ = nullptr;
+
+  mutable std::mutex mutex_;
+  std::vector<slot_state> slots_;
+  std::vector<uint32_t> free_; ///< slots that hold nothing
+  std::vector<uint32_t> free_entries_;
+  std::vector<victim> victims_; ///< next to go last; checked again when taken
+  std::unordered_map<chunk_key, uint32_t, hash_key> index_; ///< to entries
+  std::unordered_map<checksum, uint32_t> contents_;         ///< to slots
+  uint32_t reserved_ = 0;
+  pool_usage counts_;
+
+  std::mutex callback_mutex_;
+  std::function<void()> room_callback_;
+};
+
+} // namespace troupe::storage
