@@ -133,6 +133,12 @@ struct engine_memory {
   uint64_t workspace_bytes = 0;
 };
 
+/// What an engine has done since it was made.
+struct engine_counters {
+  uint64_t steps = 0;
+  uint64_t rows = 0; ///< tokens computed, guesses and those of pushed out sequences included
+};
+
 /// Runs many sequences of one model: paged KV, continuous batching. One thread at a time.
 class engine {
 public:
@@ -171,6 +177,7 @@ public:
   virtual double kv_usage() const = 0; ///< used share of KV blocks, 0..1
   virtual uint32_t context_length() const = 0;
   virtual engine_memory memory() const = 0;
+  virtual engine_counters counters() const { return {}; }
 };
 
 /// Bytes that an engine would take: for admission before anything is loaded. `weight_bytes` is the

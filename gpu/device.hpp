@@ -78,6 +78,8 @@ public:
   virtual caf::expected<buffer> allocate(size_t size_bytes) = 0;
   virtual void copy_to_device(void* to, const void* from, size_t size_bytes) = 0;
   virtual void copy_to_host(void* to, const void* from, size_t size_bytes) = 0;
+  /// From device memory to device memory; the two do not overlap.
+  virtual void copy(void* to, const void* from, size_t size_bytes) = 0;
   virtual caf::error synchronize() = 0;
 
   virtual void embedding(const embedding_args& args) = 0;

@@ -8,10 +8,6 @@ namespace {
 
 constexpr size_t ending_min = 2, ending_max = 8;
 
-// A step takes as long as so many rows, and its rows: measured by engine_bench on 2 cores in bf16,
-// 18 ms for one row, 1.6 to 1.8 ms for each further one. Devices with more arithmetic for their
-// bandwidth have more rows to give away.
-constexpr float rows_for_nothing = 10;
 constexpr float margin = 0.05f;
 constexpr float newest_part = 0.25f;
 constexpr uint32_t length_limit = 64, pause_min = 8, pause_max = 512;
@@ -47,11 +43,11 @@ void look_up_draft(std::span<const token_id> tokens, size_t count, std::vector<t
 
 float break_even_share(size_t sequences) {
   const auto rows = static_cast<float>(sequences);
-  return std::min(1.0f, rows / (rows + rows_for_nothing) + margin);
+  return std::min(1.0f, rows / (rows + float{rows_for_nothing}) + margin);
 }
 
 uint32_t draft_rows_max(size_t sequences) {
-  return static_cast<uint32_t>(sequences) + static_cast<uint32_t>(rows_for_nothing);
+  return static_cast<uint32_t>(sequences) + rows_for_nothing;
 }
 
 uint32_t draft_pace::next(float worth) {

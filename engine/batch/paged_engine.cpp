@@ -198,7 +198,11 @@ caf::expected<std::span<token_event>> paged_engine::step() {
   events_.clear();
   if (!planner_.plan())
     return std::span{events_};
+  for (const auto& copy : planner_.copies())
+    parts_.kv.copy_block(copy.from, copy.to);
   build_batch();
+  ++counters_.steps;
+  counters_.rows += batch_.tokens.size();
   auto logits = parts_.forward->run(batch_, parts_.kv);
   if (!logits)
     return logits.error();

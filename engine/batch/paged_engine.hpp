@@ -38,6 +38,7 @@ public:
   double kv_usage() const override;
   uint32_t context_length() const override { return parts_.context; }
   engine_memory memory() const override;
+  engine_counters counters() const override { return counters_; }
 
 private:
   void build_batch();
@@ -52,6 +53,7 @@ private:
   forward_batch batch_;
   std::vector<token_event> events_;
   std::vector<sequence_failure> failures_;
+  engine_counters counters_;
 };
 
 } // namespace troupe::engine

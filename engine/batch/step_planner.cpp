@@ -37,74 +37,6 @@ const sequence* step_planner::find(sequence_id id) const {
   return nullptr;
 }
 
-/// Free blocks less those that the running sequences still lack for their tokens, and one more for
-/// each of them to grow into: a sequence that starts with nothing to spare would be pushed out
-/// again by the next block that any of them fills.
-int64_t step_planner::unclaimed() const {
-  int64_t out = blocks_.available();
-  for (const auto& one : running_)
-    out -= int64_t{blocks_for(one.size() + 1)} - static_cast<int64_t>(one.blocks.size()) + 1;
-  return out;
-}
-
-int64_t step_planner::startable() const {
-  auto left = unclaimed();
-  for (const auto& one : waiting_)
-    left -= blocks_for(one.size() + 1) + 1;
-  // The first of all may always start.
-  return running_.empty() && waiting_.empty() ? std::max<int64_t>(1, left / 2)
-                                              : std::max<int64_t>(0, left / 2);
-}
-
-/// Whether a running sequence is about to compute more whole blocks of what `one` begins with.
-bool step_planner::underway(const sequence& one, size_t known_blocks) const {
-  if (!limits_.reuse_prefixes)
-    return false;
-  const auto& tokens = one.request.tokens;
-  const auto usable = (tokens.size() - 1) / limits_.block_size;
-  return std::any_of(running_.begin(), running_.end(), [&](const sequence& other) {
-    if (other.missing() <= 1 || other.request.salt != one.request.salt || known_blocks >= usable)
-      return false;
-    const auto& theirs = other.request.tokens;
-    const auto same = std::mismatch(tokens.begin(), tokens.end(), theirs.begin(), theirs.end());
-    const auto common = static_cast<size_t>(same.first - tokens.begin()) / limits_.block_size;
-    return std::min(common, usable) > known_blocks;
-  });
-}
-
-bool step_planner::admit_next() {
-  auto& next = waiting_.front();
-  // The last token is computed in any case: its logits are wanted.
-  blocks_.find_prefix(next.request.salt, next.request.tokens,
-                      (next.size() - 1) / limits_.block_size, next.blocks);
-  const auto known = next.blocks.size();
-  // Alone it may always start: `add` made sure that it fits.
-  const bool fits = running_.empty() || unclaimed() >= int64_t{blocks_for(next.size() + 1)} -
-                                                           static_cast<int64_t>(known) + 1;
-  // To wait for a few steps is cheaper than to compute the same once more beside them.
-  if (!fits || underway(next, known)) {
-    blocks_.give_back(next.blocks);
-    return false;
-  }
-  next.computed = known * limits_.block_size;
-  next.remembered = known;
-  if (!next.was_admitted)
-    next.reused = static_cast<uint32_t>(next.computed);
-  next.was_admitted = true;
-  // All of its growth, so that steps need not allocate.
-  next.request.tokens.reserve(next.size_max);
-  next.blocks.reserve(blocks_for(next.size_max));
-  next.draft.reserve(limits_.draft_max);
-  running_.push_back(std::move(next));
-  waiting_.pop_front();
-  return true;
-}
-
-void step_planner::admit() {
-  while (!waiting_.empty() && running_.size() < limits_.sequences_max && admit_next()) {
-  }
-}
-
 void step_planner::advance(sequence& one, size_t wrong) {
   one.computed += one.rows - wrong;
   const auto& tokens = one.request.tokens;
@@ -172,6 +104,7 @@ void step_planner::draft(uint32_t budget) {
 }
 
 bool step_planner::plan() {
+  copies_.clear();
   admit();
   for (auto& one : running_) {
     one.rows = 0;

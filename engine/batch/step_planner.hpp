@@ -17,15 +17,28 @@ struct step_limits {
   uint32_t logit_rows_max = 64; ///< rows of one step whose logits are wanted, guesses included
 };
 
+/// A block whose contents belong in another one too, before the step's rows are computed.
+struct block_copy {
+  int32_t from = 0;
+  int32_t to = 0;
+};
+
 /// Decides which rows the next step runs. Every running sequence that only needs its next token
 /// gets a row first; what is left of the step goes to prompts, oldest first, cut into chunks
 /// (stall-free batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4). When KV blocks run
 /// out, the youngest sequence gives its blocks up and is computed anew later (vLLM, SOSP'23,
 /// section 4.5). Rows that are left over check guesses of what decoding sequences say next.
+///
+/// What two sequences of one salt begin with is computed once: whole blocks are shared through the
+/// pool, and of the block where they part the later one gets a copy, so that choices of one prompt
+/// compute one row each. A sequence whose beginning another one is just computing waits for that;
+/// it keeps its place in the queue, and room for itself, while those behind it go on.
 class step_planner {
 public:
   step_planner(step_limits limits, int32_t blocks)
-      : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes} {}
+      : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes} {
+    copies_.reserve(limits.sequences_max);
+  }
 
   void add(sequence one) { waiting_.push_back(std::move(one)); }
   /// Removes a sequence wherever it is; nothing when it is unknown.
@@ -45,16 +58,21 @@ public:
   const std::list<sequence>& running() const { return running_; }
   const std::deque<sequence>& waiting() const { return waiting_; }
   const block_pool& blocks() const { return blocks_; }
+  /// To be made in this order before the planned rows are computed.
+  const std::vector<block_copy>& copies() const { return copies_; }
   const step_limits& limits() const { return limits_; }
   uint32_t blocks_for(size_t tokens) const {
     return static_cast<uint32_t>((tokens + limits_.block_size - 1) / limits_.block_size);
   }
 
 private:
+  struct kinship;
+  enum class admission : uint8_t { starts, waits_for_kin, lacks_blocks };
   void admit();
   int64_t unclaimed() const;
-  bool admit_next();
-  bool underway(const sequence& one, size_t known_blocks) const;
+  admission try_admit(sequence& next, int64_t& kept_blocks);
+  kinship closest_kin(const sequence& one) const;
+  void copy_partial_block(sequence& one, const kinship& kin);
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
   void draft(uint32_t budget);
@@ -63,6 +81,7 @@ private:
   block_pool blocks_;
   std::list<sequence> running_;
   std::deque<sequence> waiting_;
+  std::vector<block_copy> copies_;
 };
 
 } // namespace troupe::engine

@@ -13,9 +13,9 @@ namespace troupe::engine {
 ///
 /// Remembered blocks form a tree: a block's key is its parent and its tokens, a root's also the
 /// salt (prefix reuse as in RadixAttention, arXiv 2312.07104 section 3, by whole blocks as in
-/// vLLM). Only full blocks are shared, and nobody writes to those, so no copies are ever made.
-/// Blocks that no sequence holds stay until they are needed; the least recently used leaves go
-/// first.
+/// vLLM). Only full blocks are shared, and nobody writes to those: who writes to a block has it
+/// alone. Blocks that no sequence holds stay until they are needed; the least recently used leaves
+/// go first.
 ///
 /// All memory is taken when the pool is made. One thread at a time.
 class block_pool {

@@ -27,7 +27,9 @@ kv_shape plan_kv(const model_config& config, dtype weights, const engine_options
 caf::expected<kv_arena> kv_arena::create(const model_config& config, const kv_shape& shape,
                                          gpu::device& device) {
   kv_arena out;
+  out.device_ = &device;
   out.shape_ = shape;
+  out.layers_ = config.layers;
   out.kv_heads_ = config.kv_heads;
   out.head_dim_ = config.head_dim;
   auto memory = device.allocate(shape.size_bytes());
@@ -45,6 +47,18 @@ gpu::kv_cache_view kv_arena::layer(int64_t index) const {
   auto* first = memory_.as<std::byte>() + static_cast<size_t>(index) * 2 * bytes;
   return {first,     first + bytes,     shape_.type, shape_.blocks,
           kv_heads_, shape_.block_size, head_dim_};
+}
+
+void kv_arena::copy_block(int32_t from, int32_t to) const {
+  const auto part = shape_.block_bytes / (2 * static_cast<uint64_t>(layers_));
+  for (int64_t index = 0; index < layers_; ++index) {
+    const auto view = layer(index);
+    for (void* base : {view.k, view.v}) {
+      auto* bytes = static_cast<std::byte*>(base);
+      device_->copy(bytes + static_cast<uint64_t>(to) * part,
+                    bytes + static_cast<uint64_t>(from) * part, part);
+    }
+  }
 }
 
 } // namespace troupe::engine

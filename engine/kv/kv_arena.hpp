@@ -24,13 +24,18 @@ kv_shape plan_kv(const model_config& config, dtype weights, const engine_options
 /// The KV memory of all layers on a device: one allocation, [layer][k, v][block].
 class kv_arena {
 public:
+  /// `device` must outlive the arena.
   static caf::expected<kv_arena> create(const model_config& config, const kv_shape& shape,
                                         gpu::device& device);
   const kv_shape& shape() const { return shape_; }
   gpu::kv_cache_view layer(int64_t index) const;
+  /// Queues a copy of what block `from` holds, in all layers, to block `to`.
+  void copy_block(int32_t from, int32_t to) const;
 
 private:
+  gpu::device* device_ = nullptr;
   kv_shape shape_;
+  int64_t layers_ = 0;
   int64_t kv_heads_ = 0;
   int64_t head_dim_ = 0;
   gpu::buffer memory_;

@@ -53,4 +53,9 @@ void host_device::copy_to_host(void* to, const void* from, size_t size_bytes) {
     std::memcpy(to, from, size_bytes);
 }
 
+void host_device::copy(void* to, const void* from, size_t size_bytes) {
+  if (size_bytes > 0)
+    std::memcpy(to, from, size_bytes);
+}
+
 } // namespace troupe::gpu::cpu

@@ -13,6 +13,7 @@ public:
   caf::expected<buffer> allocate(size_t size_bytes) final;
   void copy_to_device(void* to, const void* from, size_t size_bytes) final;
   void copy_to_host(void* to, const void* from, size_t size_bytes) final;
+  void copy(void* to, const void* from, size_t size_bytes) final;
   caf::error synchronize() final { return caf::none; }
 
 private:

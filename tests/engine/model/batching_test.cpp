@@ -262,9 +262,11 @@ TEST_F(batching, a_storm_of_adds_cancels_resumes_and_preemptions_changes_no_text
   EXPECT_EQ(engine->kv_usage(), 0);
 }
 
+/// No two begin alike.
 sequence planned(uint64_t number, size_t tokens) {
   sequence out;
-  out.request = golden::request(number, std::vector<token_id>(tokens, 1), 100);
+  const auto filling = static_cast<token_id>(number);
+  out.request = golden::request(number, std::vector<token_id>(tokens, filling), 100);
   return out;
 }
 

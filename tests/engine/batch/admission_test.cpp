@@ -1,0 +1,195 @@
+#include <random>
+
+#include "engine/batch/step_planner.hpp"
+#include "engine/kv/kv_arena.hpp"
+#include "tests/engine/model/golden_model.hpp"
+
+namespace troupe::engine {
+namespace {
+
+using ids = std::vector<token_id>;
+
+ids random_tokens(size_t size, uint64_t seed) {
+  std::mt19937_64 random{seed};
+  ids out(size);
+  for (auto& token : out)
+    token = static_cast<token_id>(random() % 50);
+  return out;
+}
+
+sequence planned(uint64_t number, ids tokens, uint64_t salt = 0) {
+  sequence out;
+  out.size_max = tokens.size() + 100;
+  out.request = golden::request(number, std::move(tokens), 100);
+  out.request.salt = salt;
+  return out;
+}
+
+/// One step as the engine does it: everything planned is computed, whole sequences grow by one.
+size_t run_step(step_planner& planner) {
+  size_t rows = 0;
+  EXPECT_TRUE(planner.plan());
+  for (auto& one : planner.running()) {
+    rows += one.rows;
+    planner.advance(one);
+    if (one.missing() == 0)
+      one.request.tokens.push_back(static_cast<token_id>(one.request.id.number));
+  }
+  return rows;
+}
+
+std::vector<uint64_t> running(const step_planner& planner) {
+  std::vector<uint64_t> out;
+  for (const auto& one : planner.running())
+    out.push_back(one.request.id.number);
+  return out;
+}
+
+using numbers = std::vector<uint64_t>;
+
+TEST(admission, a_wait_for_a_prefix_holds_back_nobody_else) {
+  step_planner planner{{.sequences_max = 8, .rows_max = 32, .block_size = 4}, 200};
+  const auto prompt = random_tokens(100, 1);
+  planner.add(planned(1, prompt));
+  planner.add(planned(2, prompt));
+  planner.add(planned(3, random_tokens(6, 2)));
+  EXPECT_EQ(run_step(planner), 32u);
+  EXPECT_EQ(running(planner), (numbers{1, 3}));
+  run_step(planner);
+  run_step(planner);
+  EXPECT_EQ(running(planner), (numbers{1, 3})); // 96 of the first one's tokens, at most
+  run_step(planner);
+  run_step(planner);
+  EXPECT_EQ(running(planner), (numbers{1, 3, 2}));
+}
+
+TEST(admission, the_choices_of_a_prompt_compute_it_once_and_one_row_each) {
+  for (const size_t size : {3, 41, 42, 43, 44, 61}) {
+    step_planner planner{{.sequences_max = 8, .rows_max = 64, .block_size = 4}, 200};
+    const auto prompt = random_tokens(size, 3);
+    for (uint64_t id = 1; id <= 8; ++id)
+      planner.add(planned(id, prompt));
+    if (size < rows_for_nothing) { // a wait would take longer
+      EXPECT_EQ(run_step(planner), 8 * size);
+      continue;
+    }
+    EXPECT_EQ(run_step(planner), size);
+    EXPECT_EQ(run_step(planner), 8u) << size; // the first one's next token, the others' last
+    EXPECT_EQ(planner.copies().size(), (size - 1) % 4 == 0 ? 0u : 7u);
+    EXPECT_EQ(run_step(planner), 8u);
+  }
+}
+
+TEST(admission, a_wait_keeps_its_place_and_its_blocks) {
+  // 14 blocks: 10 for the first prompt, 1 + 1 for the rest and the growth of the second one.
+  step_planner planner{{.sequences_max = 8, .rows_max = 16, .block_size = 4}, 14};
+  const auto prompt = random_tokens(38, 4);
+  planner.add(planned(1, prompt));
+  planner.add(planned(2, prompt));
+  planner.add(planned(3, random_tokens(6, 5))); // would take what the second one needs
+  for (int step = 0; step < 4; ++step)
+    run_step(planner);
+  EXPECT_EQ(running(planner), (numbers{1, 2}));
+  step_planner narrow{{.sequences_max = 2, .rows_max = 16, .block_size = 4}, 200};
+  narrow.add(planned(1, prompt));
+  narrow.add(planned(2, prompt));
+  narrow.add(planned(3, random_tokens(6, 5)));
+  for (int step = 0; step < 4; ++step)
+    run_step(narrow);
+  EXPECT_EQ(running(narrow), (numbers{1, 2}));
+}
+
+TEST(admission, who_waits_goes_on_alone_when_the_other_is_cancelled) {
+  step_planner planner{{.sequences_max = 8, .rows_max = 16, .block_size = 4}, 200};
+  const auto prompt = random_tokens(60, 6);
+  planner.add(planned(1, prompt));
+  planner.add(planned(2, prompt));
+  EXPECT_EQ(run_step(planner), 16u);
+  planner.remove({1, 0});
+  EXPECT_EQ(run_step(planner), 16u);
+  EXPECT_EQ(planner.running().front().computed, 32u); // what the first one left was found
+}
+
+TEST(admission, another_salt_neither_waits_nor_copies) {
+  step_planner planner{{.sequences_max = 8, .rows_max = 128, .block_size = 4}, 200};
+  const auto prompt = random_tokens(42, 7);
+  planner.add(planned(1, prompt, 1));
+  planner.add(planned(2, prompt, 2));
+  EXPECT_EQ(run_step(planner), 84u);
+  planner.add(planned(3, prompt, 3));
+  EXPECT_EQ(run_step(planner), 2u + 42u);
+  EXPECT_TRUE(planner.copies().empty());
+}
+
+class shared_prompts : public testing::TestWithParam<std::string> {
+protected:
+  golden::model model = golden::load(GetParam());
+  std::unique_ptr<gpu::device> device = gpu::make_cpu_device();
+  std::unique_ptr<engine> open(bool reuse, uint32_t rows = 512) {
+    engine_options options;
+    options.block_size = 8;
+    options.step_tokens_max = rows;
+    options.reuse_prefixes = reuse;
+    options.draft_tokens_max = 0;
+    return model.open(*device, options);
+  }
+};
+
+TEST_P(shared_prompts, copies_of_blocks_change_no_text_and_save_rows) {
+  constexpr uint64_t choices = 6;
+  constexpr uint32_t length = 9;
+  for (size_t size = 19; size <= 27; size += 2) {
+    auto prompt = model.prompt;
+    while (prompt.size() < size)
+      prompt.push_back(prompt[prompt.size() % 7]);
+    prompt.resize(size);
+    std::map<uint64_t, ids> texts[2];
+    for (const bool reuse : {false, true}) {
+      auto engine = open(reuse);
+      for (uint64_t id = 0; id < choices; ++id)
+        ASSERT_FALSE(engine->add(golden::request(id, prompt, length, 0.9f, id)));
+      texts[reuse] = golden::drain(*engine);
+      const auto decoding = choices * (length - 1); // the last token is chosen, not computed
+      EXPECT_EQ(engine->counters().rows,
+                decoding + (reuse ? size + (choices - 1) : size * choices));
+      EXPECT_EQ(engine->kv_usage(), 0);
+    }
+    EXPECT_EQ(texts[0], texts[1]);
+  }
+}
+
+TEST_P(shared_prompts, a_branch_off_in_the_middle_of_a_block_gets_that_block) {
+  auto engine = open(true, 16);
+  ids first = model.prompt;
+  while (first.size() < 30)
+    first.push_back(first[first.size() % 5]);
+  auto second = first;
+  second.resize(26);
+  second.push_back(first[26] == 1 ? 2 : 1);
+  ASSERT_FALSE(engine->add(golden::request(1, first, 30, 0.7f, 1)));
+  for (int step = 0; step < 3; ++step)
+    ASSERT_TRUE(engine->step());
+  const auto before = engine->counters().rows;
+  ASSERT_FALSE(engine->add(golden::request(2, second, 12, 0.7f, 2)));
+  ASSERT_TRUE(engine->step());
+  EXPECT_EQ(engine->counters().rows - before, 2u); // one each
+  // The first goes on in its own block, so that the copy must be one.
+  auto alone = open(false);
+  ASSERT_FALSE(alone->add(golden::request(2, second, 12, 0.7f, 2)));
+  const auto expected = golden::drain(*alone)[2];
+  ids got;
+  while (!engine->idle()) {
+    const auto events = engine->step();
+    ASSERT_TRUE(events);
+    for (const auto& event : *events)
+      if (event.id.number == 2 && event.offset > 0)
+        got.push_back(event.token);
+  }
+  EXPECT_EQ(got, ids(expected.begin() + 1, expected.end()));
+}
+
+INSTANTIATE_TEST_SUITE_P(models, shared_prompts, testing::ValuesIn(golden::names()),
+                         [](const auto& one) { return one.param; });
+
+} // namespace
+} // namespace troupe::engine
