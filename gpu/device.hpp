@@ -43,7 +43,8 @@ private:
 
 /// How exactly a backend may round.
 enum class precision : uint8_t {
-  /// The fastest path that is normal for the weight's dtype (bf16 products for bf16 weights).
+  /// The fastest path that is normal for the weight's dtype: bf16 products for bf16 weights, and for
+  /// weights in blocks products of bytes, the activations rounded to 8 bits by blocks of 32.
   automatic,
   /// Every product and sum in float.
   float32,
@@ -72,6 +73,8 @@ public:
   virtual uint64_t memory_bytes() const = 0;
   /// True when weights in host memory (a mapped checkpoint) can be used in place.
   virtual bool reads_host_memory() const = 0;
+  /// The layout in which `linear` reads weights in blocks fastest. It takes the others too.
+  virtual weight_layout blocks_layout() const = 0;
 
   /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with
   /// errc::out_of_memory.

@@ -13,13 +13,20 @@
 /// lets a sequence be resumed elsewhere without changing its text.
 namespace troupe::gpu {
 
+/// How the blocks of a quantized weight lie in memory; its size is the same in all layouts.
+enum class weight_layout : uint8_t {
+  rows,   ///< row after row, as a file has them
+  panels, ///< for a backend's kernels; see gpu/cpu/panels.hpp
+};
+
 /// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` also takes q8_0 and
-/// q4_0, whose cols are a multiple of 32.
+/// q4_0, whose cols are a multiple of 32, in any layout.
 struct weight {
   const void* data = nullptr;
   dtype type = dtype::f32;
   int64_t rows = 0;
   int64_t cols = 0;
+  weight_layout layout = weight_layout::rows;
   explicit operator bool() const { return data != nullptr; }
 };
 
@@ -63,10 +70,12 @@ struct linear_args {
 
 /// out = w in blocks of type `to` (q8_0 or q4_0), `bytes_of(to, w.rows * w.cols)` bytes; w is f32,
 /// f16 or bf16 and its cols are a multiple of 32. Each block's scale fits its largest magnitude.
+/// w may also be rows of blocks of type `to` already, which are then only laid out.
 struct quantize_args {
   weight w;
   void* out = nullptr;
   dtype to = dtype::q8_0;
+  weight_layout layout = weight_layout::rows;
 };
 
 /// Rotates q or k heads in place: the first `rotary_dim` elements of each head, halves layout

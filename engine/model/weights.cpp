@@ -138,13 +138,14 @@ private:
       device_.copy_to_device(staged.data(), found.data, staged.size_bytes());
       from.data = staged.data();
     }
-    device_.quantize({from, blocks->data(), to});
+    const auto layout = device_.blocks_layout();
+    device_.quantize({from, blocks->data(), to, layout});
     if (auto why = device_.synchronize())
       error_ = why;
     if (found.drop)
       found.drop(found.data, bytes_of(found.type, elements));
     size_bytes_ += bytes;
-    gpu::weight out{blocks->data(), to, from.rows, from.cols};
+    gpu::weight out{blocks->data(), to, from.rows, from.cols, layout};
     copies_.push_back(std::move(*blocks));
     return out;
   }

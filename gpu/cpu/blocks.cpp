@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstring>
 
 #include "gpu/cpu/element.hpp"
+#include "gpu/cpu/panels.hpp"
 
 namespace troupe::gpu::cpu {
 namespace {
@@ -49,34 +50,62 @@ void quantize_q4_0(const float* x, unsigned char* to) {
     to[2 + i] = static_cast<unsigned char>(nibble(x[i]) | nibble(x[i + size / 2]) << 4);
 }
 
-} // namespace
-
-float load_any(const void* data, dtype type, int64_t i) {
-  if (!is_blocks(type))
-    return load_element(data, type, i);
-  const auto* block = static_cast<const unsigned char*>(data) +
-                      bytes_of(type, block_elements) * static_cast<uint64_t>(i / size);
+float block_element(dtype type, const unsigned char* block, int64_t at) {
   const float scale = load_element(block, dtype::f16, 0);
-  const auto at = i % size;
   if (type == dtype::q8_0)
     return scale * static_cast<float>(static_cast<int8_t>(block[2 + at]));
   const auto byte = block[2 + at % (size / 2)];
   return scale * static_cast<float>(static_cast<int>(at < size / 2 ? byte & 15 : byte >> 4) - 8);
 }
 
-void quantize_row(const quantize_args& args, int64_t row) {
-  const auto bytes = bytes_of(args.to, block_elements);
-  const auto blocks = args.w.cols / size;
-  auto* to = static_cast<unsigned char*>(args.out) + bytes * static_cast<uint64_t>(row * blocks);
+/// One row as plain blocks.
+void quantize_row(const quantize_args& args, int64_t row, unsigned char* to) {
+  const auto row_bytes = block_row_bytes(args.to, args.w.cols);
+  if (args.w.type == args.to) {
+    std::memcpy(to, static_cast<const unsigned char*>(args.w.data) + row * row_bytes,
+                static_cast<size_t>(row_bytes));
+    return;
+  }
   float x[size];
-  for (int64_t block = 0; block < blocks; ++block, to += bytes) {
+  for (int64_t at = 0; at < args.w.cols; at += size, to += bytes_of(args.to, size)) {
     for (int i = 0; i < size; ++i)
-      x[i] = load_element(args.w.data, args.w.type, row * args.w.cols + block * size + i);
+      x[i] = load_element(args.w.data, args.w.type, row * args.w.cols + at + i);
     if (args.to == dtype::q8_0)
       quantize_q8_0(x, to);
     else
       quantize_q4_0(x, to);
   }
+}
+
+} // namespace
+
+float load_any(const weight& w, int64_t row, int64_t col) {
+  if (!is_blocks(w.type))
+    return load_element(w.data, w.type, row * w.cols + col);
+  unsigned char block[2 + size];
+  copy_block(w, row, col / size, block);
+  return block_element(w.type, block, col % size);
+}
+
+void copy_block(const weight& w, int64_t row, int64_t block, unsigned char* out) {
+  const auto row_bytes = block_row_bytes(w.type, w.cols);
+  const auto* data = static_cast<const unsigned char*>(w.data);
+  const auto bytes = bytes_of(w.type, block_elements);
+  if (w.layout == weight_layout::panels && row < w.rows / panel_rows * panel_rows)
+    unpack_block(w.type, data + row / panel_rows * panel_rows * row_bytes, row % panel_rows, block,
+                 w.cols, out);
+  else
+    std::memcpy(out, data + row * row_bytes + block * static_cast<int64_t>(bytes), bytes);
+}
+
+void quantize_rows(const quantize_args& args, int64_t row, int64_t count, unsigned char* scratch) {
+  const auto row_bytes = block_row_bytes(args.to, args.w.cols);
+  auto* to = static_cast<unsigned char*>(args.out) + row * row_bytes;
+  const bool panel = args.layout == weight_layout::panels && count == panel_rows;
+  for (int64_t i = 0; i < count; ++i)
+    quantize_row(args, row + i, (panel ? scratch : to) + i * row_bytes);
+  if (panel)
+    pack_panel(args.to, scratch, count, args.w.cols, to);
 }
 
 } // namespace troupe::gpu::cpu

@@ -6,10 +6,15 @@
 /// Blocks of quantized weights, plainly. Formats: see `dtype`.
 namespace troupe::gpu::cpu {
 
-/// Element `i` of a weight of any type that `linear` takes; exact.
-float load_any(const void* data, dtype type, int64_t i);
+/// Element [row, col] of a weight of any type and layout that `linear` takes; exact.
+float load_any(const weight& w, int64_t row, int64_t col);
 
-/// One row of `quantize`. NaN and infinity come out as NaN or infinity somewhere in their block.
-void quantize_row(const quantize_args& args, int64_t row);
+/// Block `block` of a row of a weight in blocks of any layout, as `dtype` describes it.
+void copy_block(const weight& w, int64_t row, int64_t block, unsigned char* out);
+
+/// `quantize` for `count` rows from `row` on. Where the layout is panels, `row` begins a panel and
+/// `count` is no more than a panel has. NaN and infinity come out as NaN or infinity somewhere in
+/// their block. `scratch` has room for one panel.
+void quantize_rows(const quantize_args& args, int64_t row, int64_t count, unsigned char* scratch);
 
 } // namespace troupe::gpu::cpu

@@ -7,25 +7,10 @@
 
 #include "gpu/cpu/blocks.hpp"
 #include "gpu/cpu/host_limits.hpp"
+#include "gpu/cpu/panels.hpp"
 
 namespace troupe::gpu::cpu {
 namespace {
-
-/// Below this many elements, waking the pool costs more than it saves.
-constexpr int64_t serial_elements_max = 16 * 1024;
-
-size_t kind_of(dtype type) {
-  switch (type) {
-  case dtype::f32:
-    return static_cast<size_t>(element::f32);
-  case dtype::f16:
-    return static_cast<size_t>(element::f16);
-  case dtype::bf16:
-    return static_cast<size_t>(element::bf16);
-  default:
-    std::abort(); // the ops name no other
-  }
-}
 
 gate kind_of(activation act) {
   switch (act) {
@@ -44,34 +29,13 @@ gate kind_of(activation act) {
 } // namespace
 
 cpu_device::cpu_device(const device_options& options)
-    : host_device{options.memory_bytes}, isa_{choose_isa(options.isa,
+    : host_device{options.memory_bytes}, exact_{options.mode == precision::float32}, isa_{choose_isa(options.isa,
                                                          options.mode == precision::automatic)},
       pool_{options.threads == 0 ? host_cores() : options.threads}, thread_scratch_(pool_.size()) {}
 
 std::string cpu_device::name() const {
   return "cpu (" + isa_.name + ", " + std::to_string(pool_.size()) +
          (pool_.size() == 1 ? " thread)" : " threads)");
-}
-
-/// Calls body(begin, end) for ranges that cover all rows, on several threads where it pays.
-template <class Body>
-void cpu_device::for_rows(int64_t rows, int64_t elements_per_row, const Body& body) {
-  if (rows * elements_per_row <= serial_elements_max || rows <= 1) {
-    if (rows > 0)
-      body(int64_t{0}, rows);
-    return;
-  }
-  const int64_t tasks = std::min(rows, int64_t{pool_.size()} * 4);
-  pool_.run(tasks,
-            [&](int64_t task, unsigned) { body(rows * task / tasks, rows * (task + 1) / tasks); });
-}
-
-/// A gain or bias as floats; valid until the next call.
-const float* cpu_device::widened(const weight& w) {
-  const int64_t n = w.rows * w.cols;
-  auto* out = small_weight_.get<float>(static_cast<size_t>(n) * sizeof(float));
-  isa_.kernels.widen[kind_of(w.type)](w.data, 1.0f, out, n);
-  return out;
 }
 
 void cpu_device::embedding(const embedding_args& args) {
@@ -157,112 +121,16 @@ void cpu_device::gather_rows(const gather_rows_args& args) {
   });
 }
 
-/// The input rows as bf16, each padded with zeros to `padded` elements.
-const unsigned char* cpu_device::rounded_rows(const linear_args& args, int64_t padded) {
-  const auto k = args.w.cols;
-  auto* out = rounded_.get<unsigned char>(static_cast<size_t>(args.rows * padded) * 2);
-  for_rows(args.rows, k, [&](int64_t begin, int64_t end) {
-    for (auto i = begin; i < end; ++i) {
-      isa_.kernels.to_bf16(args.x + i * args.x_stride, out + i * padded * 2, k);
-      std::memset(out + (i * padded + k) * 2, 0, static_cast<size_t>(padded - k) * 2);
-    }
-  });
-  return out;
-}
-
 void cpu_device::quantize(const quantize_args& args) {
-  for_rows(args.w.rows, args.w.cols, [&](int64_t begin, int64_t end) {
-    for (auto row = begin; row < end; ++row)
-      quantize_row(args, row);
-  });
-}
-
-void cpu_device::linear(const linear_args& args) {
-  if (args.rows == 0 || args.w.rows == 0)
-    return;
-  const bool blocks = is_blocks(args.w.type);
-  const bool dot =
-      (args.w.type == dtype::bf16 || blocks) && isa_.kernels.linear_bf16_dot != nullptr;
-  linear_job job{};
-  job.x = args.x;
-  job.x_stride = args.x_stride;
-  job.w = static_cast<const unsigned char*>(args.w.data);
-  job.k = args.w.cols;
-  job.bias = args.bias ? widened(args.bias) : nullptr;
-  job.out = args.out;
-  job.out_stride = args.out_stride;
-  job.accumulate = args.accumulate;
-  if (dot) {
-    job.x_stride = (job.k + dot_padding - 1) / dot_padding * dot_padding;
-    job.x = rounded_rows(args, job.x_stride);
-  }
-  if (blocks && !(dot && args.rows <= fused_rows_max))
-    return run_expanded(job, args, dot);
-  const auto* kernels = &isa_.kernels;
-  run_linear(job, args,
-             blocks ? kernels->linear_blocks_dot[args.w.type == dtype::q4_0]
-             : dot  ? kernels->linear_bf16_dot
-                    : kernels->linear[kind_of(args.w.type)]);
-}
-
-/// Weights in blocks, a tile of columns at a time: expanded once, then multiplied with all rows.
-void cpu_device::run_expanded(const linear_job& job, const linear_args& args, bool dot) {
-  const auto kernel =
-      dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[static_cast<size_t>(element::f32)];
-  const bool q4 = args.w.type == dtype::q4_0;
-  const auto n = args.w.rows, k = job.k;
-  const auto row_bytes = static_cast<int64_t>(bytes_of(args.w.type, static_cast<uint64_t>(k)));
-  const auto element_bytes = dot ? 2 : 4;
-  const auto fair = (n / (int64_t{pool_.size()} * 4) + 7) / 8 * 8;
-  const auto cols = std::clamp(fair, int64_t{8}, expanded_cols_max);
-  const auto tile_bytes = static_cast<size_t>(cols * k * element_bytes + 63) / 64 * 64;
-  const auto body = [&](int64_t task, unsigned thread) {
-    const auto col = task * cols;
-    const auto here = std::min(cols, n - col);
-    auto* own = thread_scratch_[thread].get<unsigned char>(linear_scratch_bytes + tile_bytes);
-    auto* tile = own + linear_scratch_bytes;
-    for (int64_t c = 0; c < here; ++c) {
-      const auto* from = job.w + (col + c) * row_bytes;
-      auto* to = tile + c * k * element_bytes;
-      if (dot)
-        isa_.kernels.expand_bf16[q4](from, to, k);
-      else
-        isa_.kernels.expand[q4](from, reinterpret_cast<float*>(to), k);
-    }
-    linear_job mine = job;
-    mine.scratch = own;
-    mine.w = tile;
-    mine.out = job.out + col;
-    mine.bias = job.bias == nullptr ? nullptr : job.bias + col;
-    for (int64_t row = 0; row < args.rows; row += linear_rows_max)
-      kernel(mine, {row, std::min(row + linear_rows_max, args.rows), 0, here});
+  const auto panels = (args.w.rows + panel_rows - 1) / panel_rows;
+  const auto scratch_bytes =
+      static_cast<size_t>(panel_rows * block_row_bytes(args.to, args.w.cols));
+  const auto body = [&](int64_t panel, unsigned thread) {
+    const auto row = panel * panel_rows;
+    quantize_rows(args, row, std::min(panel_rows, args.w.rows - row),
+                  thread_scratch_[thread].get<unsigned char>(scratch_bytes));
   };
-  const auto tasks = (n + cols - 1) / cols;
-  if (args.rows * n * k > 4 * serial_elements_max)
-    return pool_.run(tasks, body);
-  for (int64_t task = 0; task < tasks; ++task)
-    body(task, 0);
-}
-
-void cpu_device::run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel) {
-  const int64_t n = args.w.rows;
-  const int64_t threads = args.rows * n * job.k <= 4 * serial_elements_max ? 1 : pool_.size();
-  // Enough tasks that threads finish together, wide enough to stream through the weights.
-  const int64_t fair = (n / (threads * 4) + 7) / 8 * 8;
-  const int64_t cols = std::clamp(fair, int64_t{8}, linear_cols_max);
-  const int64_t col_tasks = (n + cols - 1) / cols;
-  const int64_t row_tasks = (args.rows + linear_rows_max - 1) / linear_rows_max;
-  const auto body = [&](int64_t task, unsigned thread) {
-    const auto row = task % row_tasks * linear_rows_max; // rows first: the weights stay in cache
-    const auto col = task / row_tasks * cols;
-    linear_job mine = job;
-    mine.scratch = thread_scratch_[thread].get<void>(linear_scratch_bytes);
-    kernel(mine, {row, std::min(row + linear_rows_max, args.rows), col, std::min(col + cols, n)});
-  };
-  if (threads > 1)
-    return pool_.run(col_tasks * row_tasks, body);
-  for (int64_t task = 0; task < col_tasks * row_tasks; ++task)
-    body(task, 0);
+  pool_.run(panels, body);
 }
 
 /// Up to `attention_queries` queries of one sequence and one key/value head. Queries count rows

@@ -8,6 +8,9 @@
 
 namespace troupe::gpu::cpu {
 
+/// The kernels' name for f32, f16 or bf16, as an index.
+size_t kind_of(dtype type);
+
 /// The CPU backend: cuts ops into tasks for the pool and hands those to the kernels of the chosen
 /// instruction set. Tasks split rows, outputs and heads, never a sum, so that neither the batch nor
 /// the number of threads changes a bit of the result.
@@ -16,6 +19,9 @@ public:
   explicit cpu_device(const device_options& options);
 
   std::string name() const override;
+  weight_layout blocks_layout() const override {
+    return exact_ ? weight_layout::rows : weight_layout::panels;
+  }
   void embedding(const embedding_args& args) override;
   void rms_norm(const rms_norm_args& args) override;
   void linear(const linear_args& args) override;
@@ -29,16 +35,42 @@ public:
 private:
   struct attention_task;
 
+  /// Calls body(begin, end) for ranges that cover all rows, on several threads where it pays.
   template <class Body>
-  void for_rows(int64_t rows, int64_t elements_per_row, const Body& body);
+  void for_rows(int64_t rows, int64_t elements_per_row, const Body& body) {
+    if (rows * elements_per_row <= serial_elements_max || rows <= 1) {
+      if (rows > 0)
+        body(int64_t{0}, rows);
+      return;
+    }
+    const int64_t tasks = rows < int64_t{pool_.size()} * 4 ? rows : int64_t{pool_.size()} * 4;
+    pool_.run(tasks, [&](int64_t task, unsigned) {
+      body(rows * task / tasks, rows * (task + 1) / tasks);
+    });
+  }
+  /// Calls body(task, thread), on several threads where `work` multiplications are worth it.
+  template <class Body>
+  void for_tasks(int64_t tasks, int64_t work, const Body& body) {
+    if (work > 4 * serial_elements_max)
+      return pool_.run(tasks, body);
+    for (int64_t task = 0; task < tasks; ++task)
+      body(task, 0u);
+  }
   const float* widened(const weight& w);
   const unsigned char* rounded_rows(const linear_args& args, int64_t padded);
+  const activation_block* byte_rows(const linear_args& args);
   using linear_kernel = void (*)(const linear_job& job, const tile_range& range);
   void run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel);
-  void run_expanded(const linear_job& job, const linear_args& args, bool dot);
+  void linear_plain(const linear_args& args);
+  void linear_bytes(const linear_args& args);
+  void linear_expanded(const linear_args& args);
   void plan_attention(const attention_args& args);
   void run_attention(const attention_args& args, const attention_task& task, float* scratch) const;
 
+  /// Below this many elements, waking the pool costs more than it saves.
+  static constexpr int64_t serial_elements_max = 16 * 1024;
+
+  bool exact_;
   isa_choice isa_;
   thread_pool pool_;
   std::vector<scratch> thread_scratch_;

@@ -2,60 +2,98 @@
 
 #include <cpuid.h>
 
-#include <algorithm>
-
 #include "gpu/device.hpp"
 
 namespace troupe::gpu {
 namespace {
 
-const std::vector<std::string> all_isas{"portable", "avx2", "avx512", "avx512_bf16"};
-
-/// clang 14 has no name for it in its built-in.
+/// The compilers' built-ins have no names for these.
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
-
-/// Index in `all_isas` of the best one here. The built-ins also ask whether the operating system
-/// saves the wide registers.
-size_t best_isa() {
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
-    return 0;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
-    return 1;
-  return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
+bool says_avx_vnni() {
+  constexpr unsigned avx_vnni_bit = 1u << 4;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & avx_vnni_bit) != 0;
 }
+
+// The built-ins also ask whether the operating system saves the wide registers.
+bool has_sse42() { return true; } // the build asks for it everywhere
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+bool has_avx_vnni() { return has_avx2() && says_avx_vnni(); }
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
+
+cpu::kernel_table with_avx_vnni() {
+  auto table = cpu::avx2_kernels;
+  table.linear_panels[0] = cpu::avx_vnni_linear_q8_0;
+  table.linear_panels[1] = cpu::avx_vnni_linear_q4_0;
+  return table;
+}
+cpu::kernel_table with_avx512_vnni() {
+  auto table = cpu::avx512_kernels;
+  table.linear_panels[0] = cpu::avx512_vnni_linear_q8_0;
+  table.linear_panels[1] = cpu::avx512_vnni_linear_q4_0;
+  return table;
+}
+cpu::kernel_table with_avx512_bf16() {
+  auto table = with_avx512_vnni();
+  table.linear_bf16_dot = cpu::avx512_bf16_linear;
+  return table;
+}
+
+struct isa {
+  const char* name;
+  bool (*is_here)();
+  cpu::kernel_table (*kernels)();
+};
+
+/// Every choice of instructions, best last.
+constexpr isa all_isas[] = {
+    {"portable", has_sse42, [] { return cpu::portable_kernels; }},
+    {"avx2", has_avx2, [] { return cpu::avx2_kernels; }},
+    {"avx_vnni", has_avx_vnni, with_avx_vnni},
+    {"avx512", has_avx512, [] { return cpu::avx512_kernels; }},
+    {"avx512_vnni", has_avx512_vnni, with_avx512_vnni},
+    {"avx512_bf16", has_avx512_bf16, with_avx512_bf16},
+};
 
 } // namespace
 
 std::vector<std::string> cpu_isas() {
-  return {all_isas.begin(), all_isas.begin() + static_cast<ptrdiff_t>(best_isa()) + 1};
+  __builtin_cpu_init();
+  std::vector<std::string> names;
+  for (const auto& one : all_isas)
+    if (one.is_here())
+      names.emplace_back(one.name);
+  return names;
 }
 
 namespace cpu {
 
 isa_choice choose_isa(std::string_view name, bool bf16_products) {
-  size_t index = best_isa();
-  if (!name.empty()) {
-    const auto found = std::find(all_isas.begin(), all_isas.end(), name);
-    index = std::min(index,
-                     found == all_isas.end() ? 0 : static_cast<size_t>(found - all_isas.begin()));
-  }
+  __builtin_cpu_init();
+  const isa* best = &all_isas[0];
+  bool known = name.empty();
+  for (const auto& one : all_isas)
+    known |= one.name == name;
+  if (known)
+    for (const auto& one : all_isas) {
+      if (one.is_here())
+        best = &one;
+      if (one.name == name)
+        break;
+    }
+  isa_choice choice{best->name, best->kernels()};
   if (!bf16_products)
-    index = std::min(index, size_t{2});
-  const kernel_table* const tables[] = {&portable_kernels, &avx2_kernels, &avx512_kernels,
-                                        &avx512_kernels};
-  isa_choice choice{all_isas[index], *tables[index]};
-  if (index == 3) {
-    choice.kernels.linear_bf16_dot = avx512_bf16_linear;
-    choice.kernels.expand_bf16[0] = avx512_bf16_expand_q8_0;
-    choice.kernels.expand_bf16[1] = avx512_bf16_expand_q4_0;
-    choice.kernels.linear_blocks_dot[0] = avx512_bf16_linear_q8_0;
-    choice.kernels.linear_blocks_dot[1] = avx512_bf16_linear_q4_0;
-  }
+    choice.kernels.linear_bf16_dot = nullptr;
   return choice;
 }
 

@@ -41,10 +41,33 @@ constexpr int64_t linear_rows_max = 48;
 constexpr int64_t linear_cols_max = 64;
 constexpr size_t linear_scratch_bytes = 64 * linear_rows_max * linear_cols_max;
 constexpr int64_t dot_padding = 32;
-/// With more rows than this, blocks are expanded once for all of them.
-constexpr int64_t fused_rows_max = 6;
-/// Columns that are expanded at a time: with a long k they still fit the L2 cache.
+/// Columns of blocks that are expanded to floats at a time: with a long k they still fit the L2
+/// cache.
 constexpr int64_t expanded_cols_max = 32;
+
+/// One block of 32 activations as `panel_job` reads it: `scale` times each of `values`. `start` is
+/// minus the sum of the values times what the layout added to each weight.
+struct activation_block {
+  float scale;
+  int32_t start;
+  int8_t values[32];
+};
+
+/// out[i, j] (+)= sum over c of x[i, c] * w[j, c], plus bias[j], for weights in panels (see
+/// gpu/cpu/panels.hpp). Products of one block are added up exactly, blocks in rising order in float.
+struct panel_job {
+  const activation_block* x; ///< [rows, blocks]
+  const unsigned char* panels;
+  int64_t panel_bytes;
+  int64_t blocks;
+  const float* bias; ///< or null
+  float* out;
+  int64_t out_stride;
+  bool accumulate;
+  /// Room for `linear_scratch_bytes`, aligned to 64; one per thread.
+  void* scratch;
+};
+constexpr int64_t panel_cols = 16;
 
 /// Up to `attention_queries` queries (rows x heads) that read the same key/value head.
 struct attention_job {
@@ -76,11 +99,12 @@ struct kernel_table {
   void (*linear[element_kinds])(const linear_job& job, const tile_range& range);
   /// x is bf16; null where the machine has no such instruction.
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
-  /// The same over blocks: [0] q8_0, [1] q4_0; for `fused_rows_max` rows at most.
-  void (*linear_blocks_dot[2])(const linear_job& job, const tile_range& range);
-  /// `n` elements of blocks, [0] q8_0, [1] q4_0, as bf16; only beside `linear_bf16_dot`.
-  void (*expand_bf16[2])(const unsigned char* from, unsigned char* out, int64_t n);
-  /// The same as floats.
+  /// Weights in panels, [0] q8_0, [1] q4_0; columns begin at a multiple of `panel_cols`.
+  void (*linear_panels[2])(const panel_job& job, const tile_range& range);
+  /// `n` floats as blocks for weights to which `added` was added; what is no number gives a scale
+  /// that is none.
+  void (*to_bytes)(const float* from, int32_t added, activation_block* out, int64_t n);
+  /// `n` elements of blocks, [0] q8_0, [1] q4_0, as floats.
   void (*expand[2])(const unsigned char* from, float* out, int64_t n);
   /// [0] f32 cache, [1] bf16 cache
   void (*attention[2])(const attention_job& job);
@@ -101,9 +125,10 @@ extern const kernel_table avx2_kernels;
 extern const kernel_table avx512_kernels;
 /// For `kernel_table::linear_bf16_dot`.
 void avx512_bf16_linear(const linear_job& job, const tile_range& range);
-void avx512_bf16_linear_q8_0(const linear_job& job, const tile_range& range);
-void avx512_bf16_expand_q8_0(const unsigned char* from, unsigned char* out, int64_t n);
-void avx512_bf16_expand_q4_0(const unsigned char* from, unsigned char* out, int64_t n);
-void avx512_bf16_linear_q4_0(const linear_job& job, const tile_range& range);
+/// For `kernel_table::linear_panels`.
+void avx_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
+void avx_vnni_linear_q4_0(const panel_job& job, const tile_range& range);
+void avx512_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
+void avx512_vnni_linear_q4_0(const panel_job& job, const tile_range& range);
 
 } // namespace troupe::gpu::cpu

@@ -1,10 +1,13 @@
 #include "gpu/cpu/reference_ops.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 #include "gpu/cpu/blocks.hpp"
 #include "gpu/cpu/element.hpp"
+#include "gpu/cpu/panels.hpp"
 
 namespace troupe::gpu::cpu::reference {
 
@@ -39,8 +42,7 @@ void linear(const linear_args& args) {
     for (int64_t j = 0; j < args.w.rows; ++j) {
       double sum = 0;
       for (int64_t c = 0; c < k; ++c)
-        sum +=
-            double{args.x[i * args.x_stride + c]} * load_any(args.w.data, args.w.type, j * k + c);
+        sum += double{args.x[i * args.x_stride + c]} * load_any(args.w, j, c);
       if (args.bias)
         sum += load_element(args.bias.data, args.bias.type, j);
       float& out = args.out[i * args.out_stride + j];
@@ -50,8 +52,10 @@ void linear(const linear_args& args) {
 }
 
 void quantize(const quantize_args& args) {
-  for (int64_t row = 0; row < args.w.rows; ++row)
-    quantize_row(args, row);
+  std::vector<unsigned char> panel(
+      static_cast<size_t>(panel_rows * block_row_bytes(args.to, args.w.cols)));
+  for (int64_t row = 0; row < args.w.rows; row += panel_rows)
+    quantize_rows(args, row, std::min(panel_rows, args.w.rows - row), panel.data());
 }
 
 void rope(const rope_args& args) {

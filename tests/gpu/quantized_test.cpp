@@ -13,15 +13,18 @@ using namespace test;
 
 constexpr dtype formats[] = {dtype::q8_0, dtype::q4_0};
 
+constexpr weight_layout layouts[] = {weight_layout::rows, weight_layout::panels};
+
 /// Random weights in blocks; the memory ends where the last block ends.
 class quantized {
 public:
-  quantized(random_data& random, device& by, dtype type, int64_t rows, int64_t cols)
+  quantized(random_data& random, device& by, dtype type, int64_t rows, int64_t cols,
+            weight_layout layout = weight_layout::rows)
       : floats_{random.floats(rows * cols, 0.5f)}, type_{type}, rows_{rows}, cols_{cols},
-        bytes_(bytes_of(type, static_cast<uint64_t>(rows * cols))) {
-    by.quantize({{floats_.data(), dtype::f32, rows, cols}, bytes_.data(), type});
+        layout_{layout}, bytes_(bytes_of(type, static_cast<uint64_t>(rows * cols))) {
+    by.quantize({{floats_.data(), dtype::f32, rows, cols}, bytes_.data(), type, layout});
   }
-  weight get() const { return {bytes_.data(), type_, rows_, cols_}; }
+  weight get() const { return {bytes_.data(), type_, rows_, cols_, layout_}; }
   const std::vector<float>& floats() const { return floats_; }
   const std::vector<unsigned char>& bytes() const { return bytes_; }
 
@@ -29,23 +32,70 @@ private:
   std::vector<float> floats_;
   dtype type_;
   int64_t rows_, cols_;
+  weight_layout layout_;
   std::vector<unsigned char> bytes_;
 };
+
+/// Values that blocks of bytes hold exactly: whole multiples of a power of two, 127 among them.
+std::vector<float> exact_in_bytes(random_data& random, int64_t n) {
+  std::vector<float> out(static_cast<size_t>(n));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const auto block = static_cast<int>(i / 32);
+    const auto step = i % 32 == static_cast<size_t>(block % 32) ? 127 : random.between(-127, 127);
+    out[i] = std::ldexp(static_cast<float>(step), block % 5 - 9);
+  }
+  return out;
+}
 
 class quantized_test : public testing::TestWithParam<backend> {
 protected:
   std::unique_ptr<device> fast = GetParam().make();
   std::unique_ptr<device> reference = make_reference_device();
+
+  /// Compares `linear` with the reference; outputs may differ by `allowed` of the sum of the
+  /// products' magnitudes.
+  void expect_match(const linear_args& args, random_data& random, float allowed) {
+    const auto n = args.w.rows, k = args.w.cols;
+    auto got = random.floats(args.rows * n);
+    auto want = got;
+    auto mine = args;
+    mine.out = got.data();
+    fast->linear(mine);
+    mine.out = want.data();
+    reference->linear(mine);
+    for (int64_t i = 0; i < args.rows * n; ++i) {
+      float magnitude = 1;
+      for (int64_t c = 0; c < k; ++c)
+        magnitude += std::abs(args.x[i / n * k + c] * cpu::load_any(args.w, i % n, c));
+      ASSERT_NEAR(got[static_cast<size_t>(i)], want[static_cast<size_t>(i)], magnitude * allowed)
+          << to_string(args.w.type) << " " << args.rows << "x" << n << "x" << k << " at " << i;
+    }
+  }
 };
 
-INSTANTIATE_TEST_SUITE_P(isas, quantized_test, testing::ValuesIn(all_backends()),
-                         [](const auto& info) { return info.param.isa; });
+INSTANTIATE_TEST_SUITE_P(isas, quantized_test, testing::ValuesIn(all_modes()),
+                         [](const auto& info) { return info.param.name(); });
 
 TEST_P(quantized_test, blocks_are_the_same_bytes_on_every_backend) {
+  for (const auto type : formats)
+    for (const auto layout : layouts) {
+      random_data one{3}, two{3};
+      EXPECT_EQ(quantized(one, *fast, type, 67, 320, layout).bytes(),
+                quantized(two, *reference, type, 67, 320, layout).bytes());
+    }
+}
+
+TEST_P(quantized_test, laying_out_blocks_gives_what_quantizing_into_the_layout_gives) {
   for (const auto type : formats) {
     random_data one{3}, two{3};
-    EXPECT_EQ(quantized(one, *fast, type, 67, 320).bytes(),
-              quantized(two, *reference, type, 67, 320).bytes());
+    const quantized rows{one, *fast, type, 67, 320};
+    const quantized panels{two, *fast, type, 67, 320, weight_layout::panels};
+    std::vector<unsigned char> laid_out(rows.bytes().size());
+    fast->quantize({rows.get(), laid_out.data(), type, weight_layout::panels});
+    EXPECT_EQ(laid_out, panels.bytes());
+    for (int64_t i = 0; i < 67; ++i)
+      for (int64_t c = 0; c < 320; ++c)
+        ASSERT_EQ(cpu::load_any(rows.get(), i, c), cpu::load_any(panels.get(), i, c));
   }
 }
 
@@ -53,55 +103,99 @@ TEST_P(quantized_test, linear_matches_the_reference) {
   random_data random{4};
   for (const auto type : formats)
     for (int round = 0; round < 40; ++round) {
-      const int64_t rows = random.one_of<int64_t>({1, 2, 3, 6, 7, 50, 97});
+      const int64_t rows = random.one_of<int64_t>({1, 2, 3, 4, 6, 7, 50, 97});
       const int64_t n = random.between(1, 90), k = 32 * random.between(1, 60);
-      const quantized w{random, *reference, type, n, k};
+      const quantized w{random, *reference, type, n, k, layouts[round / 2 % 2]};
       const auto bias = random.floats(n);
-      auto x = random.floats(rows * k);
-      round_to_bf16(x);
-      auto got = random.floats(rows * n);
-      auto want = got;
-      linear_args args{x.data(), w.get(), {bias.data(), dtype::f32, 1, n}, got.data(), rows, k, n};
+      const auto x = exact_in_bytes(random, rows * k);
+      linear_args args{x.data(), w.get(), {bias.data(), dtype::f32, 1, n}, nullptr, rows, k, n};
       args.accumulate = round % 2 == 1;
-      fast->linear(args);
-      args.out = want.data();
-      reference->linear(args);
-      for (int64_t i = 0; i < rows * n; ++i) {
-        float magnitude = 1;
-        for (int64_t c = 0; c < k; ++c)
-          magnitude += std::abs(x[static_cast<size_t>(i / n * k + c)] *
-                                cpu::load_any(args.w.data, type, i % n * k + c));
-        // Backends with bf16 products round each weight once more, by 2^-9 at most.
-        ASSERT_NEAR(got[static_cast<size_t>(i)], want[static_cast<size_t>(i)], magnitude / 512)
-            << to_string(type) << " " << rows << "x" << n << "x" << k << " at " << i;
-      }
+      expect_match(args, random, 2e-6f);
     }
+}
+
+TEST_P(quantized_test, rounding_activations_costs_half_a_step_of_their_block) {
+  random_data random{7};
+  for (const auto type : formats) {
+    const int64_t rows = 9, n = 48, k = 1536;
+    const quantized w{random, *reference, type, n, k, fast->blocks_layout()};
+    auto x = random.floats(rows * k);
+    for (int64_t i = 0; i < rows * k; i += 171)
+      x[static_cast<size_t>(i)] *= 50; // as in real activations: a few are far larger
+    linear_args args{x.data(), w.get(), {}, nullptr, rows, k, n};
+    std::vector<float> got(static_cast<size_t>(rows * n)), want(got.size());
+    args.out = got.data();
+    fast->linear(args);
+    args.out = want.data();
+    reference->linear(args);
+    for (int64_t i = 0; i < rows * n; ++i) {
+      float allowed = 1e-3f;
+      for (int64_t at = 0; at < k; at += 32) {
+        float extreme = 0, weights = 0;
+        for (int64_t c = at; c < at + 32; ++c) {
+          extreme = std::max(extreme, std::abs(x[static_cast<size_t>(i / n * k + c)]));
+          weights += std::abs(cpu::load_any(args.w, i % n, c));
+        }
+        if (GetParam().rounds_to_bytes())
+          allowed += extreme / 254 * weights;
+      }
+      ASSERT_NEAR(got[static_cast<size_t>(i)], want[static_cast<size_t>(i)], allowed);
+    }
+  }
+}
+
+TEST_P(quantized_test, activations_that_are_no_number_spoil_their_row_alone) {
+  random_data random{8};
+  for (const auto type : formats)
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::infinity()}) {
+      const quantized w{random, *reference, type, 20, 96, fast->blocks_layout()};
+      auto x = random.floats(3 * 96);
+      x[96 + 40] = bad;
+      std::vector<float> out(60);
+      fast->linear({x.data(), w.get(), {}, out.data(), 3, 96, 20});
+      for (size_t i = 0; i < 60; ++i)
+        EXPECT_EQ(std::isfinite(out[i]), i / 20 != 1) << i;
+    }
+}
+
+TEST_P(quantized_test, zeros_and_tiny_activations_give_zeros) {
+  random_data random{9};
+  const quantized w{random, *reference, dtype::q8_0, 20, 64, fast->blocks_layout()};
+  for (const float value : {0.0f, 1e-38f, -1e-42f}) {
+    const std::vector<float> x(64, value);
+    std::vector<float> out(20, 1.0f);
+    fast->linear({x.data(), w.get(), {}, out.data(), 1, 64, 20});
+    for (const float one : out)
+      EXPECT_NEAR(one, 0.0f, 1e-35f);
+  }
 }
 
 TEST_P(quantized_test, rows_alone_and_in_any_batch_have_the_same_bits) {
   random_data random{5};
   for (const auto type : formats)
-    for (const int64_t k : {32, 1120, 3008}) {
-      const int64_t rows = 101, n = 77;
-      const quantized w{random, *reference, type, n, k};
-      const auto x = random.floats(rows * k);
-      std::vector<float> alone(static_cast<size_t>(rows * n));
-      linear_args args{x.data(), w.get(), {}, alone.data(), 1, k, n};
-      for (int64_t i = 0; i < rows; ++i) {
-        args.x = x.data() + i * k;
-        args.out = alone.data() + i * n;
-        fast->linear(args);
+    for (const auto layout : layouts)
+      for (const int64_t k : {32, 1120, 3008}) {
+        const int64_t rows = 101, n = 77;
+        const quantized w{random, *reference, type, n, k, layout};
+        const auto x = random.floats(rows * k);
+        std::vector<float> alone(static_cast<size_t>(rows * n));
+        linear_args args{x.data(), w.get(), {}, alone.data(), 1, k, n};
+        for (int64_t i = 0; i < rows; ++i) {
+          args.x = x.data() + i * k;
+          args.out = alone.data() + i * n;
+          fast->linear(args);
+        }
+        for (const int64_t count : {2, 3, 4, 5, 6, 7, 8, 48, 49, 101}) {
+          std::vector<float> batch(static_cast<size_t>(count * n));
+          args.x = x.data() + (rows - count) * k;
+          args.out = batch.data();
+          args.rows = count;
+          fast->linear(args);
+          ASSERT_TRUE(same_bits(batch.data(), alone.data() + (rows - count) * n, count * n))
+              << to_string(type) << " k " << k << " rows " << count;
+        }
       }
-      for (const int64_t count : {2, 3, 5, 6, 7, 8, 48, 49, 101}) {
-        std::vector<float> batch(static_cast<size_t>(count * n));
-        args.x = x.data() + (rows - count) * k;
-        args.out = batch.data();
-        args.rows = count;
-        fast->linear(args);
-        ASSERT_TRUE(same_bits(batch.data(), alone.data() + (rows - count) * n, count * n))
-            << to_string(type) << " k " << k << " rows " << count;
-      }
-    }
 }
 
 TEST(quantized, values_are_within_half_a_step_of_what_they_were) {
@@ -117,7 +211,7 @@ TEST(quantized, values_are_within_half_a_step_of_what_they_were) {
       // value opposite to the extreme may be a whole step off.
       const float step = type == dtype::q8_0 ? extreme / 127 : extreme / 8;
       const float allowed = step * (type == dtype::q8_0 ? 0.57f : 1.01f);
-      ASSERT_NEAR(cpu::load_any(w.get().data, type, i), w.floats()[static_cast<size_t>(i)],
+      ASSERT_NEAR(cpu::load_any(w.get(), i / 256, i % 256), w.floats()[static_cast<size_t>(i)],
                   allowed);
     }
   }
@@ -134,7 +228,7 @@ TEST(quantized, zeros_stay_zeros_and_what_is_no_number_is_not_hidden) {
       device->quantize({{values.data(), dtype::f32, 1, 64}, out.data(), type});
       bool broken = false;
       for (int64_t i = 0; i < 64; ++i) {
-        const float value = cpu::load_any(out.data(), type, i);
+        const float value = cpu::load_any({out.data(), type, 1, 64}, 0, i);
         if (bad == 0 || i < 32) {
           EXPECT_EQ(value, 0.0f);
         } else {

@@ -170,18 +170,29 @@ private:
 /// One backend under test: an instruction set and a rounding mode.
 struct backend {
   std::string isa;
-  precision mode = precision::float32;
+  precision mode = precision::automatic;
   unsigned threads = 2;
   std::unique_ptr<device> make() const { return make_cpu_device({threads, mode, isa}); }
   /// Whether bf16 weights make it round activations to bf16.
   bool rounds_to_bf16() const { return isa == "avx512_bf16" && mode == precision::automatic; }
+  /// Whether weights in blocks make it round activations to bytes.
+  bool rounds_to_bytes() const { return mode == precision::automatic; }
+  std::string name() const { return mode == precision::automatic ? isa : isa + "_float32"; }
 };
 
-/// Every backend that this machine can run.
+/// Every instruction set that this machine can run.
 inline std::vector<backend> all_backends() {
   std::vector<backend> backends;
   for (const auto& isa : cpu_isas())
-    backends.push_back({isa, isa == "avx512_bf16" ? precision::automatic : precision::float32});
+    backends.push_back({isa});
+  return backends;
+}
+
+/// Every instruction set in every rounding mode.
+inline std::vector<backend> all_modes() {
+  auto backends = all_backends();
+  for (const auto& isa : cpu_isas())
+    backends.push_back({isa, precision::float32});
   return backends;
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 #include "gpu/cpu/simd/body_attention.hpp"
 #include "gpu/cpu/simd/body_blocks.hpp"
+#include "gpu/cpu/simd/body_bytes.hpp"
 #include "gpu/cpu/simd/body_linear.hpp"
+#include "gpu/cpu/simd/body_panels.hpp"
 #include "gpu/cpu/simd/body_rows.hpp"
 
 namespace troupe::gpu::cpu {
@@ -26,8 +28,8 @@ constexpr kernel_table make_table() {
       {linear<float_scheme<element::f32>>, linear<float_scheme<element::f16>>,
        linear<float_scheme<element::bf16>>},
       nullptr,
-      {nullptr, nullptr},
-      {nullptr, nullptr},
+      {linear_panels<q8_0_panel>, linear_panels<q4_0_panel>},
+      to_bytes,
       {expand_q8_0, expand_q4_0},
       {attention<element::f32>, attention<element::bf16>},
       {widen<element::f32>, widen<element::f16>, widen<element::bf16>},

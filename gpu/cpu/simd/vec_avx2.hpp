@@ -14,6 +14,10 @@ constexpr int tile_cols_wide = 8;
 constexpr int rows_wide_max = 1;
 constexpr int query_tile = 2;
 constexpr int value_tile = 4;
+constexpr int panel_rows_many = 2;
+constexpr int panel_vectors_many = 2;
+constexpr int panel_rows_few = 1;
+constexpr int panel_vectors_few = 4;
 
 inline vec zero() { return _mm256_setzero_ps(); }
 inline vec splat(float x) { return _mm256_set1_ps(x); }
@@ -96,6 +100,40 @@ inline float max_lane(vec a) {
   const __m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   const __m128 pairs = _mm_max_ps(half, _mm_movehl_ps(half, half));
   return _mm_cvtss_f32(_mm_max_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+}
+
+using ivec = __m256i;
+inline ivec load_groups(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+inline ivec splat_int(const void* p) {
+  int bits;
+  memcpy(&bits, p, sizeof bits);
+  return _mm256_set1_epi32(bits);
+}
+inline vec to_float(ivec a) { return _mm256_cvtepi32_ps(a); }
+inline ivec to_int(vec a) { return _mm256_cvtps_epi32(a); }
+inline ivec low_nibbles(ivec a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+inline ivec high_nibbles(ivec a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
+inline void store_bytes(int8_t* p, ivec a) {
+  const __m128i words =
+      _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  _mm_storeu_si64(p, _mm_packs_epi16(words, words));
+}
+template <bool Small>
+inline ivec dot_groups(ivec sums, ivec w, ivec x) {
+#if defined(__AVXVNNI__)
+  return _mm256_dpbusd_avx_epi32(sums, w, x);
+#else
+  if constexpr (Small) {
+    const ivec pairs = _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  const ivec even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)),
+                                      _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+  const ivec odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
+  return _mm256_add_epi32(sums, _mm256_add_epi32(even, odd));
+#endif
 }
 
 } // namespace

@@ -15,6 +15,11 @@ constexpr int tile_cols_wide = 8;
 constexpr int rows_wide_max = 2;
 constexpr int query_tile = 4;
 constexpr int value_tile = 4;
+/// 6 x 2 sums of bytes and as many of floats.
+constexpr int panel_rows_many = 6;
+constexpr int panel_vectors_many = 2;
+constexpr int panel_rows_few = 3;
+constexpr int panel_vectors_few = 4;
 
 inline vec zero() { return _mm512_setzero_ps(); }
 inline vec splat(float x) { return _mm512_set1_ps(x); }
@@ -103,6 +108,38 @@ inline float max_lane(vec a) {
   const vec fours = max(half, quarters<0xb1>(half, half));
   const vec twos = max(fours, permuted<0x4e>(fours));
   return _mm_cvtss_f32(_mm512_castps512_ps128(max(twos, permuted<0xb1>(twos))));
+}
+
+using ivec = __m512i;
+inline ivec load_groups(const void* p) { return _mm512_loadu_si512(p); }
+inline ivec splat_int(const void* p) {
+  int bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return _mm512_set1_epi32(bits);
+}
+inline vec to_float(ivec a) { return _mm512_cvtepi32_ps(a); }
+inline ivec to_int(vec a) { return _mm512_cvtps_epi32(a); }
+inline ivec low_nibbles(ivec a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+inline ivec high_nibbles(ivec a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
+inline void store_bytes(int8_t* p, ivec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a));
+}
+/// sums + what each lane's four unsigned bytes of `w` times its signed ones of `x` give; exact.
+/// `Small`: no byte of `w` is above 15.
+template <bool Small>
+inline ivec dot_groups(ivec sums, ivec w, ivec x) {
+#if defined(__AVX512VNNI__)
+  return _mm512_dpbusd_epi32(sums, w, x);
+#else
+  if constexpr (Small) { // two products fit 16 bits
+    const ivec pairs = _mm512_maddubs_epi16(w, x);
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  }
+  const ivec even = _mm512_madd_epi16(_mm512_and_si512(w, _mm512_set1_epi16(255)),
+                                      _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8));
+  const ivec odd = _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(x, 8));
+  return _mm512_add_epi32(sums, _mm512_add_epi32(even, odd));
+#endif
 }
 
 } // namespace

@@ -17,6 +17,12 @@ constexpr int tile_cols_wide = 8;
 constexpr int rows_wide_max = 1;
 constexpr int query_tile = 2;
 constexpr int value_tile = 4;
+/// Shapes of the tiles of byte products: for many rows, and for few, where more columns side by
+/// side read memory faster. A tile's vectors cover whole panels.
+constexpr int panel_rows_many = 1;
+constexpr int panel_vectors_many = 4;
+constexpr int panel_rows_few = 1;
+constexpr int panel_vectors_few = 4;
 
 inline vec zero() { return _mm_setzero_ps(); }
 inline vec splat(float x) { return _mm_set1_ps(x); }
@@ -104,6 +110,38 @@ inline void sum_lanes(vec a, vec b, vec c, vec d, float* out) {
 inline float max_lane(vec a) {
   const vec pairs = _mm_max_ps(a, _mm_movehl_ps(a, a));
   return _mm_cvtss_f32(_mm_max_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+}
+
+/// Whole numbers: a group of four bytes or one sum in each lane.
+using ivec = __m128i;
+inline ivec load_groups(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+/// The four bytes at `p` in every lane.
+inline ivec splat_int(const void* p) {
+  int bits;
+  memcpy(&bits, p, sizeof bits);
+  return _mm_set1_epi32(bits);
+}
+inline vec to_float(ivec a) { return _mm_cvtepi32_ps(a); }
+inline ivec to_int(vec a) { return _mm_cvtps_epi32(a); }
+inline ivec low_nibbles(ivec a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
+inline ivec high_nibbles(ivec a) { return low_nibbles(_mm_srli_epi16(a, 4)); }
+/// One byte of each lane; lanes are within -128 .. 127.
+inline void store_bytes(int8_t* p, ivec a) {
+  const __m128i words = _mm_packs_epi32(a, a);
+  _mm_storeu_si32(p, _mm_packs_epi16(words, words));
+}
+/// sums + what each lane's four unsigned bytes of `w` times its signed ones of `x` give; exact.
+/// `Small`: no byte of `w` is above 15, so that two products fit 16 bits.
+template <bool Small>
+inline ivec dot_groups(ivec sums, ivec w, ivec x) {
+  if constexpr (Small) {
+    const ivec pairs = _mm_maddubs_epi16(w, x);
+    return _mm_add_epi32(sums, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+  }
+  const ivec even = _mm_madd_epi16(_mm_and_si128(w, _mm_set1_epi16(255)),
+                                   _mm_srai_epi16(_mm_slli_epi16(x, 8), 8));
+  const ivec odd = _mm_madd_epi16(_mm_srli_epi16(w, 8), _mm_srai_epi16(x, 8));
+  return _mm_add_epi32(sums, _mm_add_epi32(even, odd));
 }
 
 } // namespace
