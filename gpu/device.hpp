@@ -43,7 +43,8 @@ private:
 
 /// How exactly a backend may round.
 enum class precision : uint8_t {
-  /// The fastest path that is normal for the weight's dtype: bf16 products for bf16 weights, and for
+  /// The fastest path that is normal for the weight's dtype: bf16 products for bf16 weights, and
+  /// for
   /// weights in blocks products of bytes, the activations rounded to 8 bits by blocks of 32.
   automatic,
   /// Every product and sum in float.
@@ -54,8 +55,8 @@ struct device_options {
   /// Worker threads of the CPU backend, the calling thread included; 0 = one per core.
   unsigned threads = 0;
   precision mode = precision::automatic;
-  /// Forces a path below what the machine has ("reference", "portable", "avx2", "avx512",
-  /// "avx512_bf16"); empty = best. One that the machine lacks means the best it has.
+  /// Forces a path below what the machine has ("reference", or one of `cpu_isas`); empty = best.
+  /// One that the machine lacks means the best below it.
   std::string isa;
   /// Most that `allocate` hands out in all; 0 = what the machine, or its control group, has.
   uint64_t memory_bytes = 0;

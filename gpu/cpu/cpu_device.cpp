@@ -29,8 +29,8 @@ gate kind_of(activation act) {
 } // namespace
 
 cpu_device::cpu_device(const device_options& options)
-    : host_device{options.memory_bytes}, exact_{options.mode == precision::float32}, isa_{choose_isa(options.isa,
-                                                         options.mode == precision::automatic)},
+    : host_device{options.memory_bytes}, exact_{options.mode == precision::float32},
+      isa_{choose_isa(options.isa, options.mode == precision::automatic)},
       pool_{options.threads == 0 ? host_cores() : options.threads}, thread_scratch_(pool_.size()) {}
 
 std::string cpu_device::name() const {

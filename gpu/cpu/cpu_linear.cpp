@@ -56,8 +56,8 @@ const unsigned char* cpu_device::rounded_rows(const linear_args& args, int64_t p
 /// The input rows as blocks of bytes.
 const activation_block* cpu_device::byte_rows(const linear_args& args) {
   const auto k = args.w.cols, blocks = k / int64_t{block_elements};
-  auto* out =
-      rounded_.get<activation_block>(static_cast<size_t>(args.rows * blocks) * sizeof(activation_block));
+  auto* out = rounded_.get<activation_block>(static_cast<size_t>(args.rows * blocks) *
+                                             sizeof(activation_block));
   const int32_t added = args.w.type == dtype::q8_0 ? 128 : 8;
   for_rows(args.rows, k, [&](int64_t begin, int64_t end) {
     for (auto i = begin; i < end; ++i)
@@ -143,8 +143,8 @@ void cpu_device::linear_bytes(const linear_args& args) {
       return run(mine, row, col, std::min(col + cols, in_panels));
     }
     const auto col = in_panels + (task - panel_tasks) * cols, end = std::min(col + cols, n);
-    auto* own = thread_scratch_[thread].get<unsigned char>(
-        linear_scratch_bytes + static_cast<size_t>(cols * row_bytes));
+    auto* own = thread_scratch_[thread].get<unsigned char>(linear_scratch_bytes +
+                                                           static_cast<size_t>(cols * row_bytes));
     mine.scratch = own;
     mine.panels = own + linear_scratch_bytes;
     for (auto at = col; at < end; at += panel_cols)

@@ -54,7 +54,8 @@ struct activation_block {
 };
 
 /// out[i, j] (+)= sum over c of x[i, c] * w[j, c], plus bias[j], for weights in panels (see
-/// gpu/cpu/panels.hpp). Products of one block are added up exactly, blocks in rising order in float.
+/// gpu/cpu/panels.hpp). Products of one block are added up exactly, blocks in rising order in
+/// float.
 struct panel_job {
   const activation_block* x; ///< [rows, blocks]
   const unsigned char* panels;

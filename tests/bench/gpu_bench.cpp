@@ -122,38 +122,64 @@ void bf16_dot_peak(benchmark::State& state) {
 }
 #endif
 
-/// One row times matrices [n, k] that follow each other through a set larger than the caches.
-void linear_decode(benchmark::State& state, int64_t rows, int64_t n, int64_t k) {
+/// A weight of any type that `linear` takes, blocks in the layout that the device likes best.
+class bench_weight {
+public:
+  bench_weight(device& dev, dtype type, int64_t n, int64_t k)
+      : plain_{random_, is_blocks(type) ? dtype::bf16 : type, n, k, false}, weight_{plain_.get()} {
+    if (!is_blocks(type))
+      return;
+    auto memory = dev.allocate(bytes_of(type, static_cast<uint64_t>(n * k)));
+    blocks_ = std::move(*memory);
+    dev.quantize({plain_.get(), blocks_.data(), type, dev.blocks_layout()});
+    weight_ = {blocks_.data(), type, n, k, dev.blocks_layout()};
+  }
+  const weight& get() const { return weight_; }
+
+private:
+  test::random_data random_{1};
+  test::random_weight plain_;
+  buffer blocks_;
+  weight weight_;
+};
+
+/// A few rows times matrices [n, k] that follow each other through a set larger than the caches.
+void linear_decode(benchmark::State& state, dtype type, int64_t rows, int64_t n, int64_t k) {
   const auto dev = make_device();
   const auto& memory = big_memory();
   test::random_data random{1};
   const auto x = random.floats(rows * k);
   std::vector<float> out(static_cast<size_t>(rows * n));
-  const auto matrices = static_cast<int64_t>(memory.size()) / (n * k);
+  const auto bytes = static_cast<int64_t>(bytes_of(type, static_cast<uint64_t>(n * k)));
+  const auto matrices = static_cast<int64_t>(memory.size()) * 2 / bytes;
+  const auto* base = reinterpret_cast<const unsigned char*>(memory.data());
   const double floor = measure_bandwidth();
-  int64_t done = 0;
   double best = 0;
   for (auto _ : state) {
     const auto start = bench_clock::now();
-    for (int64_t m = 0; m < matrices; ++m)
-      dev->linear(
-          {x.data(), {memory.data() + m * n * k, dtype::bf16, n, k}, {}, out.data(), rows, k, n});
+    for (int64_t m = 0; m < matrices; ++m) // bf16 numbers are finite as blocks' scales too
+      dev->linear({x.data(),
+                   {base + m * bytes, type, n, k, dev->blocks_layout()},
+                   {},
+                   out.data(),
+                   rows,
+                   k,
+                   n});
     const std::chrono::duration<double> time = bench_clock::now() - start;
-    best = std::max(best, static_cast<double>(matrices * n * k * 2) / time.count());
-    done += matrices;
+    best = std::max(best, static_cast<double>(matrices) / time.count());
   }
   benchmark::DoNotOptimize(out.data());
-  state.SetItemsProcessed(done);
-  state.counters["GB/s"] = best / 1e9;
-  state.counters["of_floor"] = best / std::max(floor, measure_bandwidth());
-  state.counters["GFLOP/s"] = best * static_cast<double>(rows) / 1e9; // two per two-byte weight
+  state.counters["GB/s"] = best * static_cast<double>(bytes) / 1e9;
+  state.counters["of_floor"] =
+      best * static_cast<double>(bytes) / std::max(floor, measure_bandwidth());
+  state.counters["GFLOP/s"] = best * static_cast<double>(2 * rows * n * k) / 1e9;
 }
 
 void linear_prefill(benchmark::State& state, const test::backend& which, dtype type, int64_t rows,
                     int64_t n, int64_t k) {
   const auto dev = which.make();
+  const bench_weight w{*dev, type, n, k};
   test::random_data random{1};
-  const test::random_weight w{random, type, n, k, false};
   const auto x = random.floats(rows * k);
   std::vector<float> out(static_cast<size_t>(rows * n));
   double best = 0;
@@ -206,24 +232,26 @@ void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/bf16_dot_peak", bf16_dot_peak)->Iterations(1);
 #endif
   // Projections of Llama-3.2-1B, Qwen2.5-0.5B (4864 x 896) and SmolLM2-135M (576, 1536 x 576).
-  for (const auto& [n, k] : {std::pair{2048, 2048},
-                             {8192, 2048},
-                             {2048, 8192},
-                             {4864, 896},
-                             {896, 4864},
-                             {1536, 576},
-                             {576, 576}})
-    for (const int rows : {1, 4, 8, 32})
-      benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/rows:" + std::to_string(rows) +
-                                    "/n:" + std::to_string(n) + "/k:" + std::to_string(k))
-                                       .c_str(),
-                                   linear_decode, rows, n, k)
-          ->Iterations(4)
-          ->UseRealTime()
-          ->Unit(benchmark::kMillisecond);
+  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0})
+    for (const auto& [n, k] : {std::pair{2048, 2048},
+                               {8192, 2048},
+                               {2048, 8192},
+                               {4864, 896},
+                               {896, 4864},
+                               {1536, 576},
+                               {576, 576}})
+      for (const int rows : {1, 4, 8, 32})
+        benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/type:" + std::string{to_string(type)} +
+                                      "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n) +
+                                      "/k:" + std::to_string(k))
+                                         .c_str(),
+                                     linear_decode, type, rows, n, k)
+            ->Iterations(4)
+            ->UseRealTime()
+            ->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("gpu/cpu/linear_small/n:576/k:576", small_ops)->UseRealTime();
   for (const auto& which : test::all_backends())
-    for (const auto type : {dtype::f32, dtype::bf16})
+    for (const auto type : {dtype::f32, dtype::bf16, dtype::q8_0, dtype::q4_0})
       for (const auto& [rows, n, k] : {std::tuple{16, 2048, 2048},
                                        {64, 2048, 2048},
                                        {512, 2048, 2048},

@@ -147,8 +147,8 @@ TEST_P(quantized_test, rounding_activations_costs_half_a_step_of_their_block) {
 TEST_P(quantized_test, activations_that_are_no_number_spoil_their_row_alone) {
   random_data random{8};
   for (const auto type : formats)
-    for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                            std::numeric_limits<float>::infinity()}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       const quantized w{random, *reference, type, 20, 96, fast->blocks_layout()};
       auto x = random.floats(3 * 96);
       x[96 + 40] = bad;

@@ -116,8 +116,7 @@ inline ivec to_int(vec a) { return _mm256_cvtps_epi32(a); }
 inline ivec low_nibbles(ivec a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 inline ivec high_nibbles(ivec a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
 inline void store_bytes(int8_t* p, ivec a) {
-  const __m128i words =
-      _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   _mm_storeu_si64(p, _mm_packs_epi16(words, words));
 }
 template <bool Small>
