@@ -75,7 +75,7 @@ public:
   /// True when weights in host memory (a mapped checkpoint) can be used in place.
   virtual bool reads_host_memory() const = 0;
   /// The layout in which `linear` reads weights in blocks fastest. It takes the others too.
-  virtual weight_layout blocks_layout() const = 0;
+  virtual weight_layout blocks_layout() const { return weight_layout::rows; }
 
   /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with
   /// errc::out_of_memory.

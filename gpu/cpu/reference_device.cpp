@@ -7,7 +7,6 @@ namespace {
 class reference_device final : public cpu::host_device {
 public:
   std::string name() const override { return "cpu (reference)"; }
-  weight_layout blocks_layout() const override { return weight_layout::rows; }
 
   void embedding(const embedding_args& args) override { cpu::reference::embedding(args); }
   void rms_norm(const rms_norm_args& args) override { cpu::reference::rms_norm(args); }
