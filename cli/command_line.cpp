@@ -124,6 +124,47 @@ void add_inspections(CLI::App& app, command_line& into) {
   watched(inspection(*actors, into, "tree", "Who started whom."), into);
 }
 
+/// Words or numbers behind commas; given again, the flag adds to them.
+template <class T>
+CLI::Option* list(CLI::App& app, const std::string& flag, std::vector<T>& to,
+                  const std::string& about) {
+  return app.add_option(flag, to, about)->delimiter(',')->capture_default_str();
+}
+
+void add_bench(CLI::App& app, command_line& into) {
+  auto* bench = command(app, into, "bench", "Measure how fast this machine runs a model.");
+  auto& to = into.bench;
+  bench->add_option("models", to.models,
+                    "Shapes by name, with random weights, or model directories. Default: "
+                    "smollm2-135m.");
+  bench->add_flag("--list", to.list, "List the shapes that have a name.");
+  list(*bench, "--measure", to.measures, "What to measure: prefill, decode, load, sample.")
+      ->check(CLI::IsMember(bench::all_measures));
+  list(*bench, "--dtype", to.dtypes,
+       "Weights: bf16, f16, f32, int8, int4. Default: bf16; a directory's as they are.")
+      ->check(CLI::IsMember(bench::all_dtypes));
+  list(*bench, "--batch", to.batches, "decode: sequences side by side.")
+      ->check(CLI::Range(1, 1024));
+  list(*bench, "--prompt", to.prompts, "prefill: tokens of the prompt.")
+      ->check(CLI::Range(1, 1 << 20));
+  list(*bench, "--context", to.contexts, "decode: tokens of a sequence, on average.")
+      ->check(CLI::Range(1, 1 << 20));
+  bench->add_option("--tokens", to.tokens, "decode: tokens of each sequence in a repetition.")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  bench->add_option("--reps", to.reps, "Repetitions; their median counts.")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  bench->add_option("--threads", to.threads, "Default: one per core.")->check(CLI::Range(1, 1024));
+  bench->add_option("--isa", to.isa, "Instruction set; default: the best that the machine has.");
+  bench->add_flag("--profile", to.profile, "Print what every op of a step took.");
+  bench->add_option("--scratch", to.scratch, "load: folder for a shape's checkpoint.")
+      ->check(CLI::ExistingDirectory);
+  bench->add_option("-o,--output", to.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json", "csv"}))
+      ->capture_default_str();
+}
+
 void add_config(CLI::App& app, command_line& into) {
   auto* config = app.add_subcommand("config", "Check and show the configuration.");
   config->require_subcommand(1);
@@ -151,6 +192,7 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
       ->type_name("FILE");
   add_run(*app, into);
   add_inspections(*app, into);
+  add_bench(*app, into);
   add_config(*app, into);
   command(*app, into, "version", "Print the version.")
       ->add_option("-o,--output", into.output, "How to print.")

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench/options.hpp"
 #include "cli/inspect.hpp"
 #include "cli/run.hpp"
 #include "config/load.hpp"
@@ -26,6 +27,7 @@ struct command_line {
   run_options run;
   std::vector<std::string> prompt_words;
   inspect_options inspect;
+  bench::options bench;
   std::string output = "table";
   std::string model;
   std::string shell;

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/bench/bench.hpp"
 #include "cli/command_line.hpp"
 #include "cli/completion.hpp"
 #include "cli/exit_codes.hpp"
@@ -100,6 +101,8 @@ int dispatch(command_line& typed, const CLI::App& app) {
     return cli::load_model(typed.inspect, typed.model);
   if (name == "stop")
     return cli::stop_model(typed.inspect, typed.model);
+  if (name == "bench")
+    return cli::bench::run(typed.bench);
   if (name == "config check")
     return check_config(typed.file);
   if (name == "version")

@@ -1,0 +1,61 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/error.hpp"
+#include "cli/bench/options.hpp"
+#include "engine/engine.hpp"
+#include "engine/model/model_config.hpp"
+#include "gpu/profile.hpp"
+
+namespace troupe::cli::bench {
+
+/// What one step of a model has to do at least.
+struct step_work {
+  double bytes = 0, flops = 0;
+};
+
+/// A model that is ready to run on a device of its own.
+struct subject {
+  std::string model, dtype;
+  engine::model_config config;
+  std::unique_ptr<gpu::device> device;
+  gpu::profiled_device* profile = nullptr; ///< `device`, when a profile is wanted
+  std::unique_ptr<engine::engine> engine;
+  uint64_t weight_bytes = 0; ///< that a decode step reads
+  uint64_t kv_token_bytes = 0;
+
+  /// One row for each of `batch` sequences, each `context` tokens long with the new one.
+  step_work decode_work(uint32_t batch, double context) const;
+  /// A prompt of `tokens`, in steps of at most `step_tokens`, and one row of logits.
+  step_work prefill_work(uint32_t tokens, uint32_t step_tokens) const;
+  /// Which compute ceiling counts: the instruction for products of the type that is kept.
+  std::string arithmetic() const;
+};
+
+/// What `model` means: a shape's name or a directory; fails saying what there is.
+struct model_choice {
+  std::string title;     ///< the shape's name, or the directory's last part
+  std::string directory; ///< empty = a shape
+};
+caf::expected<model_choice> choose(const std::string& model);
+
+/// Makes the device that the options ask for.
+std::unique_ptr<gpu::device> make_device(const options& given);
+
+/// Loads the model in `dtype` with room for the largest batch and the longest context of `given`.
+/// Fails before anything is allocated if it does not fit in the memory that is free, saying what
+/// is needed.
+caf::expected<subject> make_subject(const options& given, const model_choice& model,
+                                    const std::string& dtype);
+
+/// The engine options of such a subject; `kv_token_bytes` = bytes of one token's keys and values.
+engine::engine_options engine_options_of(const options& given, const std::string& dtype,
+                                         uint64_t kv_token_bytes);
+/// The quantization that a dtype stands for.
+engine::quantization quantization_of(const std::string& dtype);
+/// The type of a shape's tensors for a dtype; quantized ones are made of bf16.
+dtype stored_type(const std::string& dtype);
+
+} // namespace troupe::cli::bench
