@@ -24,7 +24,8 @@ void setting(CLI::App& app, command_line& into, const std::string& flag, const s
         into.settings.push_back({flag, key, texts});
       },
       std::string{known->about});
-  option->expected(1)->type_name("VALUE");
+  // Without the last, a list would also take the words that follow: the models.
+  option->expected(1)->type_name("VALUE")->allow_extra_args(false);
   option->multi_option_policy(config::is_list(known->type) ? CLI::MultiOptionPolicy::TakeAll
                                                            : CLI::MultiOptionPolicy::TakeLast);
 }
@@ -72,6 +73,7 @@ void add_run(CLI::App& app, command_line& into) {
   run->add_option("--system", to.system, "System message.");
   run->add_option("--stop", to.stop, "Text that ends the answer; may be given several times.")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   run->add_option("--temperature", to.temperature, "0 = always the likeliest token.");
   run->add_option("--seed", to.seed, "The same seed gives the same answer.");
@@ -128,7 +130,10 @@ void add_inspections(CLI::App& app, command_line& into) {
 template <class T>
 CLI::Option* list(CLI::App& app, const std::string& flag, std::vector<T>& to,
                   const std::string& about) {
-  return app.add_option(flag, to, about)->delimiter(',')->capture_default_str();
+  return app.add_option(flag, to, about)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str();
 }
 
 void add_bench(CLI::App& app, command_line& into) {

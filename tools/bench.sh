@@ -12,5 +12,7 @@ for bench in "$build"/bin/*_bench; do
   printf '\n%s\n' "${bench##*/}"
   "$bench" "$@"
 done
+printf '\ntroupe bench\n'
+"$build/bin/troupe" bench smollm2-135m qwen2.5-0.5b --dtype bf16,int8,int4
 printf '\nserve_bench\n'
 python3 "$root/tests/bench/serve_bench.py" "$build/bin/troupe"

@@ -46,6 +46,21 @@ TEST(bench_options, lists_are_behind_commas) {
   EXPECT_EQ(given.prompts, (std::vector<uint32_t>{7, 9}));
 }
 
+TEST(bench_options, a_list_ends_where_its_word_does) {
+  const auto given = parsed({"--batch", "4", "tiny", "--dtype", "int8", "smollm2-135m"});
+  EXPECT_EQ(given.batches, (std::vector<uint32_t>{4}));
+  EXPECT_EQ(given.models, (std::vector<std::string>{"tiny", "smollm2-135m"}));
+}
+
+TEST(command_line, a_setting_leaves_the_models_behind_it_alone) {
+  command_line typed;
+  const auto app = make_app(typed);
+  app->parse("serve --log-level warn first --models-dir here second", false);
+  EXPECT_EQ(typed.models, (std::vector<std::string>{"first", "second"}));
+  ASSERT_EQ(typed.settings.size(), 2u);
+  EXPECT_EQ(typed.settings[1].texts, (std::vector<std::string>{"here"}));
+}
+
 TEST(bench_options, what_makes_no_sense_is_refused) {
   EXPECT_THROW(parsed({"--batch", "0"}), CLI::ParseError);
   EXPECT_THROW(parsed({"--batch", "8,x"}), CLI::ParseError);

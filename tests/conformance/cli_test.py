@@ -176,6 +176,41 @@ def test_completion_scripts_are_accepted_by_their_shell(troupe, shell):
         assert read.returncode == 0, read.stderr
 
 
+def test_bench_measures_a_shape_and_says_on_what(troupe):
+    words = ["bench", "tiny", "--reps", "1", "--batch", "1,2", "-o", "json"]
+    done = troupe(*words)
+    assert done.returncode == OK, done.stderr
+    read = json.loads(done.stdout)
+    assert read["machine"]["cpu"] and read["ceilings"]["read"][0]["bytes_per_second"] > 0
+    assert [(one["measure"], one["batch"]) for one in read["results"]] == [
+        ("prefill", 1),
+        ("decode", 1),
+        ("decode", 2),
+    ]
+    wrong = troupe("bench", "tinny")
+    assert wrong.returncode == NOT_FOUND and "did you mean 'tiny'" in wrong.stderr
+    large = troupe(*"bench llama-3.1-8b --dtype f32 --batch 1024 --context 1000000".split())
+    assert large.returncode == FAILED and "are free" in large.stderr
+
+
+def test_bench_ends_at_ctrl_c_with_what_it_has(troupe):
+    words = ["bench", "tiny", "--reps", "1000", "--tokens", "4096", "--context", "2048", "-o", "json"]
+    with subprocess.Popen(
+        [troupe.binary, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=troupe.env,
+    ) as running:
+        for line in running.stderr:
+            if "prefill" in line:  # its figure is there, and decoding would take long
+                break
+        running.send_signal(signal.SIGINT)
+        text = running.stdout.read()
+        assert running.wait(60) == 130
+    assert [one["measure"] for one in json.loads(text)["results"]] == ["prefill"]
+
+
 def test_a_taken_port_has_an_exit_code_of_its_own(troupe, models):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
