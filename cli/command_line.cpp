@@ -163,6 +163,7 @@ void add_bench(CLI::App& app, command_line& into) {
   bench->add_option("--threads", to.threads, "Default: one per core.")->check(CLI::Range(1, 1024));
   bench->add_option("--isa", to.isa, "Instruction set; default: the best that the machine has.");
   bench->add_flag("--profile", to.profile, "Print what every op of a step took.");
+  bench->add_flag("!--no-ceilings", to.ceilings, "Do not probe what the machine can do.");
   bench->add_option("--scratch", to.scratch, "load: folder for a shape's checkpoint.")
       ->check(CLI::ExistingDirectory);
   bench->add_option("-o,--output", to.output, "How to print.")

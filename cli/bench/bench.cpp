@@ -93,8 +93,10 @@ public:
   }
 
   caf::error run() {
-    say("measuring what the machine can do");
-    report_.computes = measure_compute(given_.threads);
+    if (given_.ceilings) {
+      say("measuring what the machine can do");
+      report_.computes = measure_compute(given_.threads);
+    }
     for (const auto& name : given_.models) {
       const auto model = choose(name);
       if (!model)
@@ -137,7 +139,8 @@ private:
 
   caf::error measure_subject(subject& of) {
     // Before and after: what memory gives changes with what the neighbours do.
-    reads_.measure(of.weight_bytes);
+    if (given_.ceilings)
+      reads_.measure(of.weight_bytes);
     if (wanted(given_, "prefill"))
       for (const auto tokens : given_.prompts)
         if (auto why = keep(measure_prefill(of, tokens, given_.reps, stop_)))
@@ -151,7 +154,7 @@ private:
     if (wanted(given_, "sample") && !stop_)
       for (auto& one : measure_sampling(of.model, of.config.vocab_size, given_.reps, stop_))
         report_.results.push_back(std::move(one));
-    if (!stop_)
+    if (given_.ceilings && !stop_)
       reads_.measure(of.weight_bytes);
     return {};
   }

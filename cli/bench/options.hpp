@@ -20,6 +20,7 @@ struct options {
   std::string output = "table";
   std::string scratch; ///< where load writes a shape's checkpoint; empty = the temporary folder
   bool profile = false;
+  bool ceilings = true; ///< probe what the machine can do
   bool list = false;
 };
 

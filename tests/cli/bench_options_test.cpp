@@ -33,6 +33,8 @@ TEST(bench_options, without_words_prefill_and_decode_are_measured) {
   EXPECT_EQ(given.reps, 5u);
   EXPECT_EQ(given.output, "table");
   EXPECT_FALSE(given.profile);
+  EXPECT_TRUE(given.ceilings);
+  EXPECT_FALSE(parsed({"--no-ceilings"}).ceilings);
 }
 
 TEST(bench_options, lists_are_behind_commas) {

@@ -2,6 +2,7 @@
 
 usage: python3 tests/bench/cpu_vs_peers/compare.py [--shapes smollm2-135m,qwen2.5-0.5b]
            [--dtypes bf16,int8,int4] [--rounds 5] [--batch 1,8,32] [--json FILE] ...
+       python3 tests/bench/cpu_vs_peers/compare.py --show FILE
 
 Every engine is measured by the program that its makers give for that: `troupe bench`, `llama-bench`
 and `llama-batched-bench`. One round runs each of them once; the order rotates. Figures are medians
@@ -29,7 +30,8 @@ def arguments():
     add("--engines", default="troupe,llama.cpp")
     add("--rounds", type=int, default=5)
     add("--prompt", type=int, default=512)
-    add("--context", type=int, default=128, help="decode: tokens of each sequence")
+    add("--context", type=int, default=128, help="decode: tokens of a sequence alone")
+    add("--batch-context", type=int, default=32, help="decode: tokens of sequences side by side")
     add("--tokens", type=int, default=16, help="decoded for each sequence in one round")
     add("--batch", default="1,8,32")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -37,6 +39,7 @@ def arguments():
     add("--folder", default=str(ROOT / "build/peers"), help="where peers and models are kept")
     add("--torch-python", default=str(ROOT / "build/venv/bin/python"), help="for transformers")
     add("--json", help="file that results are added to")
+    add("--show", help="print the table of such a file, and measure nothing")
     given = parser.parse_args()
     given.folder = str(pathlib.Path(given.folder).resolve())
     return given
@@ -50,25 +53,44 @@ def output_of(*words):
     return done.stdout
 
 
+def decodes(given):
+    """(context, batches) of each decode measurement."""
+    batches = list(map(int, given.batch.split(",")))
+    for context, some in (
+        (given.context, [b for b in batches if b == 1]),
+        (given.batch_context, [b for b in batches if b > 1]),
+    ):
+        if some:
+            yield context, some
+
+
 def run_troupe(given, directory, _, dtype):
-    text = output_of(
-        *(given.troupe, "bench", directory, "--dtype", dtype, "--reps", 1, "-o", "json"),
-        *("--prompt", given.prompt, "--context", given.context, "--batch", given.batch),
-        *("--tokens", given.tokens, "--threads", given.threads),
-    )
-    read = json.loads(text)
-    out, ceilings = {}, {}
-    for one in read["results"]:
-        what = "prefill" if one["measure"] == "prefill" else f"decode {one['batch']}"
-        out[what] = one["median"]
-        ceilings[what] = {"bytes": one["bytes"], "flops": one["flops"]}
-    best = max(one["bytes_per_second"] for one in read["ceilings"]["read"])
+    out, work, more = {}, {}, []
+    for number, (context, batches) in enumerate(decodes(given)):
+        first = number == 0  # it also measures prefill and the ceilings
+        text = output_of(
+            *(given.troupe, "bench", directory, "--dtype", dtype, "--reps", 1, "-o", "json"),
+            *("--prompt", given.prompt, "--context", context, "--batch", joined(batches)),
+            *("--tokens", given.tokens, "--threads", given.threads),
+            *(() if first else ("--measure", "decode", "--no-ceilings")),
+        )
+        read = json.loads(text)
+        more.append(read)
+        for one in read["results"]:
+            what = "prefill" if one["measure"] == "prefill" else f"decode {one['batch']}"
+            out[what] = one["median"]
+            work[what] = {"bytes": one["bytes"], "flops": one["flops"]}
+    ceilings = more[0]["ceilings"]
     return out, {
-        "machine": read["machine"],
-        "read": best,
-        "compute": {one["name"]: one["ops_per_second"] for one in read["ceilings"]["compute"]},
-        "work": ceilings,
+        "machine": more[0]["machine"],
+        "read": max(one["bytes_per_second"] for one in ceilings["read"]),
+        "compute": {one["name"]: one["ops_per_second"] for one in ceilings["compute"]},
+        "work": work,
     }
+
+
+def joined(numbers):
+    return ",".join(map(str, numbers))
 
 
 def run_llama(given, _, path, __):
@@ -80,30 +102,33 @@ def run_llama(given, _, path, __):
         )
     )
     out = {"prefill": bench[0]["avg_ts"]}
-    most = max(map(int, given.batch.split(",")))
-    batched = output_of(
-        *(tools / "llama-batched-bench", "-m", path, "-t", given.threads, "-tb", given.threads),
-        *("-c", most * (given.context + given.tokens + 32), "-b", 2048, "-ub", 512),
-        *("-npp", max(1, given.context - given.tokens // 2), "-ntg", given.tokens),
-        *("-npl", given.batch, "--output-format", "jsonl"),
-    )
-    for line in batched.splitlines():
-        if line.startswith("{"):
-            one = json.loads(line)
-            out[f"decode {one['pl']}"] = one["speed_tg"]
+    for context, batches in decodes(given):
+        text = output_of(
+            *(tools / "llama-batched-bench", "-m", path, "-t", given.threads),
+            *("-tb", given.threads, "-c", max(batches) * (context + given.tokens + 32)),
+            *("-b", 2048, "-ub", 512, "-npp", max(1, context - given.tokens // 2)),
+            *("-ntg", given.tokens, "-npl", joined(batches), "--output-format", "jsonl"),
+        )
+        for line in text.splitlines():
+            if line.startswith("{"):
+                one = json.loads(line)
+                out[f"decode {one['pl']}"] = one["speed_tg"]
     return out, None
 
 
 def run_transformers(given, directory, _, dtype):
     if dtype != "bf16":
         return {}, None
-    text = output_of(
-        *(given.torch_python, HERE / "transformers_peer.py", directory, given.prompt),
-        *(given.context, given.tokens, given.batch, given.threads),
-    )
-    read = json.loads(text.splitlines()[-1])
-    out = {f"decode {batch}": rate for batch, rate in read["decode"].items()}
-    return {"prefill": read["prefill"], **out}, None
+    out = {}
+    for context, batches in decodes(given):
+        text = output_of(
+            *(given.torch_python, HERE / "transformers_peer.py", directory, given.prompt),
+            *(context, given.tokens, joined(batches), given.threads),
+        )
+        read = json.loads(text.splitlines()[-1])
+        out.setdefault("prefill", read["prefill"])
+        out.update({f"decode {batch}": rate for batch, rate in read["decode"].items()})
+    return out, None
 
 
 ENGINES = {"troupe": run_troupe, "llama.cpp": run_llama, "transformers": run_transformers}
@@ -134,6 +159,7 @@ def result_of(given, shape, dtype, rates, ceilings):
         "rounds": given.rounds,
         "prompt": given.prompt,
         "context": given.context,
+        "batch_context": given.batch_context,
         "threads": given.threads,
         "rates": rates,
     }
@@ -200,6 +226,9 @@ def keep(path, result):
 
 def main():
     given = arguments()
+    if given.show:
+        print_table(json.loads(pathlib.Path(given.show).read_text()))
+        return
     sys.path.insert(0, str(HERE))
     import peers
 
