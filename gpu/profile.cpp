@@ -50,6 +50,10 @@ public:
     note({"copy to device"}, as_double(static_cast<int64_t>(size_bytes)), 0,
          [&] { inner_->copy_to_device(to, from, size_bytes); });
   }
+  void copy(void* to, const void* from, size_t size_bytes) override {
+    note({"copy"}, 2 * as_double(static_cast<int64_t>(size_bytes)), 0,
+         [&] { inner_->copy(to, from, size_bytes); });
+  }
   void copy_to_host(void* to, const void* from, size_t size_bytes) override {
     note({"copy to host"}, as_double(static_cast<int64_t>(size_bytes)), 0,
          [&] { inner_->copy_to_host(to, from, size_bytes); });

@@ -14,6 +14,13 @@ const op_cost* find(const std::vector<op_cost>& costs, const std::string& name) 
   return at == costs.end() ? nullptr : &*at;
 }
 
+std::unique_ptr<device> cpu(unsigned threads, uint64_t memory_bytes = 0) {
+  device_options how;
+  how.threads = threads;
+  how.memory_bytes = memory_bytes;
+  return make_cpu_device(how);
+}
+
 linear_args linear_of(const std::vector<float>& x, const weight& w, int64_t rows,
                       std::vector<float>& out) {
   out.resize(static_cast<size_t>(rows * w.rows));
@@ -32,8 +39,8 @@ TEST(profile, a_profiled_device_computes_the_same_bits) {
   const test::random_weight w{random, dtype::bf16, 40, 64};
   const auto x = random.floats(3 * 64);
   test::attention_case attention{random, {64, 2, 2, 16, 0, dtype::bf16, {3, 1}, {20, 5}}};
-  const auto plain = make_cpu_device({.threads = 2});
-  const auto profiled = make_profiled_device(make_cpu_device({.threads = 2}));
+  const auto plain = cpu(2);
+  const auto profiled = make_profiled_device(cpu(2));
   EXPECT_EQ(profiled->name(), plain->name());
   std::vector<float> a, b;
   plain->linear(linear_of(x, w.get(), 3, a));
@@ -85,7 +92,7 @@ TEST(profile, attention_counts_what_is_visible) {
 }
 
 TEST(profile, its_buffers_are_those_of_the_device_behind_it) {
-  const auto device = make_profiled_device(make_cpu_device({.threads = 1, .memory_bytes = 4096}));
+  const auto device = make_profiled_device(cpu(1, 4096));
   EXPECT_EQ(device->memory_bytes(), 4096u);
   for (int round = 0; round < 3; ++round) { // given back each time
     const auto memory = device->allocate(4096);
