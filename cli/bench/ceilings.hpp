@@ -43,7 +43,7 @@ private:
 };
 
 struct compute_ceiling {
-  std::string name;          ///< "bf16 dot", "f32 fma", "int8 dot"
+  std::string name;          ///< what of, and how: "f32 fma", "bf16 dot", "int8 tiles"
   double ops_per_second = 0; ///< of all threads; a product and a sum count as two
 };
 

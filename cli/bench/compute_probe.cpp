@@ -1,3 +1,7 @@
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -39,6 +43,48 @@ void int8_512() { TROUPE_REGISTER_LOOP("zmm", "vpdpbusd"); }
 
 #undef TROUPE_REGISTER_LOOP
 
+constexpr int tile_chains = 6;
+
+/// What `ldtilecfg` reads: every tile has 16 rows of 64 bytes.
+struct alignas(64) tile_config {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(tile_config) == 64);
+
+/// The same with tiles: six sums, and two sources that are zero.
+#define TROUPE_TILE_LOOP(instruction)                                                              \
+  const tile_config config;                                                                        \
+  int left = rounds;                                                                               \
+  asm volatile("ldtilecfg %1\n\t"                                                                  \
+               ".irp r,0,1,2,3,4,5,6,7\n\t"                                                        \
+               "tilezero %%tmm\\r\n\t"                                                             \
+               ".endr\n"                                                                           \
+               "1:\n\t"                                                                            \
+               ".irp r,0,1,2,3,4,5\n\t" instruction " %%tmm7, %%tmm6, %%tmm\\r\n\t"                \
+               ".endr\n\t"                                                                         \
+               "decl %0\n\t"                                                                       \
+               "jnz 1b\n\t"                                                                        \
+               "tilerelease"                                                                       \
+               : "+r"(left)                                                                        \
+               : "m"(config)                                                                       \
+               : "cc")
+
+void bf16_tiles() { TROUPE_TILE_LOOP("tdpbf16ps"); }
+void int8_tiles() { TROUPE_TILE_LOOP("tdpbssd"); }
+
+#undef TROUPE_TILE_LOOP
+
+/// Whether the processor has tiles for such products and the kernel lets this process use them.
+bool has_tiles(unsigned feature_bit) {
+  constexpr unsigned tile_bit = 1u << 24; // of the same register
+  constexpr int request_permission = 0x1023, tile_data = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & tile_bit) != 0 &&
+         (d & feature_bit) != 0 && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
 /// Runs bursts on all threads at once for a while; the sum of each thread's best, in calls a
 /// second.
 double bursts_per_second(unsigned threads, void (*burst)()) {
@@ -73,8 +119,9 @@ double bursts_per_second(unsigned threads, void (*burst)()) {
 std::vector<compute_ceiling> measure_compute(unsigned threads) {
   __builtin_cpu_init();
   std::vector<compute_ceiling> out;
-  const auto probe = [&](const char* name, void (*burst)(), int ops_per_instruction) {
-    const double ops = double{rounds} * chains * ops_per_instruction;
+  const auto probe = [&](const char* name, void (*burst)(), int ops_per_instruction,
+                         int instructions = chains) {
+    const double ops = double{rounds} * instructions * ops_per_instruction;
     out.push_back({name, bursts_per_second(threads, burst) * ops});
   };
   if (__builtin_cpu_supports("avx512f"))
@@ -85,6 +132,10 @@ std::vector<compute_ceiling> measure_compute(unsigned threads) {
     probe("bf16 dot", bf16_512, 2 * 32);
   if (__builtin_cpu_supports("avx512vnni"))
     probe("int8 dot", int8_512, 2 * 64);
+  if (has_tiles(1u << 22))
+    probe("bf16 tiles", bf16_tiles, 2 * 16 * 16 * 32, tile_chains);
+  if (has_tiles(1u << 25))
+    probe("int8 tiles", int8_tiles, 2 * 16 * 16 * 64, tile_chains);
   return out;
 }
 

@@ -27,9 +27,17 @@ shares shares_of(const report& in, const result& one) {
       read = &ceiling;
   if (read != nullptr)
     out.read = one.bytes / one.seconds / read->bytes_per_second;
-  for (const auto& ceiling : in.computes)
-    if (ceiling.name == one.arithmetic)
-      out.compute = one.flops / one.seconds / ceiling.ops_per_second;
+  const auto best = [&](const std::string& type) {
+    double ops = 0;
+    for (const auto& ceiling : in.computes)
+      if (!type.empty() && ceiling.name.starts_with(type + " "))
+        ops = std::max(ops, ceiling.ops_per_second);
+    return ops;
+  };
+  // A processor without products of that type converts first.
+  const double ops = best(one.arithmetic) > 0 ? best(one.arithmetic) : best("f32");
+  if (ops > 0 && !one.arithmetic.empty())
+    out.compute = one.flops / one.seconds / ops;
   return out;
 }
 

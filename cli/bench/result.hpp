@@ -30,7 +30,7 @@ struct result {
   double bytes = 0;       ///< that must be read in that time; 0 = not counted
   double flops = 0;       ///< that must be done in that time; 0 = not counted
   uint64_t set_bytes = 0; ///< weights that are read over and over: which read ceiling counts
-  std::string arithmetic; ///< which compute ceiling counts
+  std::string arithmetic; ///< which compute ceilings count: "bf16", "int8", "f32"
   double others = 0;      ///< share of the machine that others used meanwhile
   std::vector<gpu::op_cost> profile;
   double profile_seconds = 0; ///< that the profile covers, ops and what is between them

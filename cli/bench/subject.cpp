@@ -161,7 +161,7 @@ step_work subject::prefill_work(uint32_t tokens, uint32_t step_tokens) const {
 }
 
 std::string subject::arithmetic() const {
-  return dtype == "int8" || dtype == "int4" ? "int8 dot" : dtype == "bf16" ? "bf16 dot" : "f32 fma";
+  return dtype == "int8" || dtype == "int4" ? "int8" : dtype == "bf16" ? "bf16" : "f32";
 }
 
 caf::expected<model_choice> choose(const std::string& model) {

@@ -30,7 +30,7 @@ struct subject {
   step_work decode_work(uint32_t batch, double context) const;
   /// A prompt of `tokens`, in steps of at most `step_tokens`, and one row of logits.
   step_work prefill_work(uint32_t tokens, uint32_t step_tokens) const;
-  /// Which compute ceiling counts: the instruction for products of the type that is kept.
+  /// Which compute ceilings count: those for products of the type that is kept.
   std::string arithmetic() const;
 };
 

@@ -34,7 +34,7 @@ report example() {
   one.bytes = 1e9;
   one.flops = 8e9;
   one.set_bytes = 900 << 20;
-  one.arithmetic = "bf16 dot";
+  one.arithmetic = "bf16";
   all.results.push_back(one);
   return all;
 }
@@ -56,6 +56,10 @@ TEST(bench_report, shares_are_of_the_ceiling_that_counts) {
   EXPECT_DOUBLE_EQ(reached.best(), 0.5);
   all.results[0].set_bytes = 120 << 20;
   EXPECT_DOUBLE_EQ(shares_of(all, all.results[0]).read, 0.2);
+  all.computes.push_back({"bf16 tiles", 800e9});
+  EXPECT_DOUBLE_EQ(shares_of(all, all.results[0]).compute, 0.1);
+  all.computes.resize(1); // no products of bf16: they are made in f32
+  EXPECT_DOUBLE_EQ(shares_of(all, all.results[0]).compute, 0.8);
   all.reads.clear();
   all.computes.clear();
   reached = shares_of(all, all.results[0]);

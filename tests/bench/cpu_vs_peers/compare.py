@@ -185,8 +185,9 @@ def floor_share(result, what, rate):
     work = result.get("work", {}).get(what)
     if not work:
         return ""
-    instruction = {"bf16": "bf16 dot", "int8": "int8 dot", "int4": "int8 dot"}[result["dtype"]]
-    peak = result["compute"].get(instruction) or max(result["compute"].values())
+    kind = {"bf16": "bf16", "int8": "int8", "int4": "int8"}[result["dtype"]]
+    peaks = [ops for name, ops in result["compute"].items() if name.startswith(kind)]
+    peak = max(peaks or result["compute"].values())
     floor = max(work["bytes"] / result["read"], work["flops"] / peak)
     rows = result["prompt"] if what == "prefill" else int(what.split()[1])
     return f"{floor * rate / rows * 100:.0f} %"
