@@ -40,6 +40,7 @@ public:
   std::string name() const override { return inner_->name(); }
   uint64_t memory_bytes() const override { return inner_->memory_bytes(); }
   bool reads_host_memory() const override { return host_; }
+  weight_layout blocks_layout() const override { return inner_->blocks_layout(); }
   // The buffer belongs to the inner device, which frees it.
   caf::expected<buffer> allocate(size_t size_bytes) override {
     return inner_->allocate(size_bytes);
