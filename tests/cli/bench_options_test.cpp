@@ -60,7 +60,8 @@ TEST(command_line, a_setting_leaves_the_models_behind_it_alone) {
   app->parse("serve --log-level warn first --models-dir here second", false);
   EXPECT_EQ(typed.models, (std::vector<std::string>{"first", "second"}));
   ASSERT_EQ(typed.settings.size(), 2u);
-  EXPECT_EQ(typed.settings[1].texts, (std::vector<std::string>{"here"}));
+  EXPECT_EQ(typed.settings[0].texts, (std::vector<std::string>{"here"}));
+  EXPECT_EQ(typed.settings[1].texts, (std::vector<std::string>{"warn"}));
 }
 
 TEST(bench_options, what_makes_no_sense_is_refused) {

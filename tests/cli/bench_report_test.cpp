@@ -113,7 +113,7 @@ TEST(bench_report, csv_quotes_what_must_be_and_has_as_many_fields_everywhere) {
 TEST(bench_report, the_table_says_what_it_was_taken_on_and_what_disturbed_it) {
   auto all = example();
   auto text = as_table(all, false);
-  EXPECT_THAT(text, HasSubstr("machine: A \"fast\" CPU, model 7, 4 cores, 8 GiB memory"));
+  EXPECT_THAT(text, HasSubstr("machine: A \"fast\" CPU, model 7, 4 cores, 8.0 GiB memory"));
   EXPECT_THAT(text, HasSubstr("cpu (portable, 4 threads)"));
   EXPECT_THAT(text, HasSubstr("decode, batch 8, context 128"));
   EXPECT_THAT(text, HasSubstr("80.0 tokens/s"));
