@@ -25,6 +25,9 @@ public:
   /// Starts a new dispatch and returns its epoch.
   uint32_t reopen() { return gate_.reopen(); }
 
+  /// Too many dispatches brought no token.
+  bool hopeless() const { return gate_.hopeless(); }
+
   uint32_t epoch() const { return gate_.epoch(); }
   const std::vector<engine::token_id>& tokens() const { return tokens_; }
   /// Not `none` once the choice has ended.

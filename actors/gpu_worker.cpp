@@ -6,6 +6,7 @@
 
 #include "actors/errors.hpp"
 #include "engine/errors.hpp"
+#include "policies/turns.hpp"
 #include "storage/errors.hpp"
 
 namespace troupe::actors {
@@ -215,14 +216,10 @@ void deliver(pointer self, const model_id& id, hosted_model& x,
 void step(pointer self) {
   auto& state = self->state;
   state.stepping = false;
-  auto at = state.models.upper_bound(state.last_stepped);
-  for (size_t i = 0; i < state.models.size(); ++i, ++at) {
-    if (at == state.models.end())
-      at = state.models.begin();
-    if (!at->second.engine->idle())
-      break;
-  }
-  if (state.models.empty() || at == state.models.end() || at->second.engine->idle())
+  const auto at = policies::next_in_turn(state.models, state.last_stepped, [](const auto& entry) {
+    return !entry.second.engine->idle();
+  });
+  if (at == state.models.end())
     return;
   const auto id = at->first;
   state.last_stepped = id;

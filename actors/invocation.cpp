@@ -12,8 +12,6 @@ namespace {
 using pointer = invocation_actor::stateful_pointer<invocation_state>;
 using phase = invocation_choice::phase;
 
-/// A request whose worker dies this often without one token in between is likely the cause.
-constexpr uint32_t losses_max = 5;
 /// Reading a tokenizer takes seconds at worst; more means that its disk hangs.
 constexpr auto text_timeout = std::chrono::seconds{120};
 
@@ -87,9 +85,10 @@ void resume(pointer self, const std::vector<uint32_t>& which,
   if (state.ended || which.empty())
     return;
   for (const auto i : which)
-    if (++state.choices[i].losses > losses_max)
+    if (state.choices[i].text.hopeless())
       return fail(self, {.kind = failure_kind::internal,
-                         .message = "the worker was lost " + std::to_string(losses_max + 1) +
+                         .message = "the worker was lost " +
+                                    std::to_string(policies::token_gate::fruitless_max) +
                                     " times in a row while running this request",
                          .param = {},
                          .retry_after = {}});
@@ -149,7 +148,6 @@ void make_choices(pointer self) {
                               !std::holds_alternative<chat_prompt>(request.prompts[p]),
                               request.sampling.stop, request.sampling.top_logprobs >= 0},
            .worker = nullptr,
-           .losses = 0,
            .last_token = {}});
       if (request.echo) {
         const auto* text = std::get_if<text_prompt>(&request.prompts[p]);
@@ -270,7 +268,6 @@ void take(pointer self, const engine::token_event& event, duration computing) {
   choice.last_token = now;
   if (event.offset == 0)
     state.used.cached_tokens += event.reused;
-  choice.losses = 0;
   state.meters->generated_tokens->Increment();
   state.setup.card->generated_tokens.fetch_add(1, std::memory_order_relaxed);
   if (!piece->text.empty() || !piece->logprobs.empty())

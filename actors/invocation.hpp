@@ -40,7 +40,6 @@ struct invocation_choice {
   uint64_t seed = 0;
   generation text;
   caf::strong_actor_ptr worker;
-  uint32_t losses = 0; ///< in a row, without a token in between
   instant last_token{};
 };
 

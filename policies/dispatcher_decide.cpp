@@ -269,7 +269,7 @@ void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
                 "model " + model->spec.id.text + " needs " + mib(model->bytes) +
                     ", more than any worker can give (" + mib(largest) +
                     (pins ? " beside pinned models); unpin one" : "); raise the memory limit") +
-                    " or lower kv_bytes",
+                    " or lower engine.kv_memory",
                 std::chrono::seconds{60}},
                out);
   }
