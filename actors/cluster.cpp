@@ -1,7 +1,5 @@
 #include "actors/cluster.hpp"
 
-#include <charconv>
-
 #include <caf/all.hpp>
 #include <caf/io/all.hpp>
 
@@ -27,8 +25,6 @@ struct link_state {
   bool warned = false;
 };
 using pointer = cluster_link_actor::stateful_pointer<link_state>;
-
-std::string to_string(const host_port& x) { return x.host + ":" + std::to_string(x.port); }
 
 void retry(pointer self, const std::string& why) {
   auto& state = self->state;
@@ -90,24 +86,6 @@ cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor wo
 }
 
 } // namespace
-
-caf::expected<host_port> parse_host_port(const std::string& text, const char* what) {
-  const auto bad = [&] {
-    return caf::make_error(errc::invalid_options,
-                           std::string{what} + " is \"" + text + "\"; it must be HOST:PORT");
-  };
-  const auto colon = text.rfind(':');
-  if (colon == std::string::npos || colon == 0)
-    return bad();
-  host_port out{text.substr(0, colon), 0};
-  if (out.host.starts_with('[') && out.host.ends_with(']'))
-    out.host = out.host.substr(1, out.host.size() - 2);
-  const auto* end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data() + colon + 1, end, out.port);
-  if (parsed.ec != std::errc{} || parsed.ptr != end || out.host.empty())
-    return bad();
-  return out;
-}
 
 void load_network(system_config& config) {
   config.load<caf::io::middleman>();

@@ -5,18 +5,12 @@
 #include <caf/actor_system.hpp>
 
 #include "actors/messages.hpp"
+#include "base/host_port.hpp"
 
 /// The only place that knows CAF's network module.
 namespace troupe::actors {
 
 struct system_config;
-
-struct host_port {
-  std::string host;
-  uint16_t port = 0;
-};
-/// "HOST:PORT"; IPv6 hosts stand in brackets. `what` names the option in the error.
-caf::expected<host_port> parse_host_port(const std::string& text, const char* what);
 
 /// To be called before the actor system is made.
 void load_network(system_config& config);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "base/ids.hpp"
 
 namespace troupe::actors {
 
@@ -27,8 +28,15 @@ enum class errc : uint8_t {
   /// A fault of this program.
   internal,
 };
-std::string to_string(errc code);
 
 } // namespace troupe::actors
 
 CAF_ERROR_CODE_ENUM(troupe::actors::errc, "actors")
+
+namespace troupe::actors {
+
+inline caf::error no_such_model(const model_id& id) {
+  return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+}
+
+} // namespace troupe::actors

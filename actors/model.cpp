@@ -3,6 +3,7 @@
 #include <caf/all.hpp>
 
 #include "actors/errors.hpp"
+#include "policies/turns.hpp"
 
 namespace troupe::actors {
 
@@ -26,15 +27,13 @@ void answer(model_actor::stateful_pointer<model_state> self,
 /// Drops the text sides that were used longest ago, beyond the limit.
 void trim(const std::map<model_id, model_card_ptr>& cards) {
   std::vector<model_card*> held;
+  std::vector<int64_t> last_used_us; // copied: requests go on while this decides
   for (const auto& [id, card] : cards)
-    if (card->text.load())
+    if (card->text.load()) {
       held.push_back(card.get());
-  if (held.size() <= texts_max)
-    return;
-  std::sort(held.begin(), held.end(), [](const model_card* a, const model_card* b) {
-    return a->last_used_us > b->last_used_us;
-  });
-  for (size_t i = texts_max; i < held.size(); ++i)
+      last_used_us.push_back(card->last_used_us);
+    }
+  for (const auto i : policies::beyond_recent(last_used_us, texts_max))
     held[i]->text.store(nullptr);
 }
 
@@ -74,7 +73,7 @@ text_loader(text_loader_actor::stateful_pointer<text_loader_state> self, text_lo
         setup.self_card->handled();
         const auto at = setup.cards.find(id);
         if (at == setup.cards.end())
-          return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+          return no_such_model(id);
         auto& card = *at->second;
         auto text = setup.load(card);
         if (!text)

@@ -2,9 +2,7 @@
 
 namespace troupe::actors {
 
-namespace {
-
-std::string state_name(const policies::model_view& view) {
+std::string_view state_name(const policies::model_view& view) {
   if (!view.best)
     return view.error.empty() ? "cold" : "failed";
   switch (view.best->state) {
@@ -18,8 +16,6 @@ std::string state_name(const policies::model_view& view) {
   }
   return "cold";
 }
-
-} // namespace
 
 model_status make_status(const model_card& card, const policies::model_view& view,
                          const std::string& device, instant now) {

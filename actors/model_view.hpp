@@ -5,6 +5,8 @@
 
 namespace troupe::actors {
 
+/// "cold", "loading", "ready" or "failed".
+std::string_view state_name(const policies::model_view& view);
 /// A model as people see it.
 model_status make_status(const model_card& card, const policies::model_view& view,
                          const std::string& device, instant now);

@@ -39,11 +39,13 @@ caf::error check(const node_options& options) {
   const auto bad = [](std::string why) {
     return caf::make_error(errc::invalid_options, std::move(why));
   };
-  if (options.role == node_role::worker && options.join.empty())
+  if (options.role == node_role::worker && !options.join)
     return bad("a worker needs the address of a head: --join HOST:PORT");
-  if (options.role != node_role::worker && !options.join.empty())
+  if (options.role != node_role::worker && options.join)
     return bad("--join is for workers: add --role worker");
-  if (options.role == node_role::head && options.cluster_listen.empty())
+  if (options.join && options.join->port == 0)
+    return bad("--join names port 0: write the port that the head listens on");
+  if (options.role == node_role::head && !options.cluster_listen)
     return bad("a head without --cluster-listen HOST:PORT can have no workers");
   return {};
 }
@@ -120,7 +122,7 @@ void node_impl::enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& ca
 caf::error node_impl::boot() {
   if (auto why = make_cards())
     return why;
-  if (!options_.cluster_listen.empty() || !options_.join.empty())
+  if (options_.cluster_listen || options_.join)
     load_network(config_);
   system_ = std::make_unique<caf::actor_system>(config_);
   next_number_ = (static_cast<uint64_t>(std::random_device{}()) << 24) + 1;
@@ -131,8 +133,7 @@ caf::error node_impl::boot() {
     if (auto why = boot_head())
       return why;
   if (works())
-    if (auto why = boot_worker())
-      return why;
+    boot_worker();
   for (const auto& child : children_)
     started_.push_back(child.first);
   auto self_card = std::make_shared<actor_card>("node", name_, nullptr);
@@ -184,31 +185,24 @@ caf::error node_impl::boot_head() {
                          [this, id = id, model_card] { return start_model(id, model_card); }, false,
                          model_card});
   }
-  if (options_.cluster_listen.empty())
+  if (!options_.cluster_listen)
     return {};
-  const auto at = parse_host_port(options_.cluster_listen, "cluster_listen");
-  if (!at)
-    return at.error();
-  const auto port = publish(*system_, scheduler_, *at);
+  const auto port = publish(*system_, scheduler_, *options_.cluster_listen);
   if (!port)
     return port.error();
   cluster_port_ = *port;
   return {};
 }
 
-caf::error node_impl::boot_worker() {
+void node_impl::boot_worker() {
   gpu::device_options options;
   options.threads = options_.threads;
   options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
   device_ = gpu::make_cpu_device(options);
-  if (!options_.join.empty())
-    if (const auto at = parse_host_port(options_.join, "join"); !at)
-      return at.error();
   const auto worker_card = card("gpu-worker", "gpu-worker:0");
   children_.push_back({"gpu-worker", start_worker(worker_card),
                        [this, worker_card] { return start_worker(worker_card); }, false,
                        worker_card});
-  return {};
 }
 
 caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card) {
@@ -234,8 +228,7 @@ caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card)
     caf::anon_send(worker, atom::enlist_v, caf::actor_cast<cluster_actor>(scheduler_));
   } else {
     const auto link_card = card("cluster-link", "cluster-link");
-    const auto head = parse_host_port(options_.join, "join");
-    enrol(erase(spawn_cluster_link(*system_, worker, *head, link_card)), link_card);
+    enrol(erase(spawn_cluster_link(*system_, worker, *options_.join, link_card)), link_card);
   }
   const std::lock_guard guard{mutex_};
   worker_ = worker;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "actors/services.hpp"
+#include "base/host_port.hpp"
 #include "engine/engine.hpp"
 #include "storage/catalog.hpp"
 
@@ -43,9 +44,9 @@ struct node_options {
   engine::engine_options engine;   ///< defaults for every model
   uint32_t queue_max = 1024;       ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};
-  std::string cluster_listen; ///< head: "HOST:PORT" for workers (port 0 = any); empty = none
-  std::string join;           ///< worker: the head's HOST:PORT
-  std::string node_name;      ///< default: host name
+  std::optional<host_port> cluster_listen; ///< head: for workers (port 0 = any free one)
+  std::optional<host_port> join;           ///< worker: where the head listens for workers
+  std::string node_name;                   ///< default: host name
 };
 
 /// A running node: owns the actor system. One per process.

@@ -58,7 +58,7 @@ private:
   actor_card_ptr card(std::string type, std::string name) const;
   void enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& card) const;
   caf::error boot_head();
-  caf::error boot_worker();
+  void boot_worker();
   caf::strong_actor_ptr start_worker(const actor_card_ptr& card);
   caf::strong_actor_ptr start_text_loader(const actor_card_ptr& card);
   caf::strong_actor_ptr start_model(const model_id& id, const actor_card_ptr& card);

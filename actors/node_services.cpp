@@ -31,10 +31,6 @@ public:
   void cancel() override {}
 };
 
-caf::error not_found(const model_id& id) {
-  return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
-}
-
 template <class T>
 auto fail_with(callback<T> then) {
   return [then = std::move(then)](caf::error& why) {
@@ -111,7 +107,7 @@ void node_impl::models(callback<std::vector<model_status>> then) {
 void node_impl::model(const model_id& name, callback<model_status> then) {
   const auto id = resolve(name);
   if (!id)
-    return then(not_found(name));
+    return then(no_such_model(name));
   ask<model_status>(
       *system_, scheduler_, status_timeout, [then](model_status& x) { then(std::move(x)); },
       fail_with(then), atom::status_v, *id);
@@ -121,7 +117,7 @@ void node_impl::frontend(const model_id& name,
                          callback<std::shared_ptr<const engine::frontend>> then) {
   const auto id = resolve(name);
   if (!id)
-    return then(not_found(name));
+    return then(no_such_model(name));
   if (const auto text = cards_.at(*id)->text.load())
     return then(text->frontend);
   ask<model_text>(
@@ -132,7 +128,7 @@ void node_impl::frontend(const model_id& name,
 void node_impl::load(const model_id& name, std::optional<bool> pin, callback<model_status> then) {
   const auto id = resolve(name);
   if (!id)
-    return then(not_found(name));
+    return then(no_such_model(name));
   // The text side says how much memory the model takes.
   ask<model_text>(
       *system_, directory_->model(*id), text_timeout,
@@ -148,7 +144,7 @@ void node_impl::load(const model_id& name, std::optional<bool> pin, callback<mod
 void node_impl::unload(const model_id& name, callback<model_status> then) {
   const auto id = resolve(name);
   if (!id)
-    return then(not_found(name));
+    return then(no_such_model(name));
   ask<model_status>(
       *system_, scheduler_, unload_timeout, [then](model_status& x) { then(std::move(x)); },
       fail_with(then), atom::unload_v, *id);

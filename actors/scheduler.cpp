@@ -35,14 +35,15 @@ model_status status_of(pointer self, const model_id& id) {
 
 /// The gauges of one model follow its state.
 void publish(pointer self, const model_id& id) {
-  const auto status = status_of(self, id);
+  const auto view = self->state.policy.view(id);
+  const auto state = state_name(view);
   auto& meters = *self->state.models.at(id).meters;
-  meters.running->Set(status.active);
-  meters.waiting->Set(status.queued);
-  meters.state_cold->Set(status.state == "cold");
-  meters.state_loading->Set(status.state == "loading");
-  meters.state_ready->Set(status.state == "ready");
-  meters.state_failed->Set(status.state == "failed");
+  meters.running->Set(static_cast<double>(view.running));
+  meters.waiting->Set(static_cast<double>(view.queued));
+  meters.state_cold->Set(state == "cold");
+  meters.state_loading->Set(state == "loading");
+  meters.state_ready->Set(state == "ready");
+  meters.state_failed->Set(state == "failed");
 }
 
 /// Every request that waits for this model hears how far its load is.
@@ -316,8 +317,7 @@ void on_down(pointer self, const caf::down_msg& down) {
 caf::result<model_status> load(pointer self, const load_wish& wish) {
   auto& state = self->state;
   if (!state.policy.knows(wish.model))
-    return caf::make_error(errc::model_not_found,
-                           "no model " + wish.model.text + " is served here");
+    return no_such_model(wish.model);
   state.policy.want(wish.model, wish.bytes, wish.pin, self->clock().now());
   if (!state.policy.cold(wish.model)) {
     decide(self);
@@ -333,7 +333,7 @@ caf::result<model_status> load(pointer self, const load_wish& wish) {
 caf::result<model_status> unload(pointer self, const model_id& id) {
   auto& state = self->state;
   if (!state.policy.knows(id))
-    return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+    return no_such_model(id);
   state.policy.dismiss(id);
   fail_loads(self, id, caf::make_error(errc::load_failed, "model " + id.text + " was unloaded"));
   if (!state.policy.view(id).best)
@@ -398,7 +398,7 @@ scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
       [=](atom::status, const model_id& id) -> caf::result<model_status> {
         count();
         if (!self->state.policy.knows(id))
-          return caf::make_error(errc::model_not_found, "no model " + id.text + " is served here");
+          return no_such_model(id);
         return status_of(self, id);
       },
       [=](atom::list) {

@@ -15,19 +15,22 @@ CLI::App* command(CLI::App& parent, command_line& into, const std::string& name,
   return made;
 }
 
-/// A flag for a key of the configuration, described as there; a list may be given several times.
-void setting(CLI::App& app, command_line& into, const std::string& flag, const std::string& key) {
-  const auto* known = config::find_key(key);
-  auto* option = app.add_option_function<std::vector<std::string>>(
-      flag,
-      [&into, flag, key](const std::vector<std::string>& texts) {
-        into.settings.push_back({flag, key, texts});
-      },
-      std::string{known->about});
-  // Without the last, a list would also take the words that follow: the models.
-  option->expected(1)->type_name("VALUE")->allow_extra_args(false);
-  option->multi_option_policy(config::is_list(known->type) ? CLI::MultiOptionPolicy::TakeAll
-                                                           : CLI::MultiOptionPolicy::TakeLast);
+/// Flags for keys of the configuration, described as there; a list may be given several times.
+using flag_and_key = std::pair<const char*, const char*>;
+void add_settings(CLI::App& app, command_line& into, std::initializer_list<flag_and_key> wanted) {
+  for (const auto& [flag, key] : wanted) {
+    const auto* known = config::find_key(key);
+    auto* option = app.add_option_function<std::vector<std::string>>(
+        flag,
+        [&into, flag = flag, key = key](const std::vector<std::string>& texts) {
+          into.settings.push_back({flag, key, texts});
+        },
+        std::string{known->about});
+    // Without the last, a list would also take the words that follow: the models.
+    option->expected(1)->type_name("VALUE")->allow_extra_args(false);
+    option->multi_option_policy(config::is_list(known->type) ? CLI::MultiOptionPolicy::TakeAll
+                                                             : CLI::MultiOptionPolicy::TakeLast);
+  }
 }
 
 void add_model_settings(CLI::App& app, command_line& into) {
@@ -35,13 +38,14 @@ void add_model_settings(CLI::App& app, command_line& into) {
                  "Configuration file; ./troupe.yaml is read when it is there.")
       ->type_name("FILE");
   app.add_flag("--no-hub-cache", into.no_hub_cache, "Do not look into the Hugging Face cache.");
-  setting(app, into, "--models-dir", "model_dirs");
-  setting(app, into, "--memory-limit", "memory_limit");
-  setting(app, into, "--threads", "threads");
-  setting(app, into, "--precision", "precision");
-  setting(app, into, "--keep-alive", "keep_alive");
-  setting(app, into, "--quantize", "engine.quantize");
-  setting(app, into, "--log-level", "log.level");
+  add_settings(app, into,
+               {{"--models-dir", "model_dirs"},
+                {"--memory-limit", "memory_limit"},
+                {"--threads", "threads"},
+                {"--precision", "precision"},
+                {"--keep-alive", "keep_alive"},
+                {"--quantize", "engine.quantize"},
+                {"--log-level", "log.level"}});
 }
 
 void add_serve_settings(CLI::App& app, command_line& into) {
@@ -50,14 +54,15 @@ void add_serve_settings(CLI::App& app, command_line& into) {
   app.add_option("--host", into.host, "Address to listen at.");
   app.add_option("--port", into.port, "Port to listen at; 0 = any free one.")
       ->check(CLI::Range(0, 65535));
-  setting(app, into, "--role", "role");
-  setting(app, into, "--join", "cluster.join");
-  setting(app, into, "--cluster-listen", "cluster.listen");
-  setting(app, into, "--node-name", "node_name");
-  setting(app, into, "--queue-max", "queue_max");
-  setting(app, into, "--load-timeout", "load_timeout");
-  setting(app, into, "--drain-timeout", "drain_timeout");
-  setting(app, into, "--log-format", "log.format");
+  add_settings(app, into,
+               {{"--role", "role"},
+                {"--join", "cluster.join"},
+                {"--cluster-listen", "cluster.listen"},
+                {"--node-name", "node_name"},
+                {"--queue-max", "queue_max"},
+                {"--load-timeout", "load_timeout"},
+                {"--drain-timeout", "drain_timeout"},
+                {"--log-format", "log.format"}});
 }
 
 void add_run(CLI::App& app, command_line& into) {

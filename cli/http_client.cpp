@@ -153,6 +153,11 @@ std::string url_escape(std::string_view text) {
   return out;
 }
 
+std::string no_server_text(const std::string& url, const http_answer& answer) {
+  return "no server answers at " + url + " (" + answer.body +
+         "): start one with `troupe serve`, or name another with --url";
+}
+
 std::string error_message(const http_answer& answer) {
   const auto parsed = nlohmann::json::parse(answer.body, nullptr, false);
   if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object() &&

@@ -52,6 +52,8 @@ std::string normal_url(std::string url);
 /// For a path segment: everything but letters, digits and -_.~ is escaped.
 std::string url_escape(std::string_view text);
 
+/// What to tell of an answer with status 0.
+std::string no_server_text(const std::string& url, const http_answer& answer);
 /// The `message` of an OpenAI-shaped error body, or the body itself.
 std::string error_message(const http_answer& answer);
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/http_client.hpp"
 #include "cli/terminal.hpp"
@@ -18,13 +19,9 @@ namespace {
 using json = nlohmann::ordered_json;
 
 int report(const http_answer& answer, const std::string& url) {
-  if (answer.status == 0) {
-    std::cerr << "troupe: no server answers at " << url << " (" << answer.body
-              << "): start one with `troupe serve`, or name another with --url\n";
-    return cannot_connect;
-  }
-  std::cerr << "troupe: " << error_message(answer) << "\n";
-  return answer.status == 404 ? not_found : failed;
+  if (answer.status == 0)
+    return complain(no_server_text(url, answer), cannot_connect);
+  return complain(error_message(answer), answer.status == 404 ? not_found : failed);
 }
 
 /// Fetches and prints, again and again with --watch.
@@ -37,10 +34,8 @@ int show(const inspect_options& options, const std::string& path,
     if (answer.status != 200)
       return report(answer, url);
     const auto parsed = json::parse(answer.body, nullptr, false);
-    if (!parsed.is_object() || !parsed.contains("data") || !parsed["data"].is_array()) {
-      std::cerr << "troupe: what answers at " << url << " is not troupe\n";
-      return failed;
-    }
+    if (!parsed.is_object() || !parsed.contains("data") || !parsed["data"].is_array())
+      return complain("what answers at " + url + " is not troupe", failed);
     const auto text = options.json ? parsed["data"].dump(2) + "\n" : render(parsed["data"]);
     std::cout << (redraw ? "\033[H\033[2J" : "") << text << std::flush;
     if (options.watch_seconds <= 0 || !std::cout)

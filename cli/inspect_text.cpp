@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/rfc3339.hpp"
 #include "cli/clock_text.hpp"
 #include "cli/inspect.hpp"
 #include "cli/table.hpp"

@@ -8,7 +8,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include "cli/clock_text.hpp"
+#include "base/rfc3339.hpp"
 
 namespace troupe::cli {
 namespace {

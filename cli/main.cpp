@@ -7,6 +7,7 @@
 
 #include "cli/bench/bench.hpp"
 #include "cli/command_line.hpp"
+#include "cli/complain.hpp"
 #include "cli/completion.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/inspect.hpp"
@@ -45,10 +46,8 @@ caf::expected<config::loaded_settings> load(command_line& typed) {
 
 int with_settings(command_line& typed) {
   const auto loaded = load(typed);
-  if (!loaded) {
-    std::cerr << "troupe: " << describe(loaded.error()) << "\n";
-    return cli::usage;
-  }
+  if (!loaded)
+    return cli::complain(describe(loaded.error()), cli::usage);
   const auto& settings = loaded->values;
   if (typed.command == "config show") {
     std::cout << config::show(settings, typed.show_origin ? &loaded->origins : nullptr);
@@ -139,10 +138,8 @@ int main(int argc, char** argv) {
   try {
     app->parse(argc, argv);
   } catch (const CLI::ParseError& why) {
-    if (const auto what = unknown_command(*app, argc, argv)) {
-      std::cerr << "troupe: " << *what << "\n";
-      return cli::usage;
-    }
+    if (const auto what = unknown_command(*app, argc, argv))
+      return cli::complain(*what, cli::usage);
     return app->exit(why) == 0 ? cli::ok : cli::usage;
   }
   return dispatch(typed, *app);

@@ -2,26 +2,20 @@
 
 #include <algorithm>
 
+#include "base/text.hpp"
 #include "config/errors.hpp"
 #include "config/keys.hpp"
 
 namespace troupe::cli {
 namespace {
 
-std::string lower(std::string text) {
-  for (char& c : text)
-    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return text;
-}
-
 std::string last_part(const std::string& id) {
   const auto slash = id.rfind('/');
-  return lower(slash == std::string::npos ? id : id.substr(slash + 1));
+  return ascii_lower(slash == std::string::npos ? id : id.substr(slash + 1));
 }
 
 caf::error unknown(const std::vector<storage::model_source>& models, const std::string& name) {
-  if (name.starts_with('.') || name.starts_with('/') || name.starts_with('~') ||
-      name.ends_with('/'))
+  if (looks_like_path(name))
     return caf::make_error(config::errc::invalid_value, "there is no directory " + name);
   std::string text = "there is no model '" + name + "'";
   if (models.empty())
@@ -46,6 +40,11 @@ caf::error unknown(const std::vector<storage::model_source>& models, const std::
 
 } // namespace
 
+bool looks_like_path(const std::string& name) {
+  return name.starts_with('.') || name.starts_with('/') || name.starts_with('~') ||
+         name.ends_with('/');
+}
+
 caf::expected<storage::model_source> choose_model(const std::vector<storage::model_source>& models,
                                                   const config::settings& settings,
                                                   const std::string& name) {
@@ -59,7 +58,7 @@ caf::expected<storage::model_source> choose_model(const std::vector<storage::mod
   }
   std::vector<const storage::model_source*> found;
   for (const auto& model : models)
-    if (last_part(model.id.text) == lower(name))
+    if (last_part(model.id.text) == ascii_lower(name))
       found.push_back(&model);
   if (found.size() == 1)
     return *found.front();

@@ -8,6 +8,9 @@
 
 namespace troupe::cli {
 
+/// True for what can only be meant as a directory, whether there is one or not.
+bool looks_like_path(const std::string& name);
+
 /// The model that `name` means: an exact id; an alias of the settings; or, if only one model's
 /// does, the last part of its id in any case ("qwen2.5-0.5b" for "Qwen/Qwen2.5-0.5B"). Fails naming
 /// what was meant or how to see what there is.

@@ -121,10 +121,8 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.quantize = quantization_of(settings.engine.quantize);
   if (settings.engine.kv_type != "auto")
     out.engine.kv_type = settings.engine.kv_type == "f32" ? dtype::f32 : dtype::bf16;
-  if (settings.cluster.listen)
-    out.cluster_listen = config::format_address(*settings.cluster.listen);
-  if (settings.cluster.join)
-    out.join = config::format_address(*settings.cluster.join);
+  out.cluster_listen = settings.cluster.listen;
+  out.join = settings.cluster.join;
   for (const auto& model : models) {
     const auto given = config::settings_for(settings, model.id.text);
     actors::model_settings one;

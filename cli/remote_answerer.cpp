@@ -116,8 +116,7 @@ private:
     if (cancelled) {
       report.code = interrupted;
     } else if (got.status == 0 && report.text.empty()) {
-      report.failure =
-          "no server answers at " + url_ + " (" + got.body + "): start one with `troupe serve`";
+      report.failure = no_server_text(url_, got);
       report.code = cannot_connect;
     } else if (got.status == 0) {
       report.failure = "the connection to " + url_ + " broke: " + got.body;

@@ -12,20 +12,17 @@
 #include "actors/node.hpp"
 #include "cli/answer.hpp"
 #include "cli/chat.hpp"
+#include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/http_client.hpp"
 #include "cli/inspect.hpp"
 #include "cli/line_editor.hpp"
+#include "cli/model_choice.hpp"
 #include "cli/node_setup.hpp"
 #include "cli/signals.hpp"
 
 namespace troupe::cli {
 namespace {
-
-int complain(const std::string& what, int code) {
-  std::cerr << "troupe: " << what << "\n";
-  return code;
-}
 
 /// Ctrl-C ends the answer in progress; where there is none, and the second time, the program.
 class interrupter {
@@ -84,13 +81,14 @@ int talk(answerer& source, const run_options& options, interrupter& signals) {
 }
 
 bool is_path(const std::string& model) {
-  return model.starts_with('.') || model.starts_with('/') || model.starts_with('~') ||
-         std::filesystem::is_directory(model);
+  std::error_code ignored;
+  return looks_like_path(model) || std::filesystem::is_directory(model, ignored);
 }
 
 /// Whether the server of this machine serves the model.
 bool served_nearby(const std::string& model) {
-  const auto answer = http_request(std::string{default_server} + "/v1/models/" + model, false);
+  const auto answer =
+      http_request(std::string{default_server} + "/v1/models/" + url_escape(model), false);
   return answer.status == 200;
 }
 

@@ -7,9 +7,9 @@
 #include <iostream>
 #include <thread>
 
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/node_setup.hpp"
 #include "cli/signals.hpp"
@@ -17,14 +17,6 @@
 
 namespace troupe::cli {
 namespace {
-
-void raise_file_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit); // without it there are fewer connections, no more
-  }
-}
 
 /// Whoever waits for the file sees it whole or not at all.
 bool write_port_file(const std::string& file, uint16_t port) {
@@ -38,11 +30,6 @@ bool write_port_file(const std::string& file, uint16_t port) {
   std::error_code why;
   std::filesystem::rename(unfinished, file, why);
   return !why;
-}
-
-int fail(const std::string& why, int code) {
-  std::cerr << "troupe: " << why << "\n";
-  return code;
 }
 
 /// Wakes the main thread when the node ends by itself.
@@ -96,7 +83,7 @@ int run_until_signal(actors::node& node, gateway::server* server, const config::
   while (signal == 0 && !watch.ended())
     signal = signals.wait();
   if (signal == 0)
-    return fail("the node ended, its log says why", failed);
+    return complain("the node ended, its log says why", failed);
   std::cerr << "troupe: finishing what runs, for "
             << config::format_duration(settings.drain_timeout)
             << " at most; a second signal ends at once\n";
@@ -107,10 +94,10 @@ int run_until_signal(actors::node& node, gateway::server* server, const config::
 int serve_worker(const config::settings& settings, signal_watch& signals) {
   auto node = actors::node::start(node_options_of(settings, {}));
   if (!node)
-    return fail(describe(node.error()), failed);
+    return complain(describe(node.error()), failed);
   std::cout << "troupe " TROUPE_VERSION " works for the head at "
-            << config::format_address(settings.cluster.join.value_or(config::host_port{}))
-            << " (role worker)" << std::endl;
+            << to_string(settings.cluster.join.value_or(host_port{})) << " (role worker)"
+            << std::endl;
   return run_until_signal(**node, nullptr, settings, signals);
 }
 
@@ -119,21 +106,21 @@ int serve_worker(const config::settings& settings, signal_watch& signals) {
 int serve(const config::settings& settings, const std::vector<std::string>& named,
           const std::string& port_file) {
   signal_watch signals; // before any thread starts
-  raise_file_limit();
   if (settings.role == "worker")
     return serve_worker(settings, signals);
   auto found = find_served(settings, named);
   if (!found)
-    return fail(describe(found.error()), not_found);
+    return complain(describe(found.error()), not_found);
   auto node = actors::node::start(node_options_of(settings, found->models));
   if (!node)
-    return fail(describe(node.error()), failed);
+    return complain(describe(node.error()), failed);
   auto server = gateway::server::start(server_options_of(settings), (*node)->edge());
   if (!server)
-    return fail(describe(server.error()), cannot_listen);
+    return complain(describe(server.error()), cannot_listen);
   const auto port = (*server)->port();
   if (!port_file.empty() && !write_port_file(port_file, port))
-    return fail("cannot write the port file " + port_file + ": does its directory exist?", failed);
+    return complain("cannot write the port file " + port_file + ": does its directory exist?",
+                    failed);
   std::cout << welcome_text(settings, *found, port, (*node)->cluster_port(),
                             colours_wanted(STDOUT_FILENO))
             << std::flush;

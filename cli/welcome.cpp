@@ -51,15 +51,15 @@ std::string quoted(const std::string& name) {
 
 std::string welcome_text(const config::settings& settings, const storage::catalog& found,
                          uint16_t port, uint16_t cluster_port, bool colour) {
-  const auto url = "http://" + config::format_address({reachable(settings.listen.host), port});
+  const auto url = "http://" + to_string(host_port{reachable(settings.listen.host), port});
   const auto count = found.models.size();
   std::string text = "troupe " TROUPE_VERSION " serves " + std::to_string(count) + " model" +
                      (count == 1 ? "" : "s") + " at " + url + "/v1 (role " + settings.role + ")\n";
   if (cluster_port != 0)
     text += "workers join with: troupe serve --role worker --join " +
-            config::format_address(
-                {settings.cluster.listen ? reachable(settings.cluster.listen->host) : "HOST",
-                 cluster_port}) +
+            to_string(host_port{settings.cluster.listen ? reachable(settings.cluster.listen->host)
+                                                        : "HOST",
+                                cluster_port}) +
             "\n";
   text += "\n";
   text += count == 0 ? "No model was found. Name a directory: troupe serve ~/models\n"

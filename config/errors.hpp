@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -13,7 +12,6 @@ enum class errc : uint8_t {
   /// A configuration file cannot be read.
   unreadable,
 };
-std::string to_string(errc code);
 
 } // namespace troupe::config
 

@@ -95,14 +95,10 @@ void layers::environment(const std::map<std::string, std::string>& variables) {
   for (const auto& [name, text] : variables) {
     if (known.contains(name) || !name.starts_with("TROUPE_"))
       continue;
-    // Variable names are upper case, and `closest` folds what was written to lower case.
     std::vector<std::string_view> paths;
-    std::string folded;
     for (const auto& entry : node_keys())
       paths.push_back(entry.path);
-    for (const char c : name.substr(7))
-      folded += c == '_' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-    const auto near = closest(folded, paths);
+    const auto near = closest(name.substr(7), paths); // which ignores case
     notes_.push_back({name, "is set but means nothing here" +
                                 (near.empty() ? std::string{}
                                               : ": did you mean " + environment_name(near) + "?")});

@@ -8,19 +8,10 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.hpp"
 #include "config/errors.hpp"
 
 namespace troupe::config {
-
-std::string to_string(errc code) {
-  switch (code) {
-  case errc::invalid_value:
-    return "invalid_value";
-  case errc::unreadable:
-    return "unreadable";
-  }
-  return "?";
-}
 
 namespace {
 
@@ -224,9 +215,7 @@ caf::expected<uint64_t> parse_count(std::string_view text, uint64_t min, uint64_
 }
 
 caf::expected<bool> parse_switch(std::string_view text) {
-  std::string lower{text};
-  for (char& c : lower)
-    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  const auto lower = ascii_lower(text);
   if (lower == "true" || lower == "on" || lower == "yes" || lower == "1")
     return true;
   if (lower == "false" || lower == "off" || lower == "no" || lower == "0")
@@ -279,11 +268,6 @@ std::string format_duration(std::chrono::milliseconds value) {
     rest %= length;
   }
   return text.empty() ? "0s" : text;
-}
-
-std::string format_address(const host_port& address) {
-  const bool bracket = address.host.find(':') != std::string::npos;
-  return (bracket ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
 }
 
 bool glob_match(std::string_view pattern, std::string_view text) {

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/host_port.hpp"
 
 /// The small languages of configuration values: sizes, durations, addresses. Every parser fails
 /// with errc::invalid_value and a sentence that quotes the text and shows a right one.
@@ -15,12 +16,6 @@ struct memory_amount {
   uint64_t bytes = 0;
   uint32_t percent = 0;
   bool operator==(const memory_amount&) const = default;
-};
-
-struct host_port {
-  std::string host;
-  uint16_t port = 0;
-  bool operator==(const host_port&) const = default;
 };
 
 /// "24GiB", "512 MiB", "1.5G", "10GB" (decimal), "4096". K, M, G, T alone are binary.
@@ -45,7 +40,6 @@ std::string format_size_rounded(uint64_t bytes);
 std::string format_memory(const memory_amount& amount);
 /// The shortest exact form: "5m", "1h30m", "250ms", "0s"; negative = "-1".
 std::string format_duration(std::chrono::milliseconds value);
-std::string format_address(const host_port& address);
 
 /// Shell-style match of `*` and `?`; everything else is literal. Linear in text times pattern.
 bool glob_match(std::string_view pattern, std::string_view text);

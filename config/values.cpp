@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/text.hpp"
 #include "config/errors.hpp"
 #include "config/keys.hpp"
 
@@ -167,7 +168,7 @@ std::string format_value(kind type, const value& what) {
     std::string operator()(std::chrono::milliseconds x) const { return format_duration(x); }
     std::string operator()(const memory_amount& x) const { return format_memory(x); }
     std::string operator()(const host_port& x) const {
-      const std::string text = format_address(x);
+      const std::string text = to_string(x);
       // In brackets it would be a YAML list, and after % a directive.
       return text.find_first_of("[%") != std::string::npos ? single_quoted(text) : text;
     }
@@ -208,9 +209,8 @@ std::string_view closest(std::string_view text, std::span<const std::string_view
   std::string_view best;
   if (text.size() > 64) // no key is that long, and distance is quadratic
     return best;
-  std::string folded{text};
-  for (char& c : folded)
-    c = c == '-' ? '_' : c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  auto folded = ascii_lower(text);
+  std::ranges::replace(folded, '-', '_');
   size_t limit = std::max<size_t>(1, text.size() / 3) + 1;
   for (const auto candidate : candidates) {
     const size_t distance = edit_distance(folded, candidate);

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -30,7 +29,6 @@ enum class errc : uint8_t {
   /// The engine's own queue is full.
   busy,
 };
-std::string to_string(errc code);
 
 } // namespace troupe::engine
 

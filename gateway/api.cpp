@@ -2,11 +2,11 @@
 #include "gateway/api.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 
 #include <spdlog/spdlog.h>
 
+#include "base/text.hpp"
 #include "gateway/api_error.hpp"
 #include "gateway/sinks.hpp"
 
@@ -62,12 +62,6 @@ std::optional<std::string_view> match(std::string_view path, std::string_view pr
       path.size() <= prefix.size() + suffix.size())
     return std::nullopt;
   return path.substr(prefix.size(), path.size() - prefix.size() - suffix.size());
-}
-
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
 }
 
 /// An absent type is taken for JSON; what a form or a page of another origin can send is not.

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -13,7 +12,6 @@ enum class errc : uint8_t {
   /// The address is taken, or the process may not bind it.
   cannot_listen,
 };
-std::string to_string(errc code);
 
 } // namespace troupe::gateway
 

@@ -1,9 +1,7 @@
 // Routes about models and actors: the public list, and the administration.
-#include <cstdio>
-#include <ctime>
-
 #include <nlohmann/json.hpp>
 
+#include "base/rfc3339.hpp"
 #include "gateway/api.hpp"
 #include "gateway/api_error.hpp"
 
@@ -27,21 +25,9 @@ http_response json_response(const json& value) {
   return out;
 }
 
-json rfc3339(time_point when) {
-  const auto seconds = std::chrono::system_clock::to_time_t(when);
-  const auto milliseconds =
-      std::chrono::duration_cast<std::chrono::milliseconds>(when.time_since_epoch()).count() % 1000;
-  std::tm parts{};
-  if (!gmtime_r(&seconds, &parts))
-    return nullptr;
-  char text[64];
-  const auto length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(text + length, sizeof text - length, ".%03dZ",
-                static_cast<int>(std::max<int64_t>(milliseconds, 0)));
-  return text;
+json rfc3339(const std::optional<time_point>& when) {
+  return when ? json(format_rfc3339(*when)) : json{};
 }
-
-json rfc3339(const std::optional<time_point>& when) { return when ? rfc3339(*when) : json{}; }
 
 json public_model(const model_status& model) {
   json out;

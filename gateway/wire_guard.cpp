@@ -1,25 +1,13 @@
 #include "gateway/wire_guard.hpp"
 
-#include <cctype>
 #include <climits>
 #include <string_view>
 
 #include <http_parser.h>
 
+#include "base/text.hpp"
+
 namespace troupe::gateway {
-
-namespace {
-
-bool equals_lower(const std::string& text, std::string_view lower) {
-  if (text.size() != lower.size())
-    return false;
-  for (size_t i = 0; i < text.size(); ++i)
-    if (std::tolower(static_cast<unsigned char>(text[i])) != lower[i])
-      return false;
-  return true;
-}
-
-} // namespace
 
 struct wire_guard::parser {
   explicit parser(wire_limits what) : limits{what} { reset(); }
@@ -51,7 +39,7 @@ struct wire_guard::parser {
   }
 
   void end_field() {
-    if (equals_lower(name, "expect") && equals_lower(value, "100-continue"))
+    if (equal_ignoring_case(name, "expect") && equal_ignoring_case(value, "100-continue"))
       expects = true;
     name.clear();
     value.clear();

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -11,8 +10,6 @@ enum class errc : uint8_t {
   /// The device cannot give that much memory now.
   out_of_memory = 1,
 };
-
-std::string to_string(errc code);
 
 } // namespace troupe::gpu
 

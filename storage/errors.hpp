@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -41,7 +40,6 @@ enum class errc : uint8_t {
   /// The machine has not the memory.
   no_memory,
 };
-std::string to_string(errc code);
 
 } // namespace troupe::storage
 

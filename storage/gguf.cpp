@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "storage/errors.hpp"
+#include "storage/shown.hpp"
 
 namespace troupe::storage {
 
@@ -36,13 +37,6 @@ enum class value_type : uint32_t {
   i64,
   f64
 };
-
-std::string shown(std::string_view name) {
-  std::string out = "\"";
-  for (const char c : name.substr(0, 120))
-    out += static_cast<unsigned char>(c) < 0x20 || c == '"' ? '?' : c;
-  return out + (name.size() > 120 ? "...\"" : "\"");
-}
 
 class gguf_parser {
 public:

@@ -11,6 +11,7 @@
 #include <simdjson.h>
 
 #include "storage/errors.hpp"
+#include "storage/shown.hpp"
 
 namespace troupe::storage {
 
@@ -22,14 +23,6 @@ constexpr uint64_t length_field_bytes = 8;
 
 caf::error malformed(const std::string& origin, const std::string& what) {
   return caf::make_error(errc::malformed, origin + ": " + what);
-}
-
-/// For messages: a name may be megabytes long or hold control characters.
-std::string shown(std::string_view name) {
-  std::string out = "\"";
-  for (const char c : name.substr(0, 120))
-    out += static_cast<unsigned char>(c) < 0x20 || c == '"' ? '?' : c;
-  return out + (name.size() > 120 ? "...\"" : "\"");
 }
 
 std::optional<dtype> parse_dtype(std::string_view text) {

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -20,7 +19,6 @@ enum class template_errc : uint8_t {
   /// The template needed more steps, depth, output or range than it is allowed.
   limit,
 };
-std::string to_string(template_errc code);
 
 } // namespace troupe::engine
 

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/error.hpp"
 
@@ -15,7 +14,6 @@ enum class tokenizer_errc : uint8_t {
   /// A well-formed tokenizer of a kind that is not implemented here.
   unsupported,
 };
-std::string to_string(tokenizer_errc code);
 
 } // namespace troupe::engine
 

@@ -130,14 +130,14 @@ TEST(node, every_example_model_answers_from_a_cold_start) {
 
 TEST(node, a_worker_that_vanishes_changes_no_text) {
   auto with = options(node_role::head);
-  with.cluster_listen = "127.0.0.1:0";
+  with.cluster_listen = host_port{"127.0.0.1", 0};
   const auto head = start(std::move(with));
   ASSERT_TRUE(head);
   ASSERT_NE(head->cluster_port(), 0);
   const auto worker = [&] {
     auto with = options(node_role::worker);
     with.models.clear();
-    with.join = "127.0.0.1:" + std::to_string(head->cluster_port());
+    with.join = host_port{"127.0.0.1", head->cluster_port()};
     return start(std::move(with));
   };
   const auto run = [&](const std::vector<std::shared_ptr<client>>& all) {
@@ -240,13 +240,15 @@ TEST(node, says_what_is_wrong_with_its_options) {
   const auto no_head = node::start(worker);
   ASSERT_FALSE(no_head);
   EXPECT_NE(describe(no_head.error()).find("--join"), std::string::npos);
-  worker.join = "nonsense";
-  EXPECT_FALSE(node::start(worker));
+  worker.join = host_port{"127.0.0.1", 0};
+  const auto no_port = node::start(worker);
+  ASSERT_FALSE(no_port);
+  EXPECT_NE(describe(no_port.error()).find("port 0"), std::string::npos);
   auto head = options(node_role::head);
-  head.cluster_listen = "127.0.0.1:0";
+  head.cluster_listen = host_port{"127.0.0.1", 0};
   const auto first = start(head);
   ASSERT_TRUE(first);
-  head.cluster_listen = "256.1.1.1:7";
+  head.cluster_listen = host_port{"256.1.1.1", 7};
   const auto bad = node::start(head);
   ASSERT_FALSE(bad);
   EXPECT_NE(describe(bad.error()).find("256.1.1.1:7"), std::string::npos);

@@ -90,7 +90,7 @@ TEST(addresses, are_host_and_port) {
   EXPECT_EQ(*parse_address("127.0.0.1:11500"), (host_port{"127.0.0.1", 11500}));
   EXPECT_EQ(*parse_address("[::1]:80"), (host_port{"::1", 80}));
   EXPECT_EQ(*parse_address(":0"), (host_port{"0.0.0.0", 0}));
-  EXPECT_EQ(format_address({"::1", 80}), "[::1]:80");
+  EXPECT_EQ(to_string(host_port{"::1", 80}), "[::1]:80");
   for (const char* text : {"", "8080", "host:", "host:http", "host:65536", "::1:80", "a b:1",
                            "http://x:1", "[]:1", "-h:1", "a*b:1"})
     EXPECT_FALSE(parse_address(text)) << text;
