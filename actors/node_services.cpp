@@ -68,7 +68,8 @@ std::shared_ptr<invocation_handle> node_impl::invoke(invocation_request request,
   const auto id = resolve(request.model);
   if (!id) {
     sink->on_failure({failure_kind::model_not_found,
-                      "The model `" + request.model.text + "` does not exist",
+                      "The model `" + request.model.text +
+                          "` does not exist: GET /v1/models lists those that do",
                       "model",
                       {}});
     return std::make_shared<no_handle>();

@@ -72,17 +72,18 @@ void add_run(CLI::App& app, command_line& into) {
   run->add_option("prompt", into.prompt_words, "Without it: standard input, or a conversation.");
   add_model_settings(*run, into);
   run->add_option("--url", to.url,
-                  "Ask this server. Default: load the model here, or, if it is not here, ask the "
-                  "server of this machine.")
-      ->envname("TROUPE_URL");
+                  "Ask this server. Default: TROUPE_URL, else load the model here, or, if it is "
+                  "not here, ask the server of this machine.");
   run->add_option("--system", to.system, "System message.");
   run->add_option("--stop", to.stop, "Text that ends the answer; may be given several times.")
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  run->add_option("--temperature", to.temperature, "0 = always the likeliest token.");
+  run->add_option("--temperature", to.temperature, "0 = always the likeliest token.")
+      ->check(CLI::Range(0.0, 2.0));
   run->add_option("--seed", to.seed, "The same seed gives the same answer.");
-  run->add_option("--max-tokens", to.max_tokens, "Length of the answer at most.");
+  run->add_option("--max-tokens", to.max_tokens, "Length of the answer at most.")
+      ->check(CLI::Range(1, 1 << 30));
   run->add_flag("--raw", to.raw, "Continue the prompt as it is, without the chat template.");
   run->add_flag("--verbose", to.verbose, "Print times on standard error.");
 }
@@ -90,7 +91,8 @@ void add_run(CLI::App& app, command_line& into) {
 CLI::App* inspection(CLI::App& app, command_line& into, const std::string& name,
                      const std::string& about) {
   auto* made = command(app, into, name, about);
-  made->add_option("--url", into.inspect.url, "The server.")->envname("TROUPE_URL");
+  made->add_option("--url", into.inspect.url,
+                   "The server. Default: TROUPE_URL, else " + std::string{default_server} + ".");
   made->add_option("-o,--output", into.output, "How to print.")
       ->check(CLI::IsMember({"table", "json"}));
   return made;

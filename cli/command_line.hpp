@@ -35,7 +35,8 @@ struct command_line {
   bool show_origin = false;
 };
 
-/// The tree of commands; parsing fills `into`, which must outlive it.
+/// The tree of commands; parsing fills `into`, which must outlive it. What `into` holds before are
+/// the defaults.
 std::unique_ptr<CLI::App> make_app(command_line& into);
 
 } // namespace troupe::cli

@@ -21,7 +21,9 @@ using json = nlohmann::ordered_json;
 int report(const http_answer& answer, const std::string& url) {
   if (answer.status == 0)
     return complain(no_server_text(url, answer), cannot_connect);
-  return complain(error_message(answer), answer.status == 404 ? not_found : failed);
+  if (answer.status == 404)
+    return complain(error_message(answer) + ": `troupe models` lists all", not_found);
+  return complain(error_message(answer), failed);
 }
 
 /// Fetches and prints, again and again with --watch.

@@ -1,4 +1,5 @@
 // The only main: words in, exit code out. Everything that does work is behind a call.
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -14,7 +15,7 @@
 #include "cli/logging.hpp"
 #include "cli/run.hpp"
 #include "cli/serve.hpp"
-#include "config/keys.hpp"
+#include "cli/usage_error.hpp"
 #include "config/layers.hpp"
 #include "config/load.hpp"
 
@@ -49,12 +50,12 @@ int with_settings(command_line& typed) {
   if (!loaded)
     return cli::complain(describe(loaded.error()), cli::usage);
   const auto& settings = loaded->values;
+  for (const auto& note : loaded->notes)
+    std::cerr << "troupe: " << note << "\n";
   if (typed.command == "config show") {
     std::cout << config::show(settings, typed.show_origin ? &loaded->origins : nullptr);
     return cli::ok;
   }
-  for (const auto& note : loaded->notes)
-    std::cerr << "troupe: " << note << "\n";
   // Somebody who talks to a model wants to hear of trouble only, unless asked for.
   const bool chosen = loaded->origins.contains("log.level");
   cli::start_logging(typed.command == "run" && !chosen ? "warn" : settings.log.level,
@@ -115,32 +116,20 @@ int dispatch(command_line& typed, const CLI::App& app) {
   return cli::ok;
 }
 
-/// The first word, if it is no command; CLI11 alone would only say that one is missing.
-std::optional<std::string> unknown_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-')
-    return std::nullopt;
-  std::vector<std::string_view> names;
-  for (const auto* command : app.get_subcommands(nullptr)) {
-    if (command->check_name(argv[1]))
-      return std::nullopt;
-    names.push_back(command->get_name());
-  }
-  const auto near = config::closest(argv[1], names);
-  return "there is no command '" + std::string{argv[1]} + "': " +
-         (near.empty() ? "`troupe --help` lists all" : "did you mean '" + std::string{near} + "'?");
-}
-
 } // namespace
 
 int main(int argc, char** argv) {
   command_line typed;
+  if (const char* url = std::getenv("TROUPE_URL"); url && *url)
+    typed.inspect.url = typed.run.url = url;
   const auto app = cli::make_app(typed);
   try {
     app->parse(argc, argv);
   } catch (const CLI::ParseError& why) {
-    if (const auto what = unknown_command(*app, argc, argv))
-      return cli::complain(*what, cli::usage);
-    return app->exit(why) == 0 ? cli::ok : cli::usage;
+    if (why.get_exit_code() == 0) // --help, --version
+      return app->exit(why);
+    std::cerr << cli::usage_error(*app, why);
+    return cli::usage;
   }
   return dispatch(typed, *app);
 }

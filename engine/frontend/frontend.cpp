@@ -144,7 +144,8 @@ caf::expected<std::string> frontend::render_chat(const json& messages, const jso
   if (!chat)
     return caf::make_error(errc::unsupported,
                            "model " + name +
-                               " has no chat template; use /v1/completions, or add a "
+                               " has no chat template; use /v1/completions (in the "
+                               "terminal: --raw), or add a "
                                "chat_template.jinja to its directory");
   json context = extra.is_object() ? extra : json::object();
   context["messages"] = messages;
