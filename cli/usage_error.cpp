@@ -1,6 +1,7 @@
 #include "cli/usage_error.hpp"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -64,10 +65,10 @@ std::string readable(std::string text) {
 
 std::string usage_error(const CLI::App& app, const CLI::ParseError& why) {
   const CLI::App* at = &app;
-  std::string path = app.get_name();
+  std::string before, path = app.get_name();
   for (auto inner = at->get_subcommands(); !inner.empty(); inner = at->get_subcommands()) {
     at = inner.front();
-    path += " " + at->get_name();
+    before = std::exchange(path, path + " " + at->get_name());
   }
   const auto left = at->remaining();
   const auto next = "`" + path + " --help` lists what there is\n";
@@ -75,7 +76,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& why) {
     return path + ": " + unexpected(*at, left.front()) + "\n" + next;
   if (why.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) &&
       !at->get_subcommands(nullptr).empty())
-    return at->help();
+    return at->help(before);
   return path + ": " + readable(why.what()) + "\n" + next;
 }
 

@@ -133,6 +133,13 @@ def test_models_are_shown_loaded_and_stopped(troupe, server_url):
         assert absent.returncode == NOT_FOUND and "no-such-model" in absent.stderr
 
 
+def test_a_url_as_flag_beats_the_one_in_the_environment(troupe, server_url):
+    nowhere = "http://127.0.0.1:1"
+    assert troupe("ps", "--url", server_url, env={"TROUPE_URL": nowhere}).returncode == OK
+    assert troupe("ps", "--url", nowhere, env={"TROUPE_URL": server_url}).returncode == NO_SERVER
+    assert troupe("ps", env={"TROUPE_URL": server_url}).returncode == OK
+
+
 def test_actors_are_listed_with_what_they_handled(troupe, server_url):
     rows = json.loads(troupe("actors", "list", "-o", "json", "--url", server_url).stdout)
     types = {row["type"] for row in rows}
