@@ -78,8 +78,9 @@ cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor wo
             .then([self](const caf::node_id&, const caf::strong_actor_ptr& found,
                          const std::set<std::string>& offers) { connected(self, found, offers); },
                   [self](const caf::error& why) {
-                    retry(self,
-                          why == caf::sec::request_timeout ? "no answer" : "connection refused");
+                    retry(self, why == caf::sec::request_timeout
+                                    ? "no answer"
+                                    : "nothing listens there, or the host is unknown");
                   });
       },
   };

@@ -6,6 +6,7 @@
 
 #include "actors/errors.hpp"
 #include "actors/failures.hpp"
+#include "actors/log.hpp"
 #include "actors/model_view.hpp"
 
 namespace troupe::actors {
@@ -215,7 +216,11 @@ worker_id worker_of(pointer self, const caf::strong_actor_ptr& sender) {
 
 void enlist(pointer self, const worker_hello& hello) {
   auto& state = self->state;
-  if (hello.protocol != cluster_protocol || worker_of(self, self->current_sender()) != 0)
+  if (hello.protocol != cluster_protocol)
+    return log_warning("worker " + hello.node + " speaks cluster protocol " +
+                       std::to_string(hello.protocol) + ", this head " +
+                       std::to_string(cluster_protocol) + ": run one version of troupe on both");
+  if (worker_of(self, self->current_sender()) != 0)
     return;
   const auto id = ++state.last_worker;
   auto handle = caf::actor_cast<worker_actor>(self->current_sender());
