@@ -62,7 +62,9 @@ caf::expected<std::unique_ptr<node>> node::start(node_options options) {
 }
 
 node_impl::node_impl(node_options options) : options_{std::move(options)} {
-  name_ = options_.node_name.empty() ? host_name() : options_.node_name;
+  name_ = options_.node_name;
+  if (name_.empty()) // one machine may run several workers
+    name_ = heads() ? host_name() : host_name() + "-" + std::to_string(getpid());
 }
 
 node_impl::~node_impl() {

@@ -46,7 +46,8 @@ struct node_options {
   std::chrono::milliseconds load_timeout{600'000};
   std::optional<host_port> cluster_listen; ///< head: for workers (port 0 = any free one)
   std::optional<host_port> join;           ///< worker: where the head listens for workers
-  std::string node_name;                   ///< default: host name
+  std::string
+      node_name; ///< unique in a cluster; empty = the host's, a worker's with its process id
 };
 
 /// A running node: owns the actor system. One per process.

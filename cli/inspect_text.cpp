@@ -66,15 +66,20 @@ std::string age(const json& row) {
   return found != row.end() && found->is_number() ? elapsed_text(found->get<double>()) : "-";
 }
 
-void add_branch(const json& rows, const std::multimap<uint64_t, size_t>& children, uint64_t parent,
-                const std::string& indent, std::vector<bool>& shown, std::string& out) {
+/// Every node numbers its actors by itself.
+using actor_key = std::pair<std::string, uint64_t>;
+const actor_key no_parent{"", 0};
+
+void add_branch(const json& rows, const std::multimap<actor_key, size_t>& children,
+                const actor_key& parent, const std::string& indent, std::vector<bool>& shown,
+                std::string& out) {
   const auto [first, last] = children.equal_range(parent);
   for (auto at = first; at != last; ++at) {
     const auto& row = rows[at->second];
     if (shown[at->second])
       continue; // a cycle in what the server says
     shown[at->second] = true;
-    const bool root = indent.empty();
+    const bool root = parent == no_parent;
     const bool final = std::next(at) == last;
     out += root ? "" : indent.substr(1) + (final ? "`- " : "|- ");
     out += text(row, "name") + " (" + text(row, "id") + ") " + text(row, "state");
@@ -84,7 +89,7 @@ void add_branch(const json& rows, const std::multimap<uint64_t, size_t>& childre
       out += "  restarts " + count(row, "restarts");
     out += "\n";
     if (indent.size() < 200)
-      add_branch(rows, children, number(row, "id"),
+      add_branch(rows, children, {text(row, "node"), number(row, "id")},
                  root ? std::string{" "} : indent + (final ? "   " : "|  "), shown, out);
   }
 }
@@ -122,18 +127,18 @@ std::string actors_text(const json& rows, bool colour) {
 }
 
 std::string actor_tree_text(const json& rows) {
-  std::multimap<uint64_t, size_t> children;
-  std::map<uint64_t, size_t> known;
+  std::multimap<actor_key, size_t> children;
+  std::map<actor_key, size_t> known;
   for (size_t i = 0; i < rows.size(); ++i)
     if (rows[i].is_object())
-      known.emplace(number(rows[i], "id"), i);
-  for (const auto& [id, i] : known) {
-    const auto parent = number(rows[i], "parent");
-    children.emplace(known.contains(parent) && parent != id ? parent : 0, i);
+      known.emplace(actor_key{text(rows[i], "node"), number(rows[i], "id")}, i);
+  for (const auto& [key, i] : known) {
+    const actor_key parent{key.first, number(rows[i], "parent")};
+    children.emplace(known.contains(parent) && parent != key ? parent : no_parent, i);
   }
   std::string out;
   std::vector<bool> shown(rows.size(), false);
-  add_branch(rows, children, 0, "", shown, out);
+  add_branch(rows, children, no_parent, "", shown, out);
   return out;
 }
 

@@ -101,7 +101,9 @@ constexpr key<settings> node_table[] = {
                                   "Head: where workers join. No authentication: keep it private."),
     node<&s::cluster, &c::join>("cluster.join", kind::address,
                                 "Worker: the head's cluster.listen."),
-    node<&s::node_name>("node_name", kind::text, "Name of this node; empty = the host's name."),
+    node<&s::node_name>(
+        "node_name", kind::text,
+        "Name of this node; empty = the host's name, a worker's with its process id."),
     node<&s::model_dirs>("model_dirs", kind::paths,
                          "Directories that are models, or hold models at most a few levels down."),
     node<&s::hub_cache>(
