@@ -56,37 +56,32 @@ http_response detokenize_now(const engine::frontend& text, const detokenize_requ
   return response;
 }
 
-} // namespace
-
-void api::tokenize(const http_request& request, const channel_ptr& channel, const std::string&) {
-  auto parsed = parse_tokenize_request(request.body);
+/// Reads the request, gets the model's text side, and answers from the thread for long work.
+template <class Request>
+void answer(actors::services& services, const api_options& options,
+            const std::shared_ptr<reply_channel>& channel, result<Request> parsed,
+            http_response (*compute)(const engine::frontend&, const Request&)) {
   if (const auto* error = std::get_if<api_error>(&parsed))
     return channel->send(error_response(*error));
-  auto wanted = std::make_shared<tokenize_request>(std::move(std::get<tokenize_request>(parsed)));
-  services_.frontend(wanted->model, [offload = options_.offload, channel,
-                                     wanted](caf::expected<frontend_ptr> text) {
+  auto wanted = std::make_shared<Request>(std::move(std::get<Request>(parsed)));
+  services.frontend(wanted->model, [offload = options.offload, channel, wanted,
+                                    compute](caf::expected<frontend_ptr> text) {
     if (!text)
       return channel->send(error_response(to_api_error(text.error())));
-    offload([channel, wanted, text = std::move(*text)] {
-      channel->send(tokenize_now(*text, *wanted));
+    offload([channel, wanted, compute, text = std::move(*text)] {
+      channel->send(compute(*text, *wanted));
     });
   });
 }
 
+} // namespace
+
+void api::tokenize(const http_request& request, const channel_ptr& channel, const std::string&) {
+  answer(services_, options_, channel, parse_tokenize_request(request.body), tokenize_now);
+}
+
 void api::detokenize(const http_request& request, const channel_ptr& channel, const std::string&) {
-  auto parsed = parse_detokenize_request(request.body);
-  if (const auto* error = std::get_if<api_error>(&parsed))
-    return channel->send(error_response(*error));
-  auto wanted =
-      std::make_shared<detokenize_request>(std::move(std::get<detokenize_request>(parsed)));
-  services_.frontend(wanted->model, [offload = options_.offload, channel,
-                                     wanted](caf::expected<frontend_ptr> text) {
-    if (!text)
-      return channel->send(error_response(to_api_error(text.error())));
-    offload([channel, wanted, text = std::move(*text)] {
-      channel->send(detokenize_now(*text, *wanted));
-    });
-  });
+  answer(services_, options_, channel, parse_detokenize_request(request.body), detokenize_now);
 }
 
 } // namespace troupe::gateway
