@@ -74,8 +74,8 @@ public:
   virtual uint64_t memory_bytes() const = 0;
   /// True when weights in host memory (a mapped checkpoint) can be used in place.
   virtual bool reads_host_memory() const = 0;
-  /// The layout in which `linear` reads weights in blocks fastest. It takes the others too.
-  virtual weight_layout blocks_layout() const { return weight_layout::rows; }
+  /// The layout in which `linear` reads weights of a type fastest. It takes the others too.
+  virtual weight_layout best_layout(dtype) const { return weight_layout::rows; }
 
   /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with
   /// errc::out_of_memory.

@@ -13,14 +13,15 @@
 /// lets a sequence be resumed elsewhere without changing its text.
 namespace troupe::gpu {
 
-/// How the blocks of a quantized weight lie in memory; its size is the same in all layouts.
+/// How a weight lies in memory; its size is the same in all layouts.
 enum class weight_layout : uint8_t {
   rows,   ///< row after row, as a file has them
   panels, ///< for a backend's kernels; see gpu/cpu/panels.hpp
 };
 
 /// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` also takes q8_0 and
-/// q4_0, whose cols are a multiple of 32, in any layout.
+/// q4_0, whose cols are a multiple of 32. Those and bf16 may have any layout in `linear`, bf16 in
+/// `embedding` too; elsewhere weights are rows.
 struct weight {
   const void* data = nullptr;
   dtype type = dtype::f32;
@@ -68,9 +69,9 @@ struct linear_args {
   bool accumulate = false;
 };
 
-/// out = w in blocks of type `to` (q8_0 or q4_0), `bytes_of(to, w.rows * w.cols)` bytes; w is f32,
-/// f16 or bf16 and its cols are a multiple of 32. Each block's scale fits its largest magnitude.
-/// w may also be rows of blocks of type `to` already, which are then only laid out.
+/// out = w as `to` (q8_0, q4_0 or bf16) in some layout, `bytes_of(to, w.rows * w.cols)` bytes; w's
+/// cols are a multiple of 32. w is rows of type `to` already and only laid out, or, where `to`
+/// comes in blocks, rows of f32, f16 or bf16. Each block's scale fits its largest magnitude.
 struct quantize_args {
   weight w;
   void* out = nullptr;

@@ -79,8 +79,10 @@ public:
   binder(const weight_lookup& lookup, gpu::device& device, std::vector<gpu::buffer>& copies)
       : lookup_{lookup}, device_{device}, copies_{copies} {}
 
-  /// `keep` = the type to keep the tensor in; none = its own.
-  gpu::weight operator()(const weight_spec& want, std::optional<dtype> keep = {}) {
+  /// `keep` = the type to keep the tensor in; none = its own. Matrices take the device's layout,
+  /// unless they are only looked up.
+  gpu::weight operator()(const weight_spec& want, std::optional<dtype> keep = {},
+                         bool looked_up = false) {
     if (error_)
       return {};
     const auto found = lookup_(want.name);
@@ -101,7 +103,11 @@ public:
                                                        ", but weights must be f32, f16 or bf16");
       return {};
     }
-    return keep && *keep != found->type ? quantized(want, *found, *keep) : place(want, *found);
+    const auto type = keep.value_or(found->type);
+    const bool laid_out = !looked_up && want.shape.size() == 2 &&
+                          want.shape[1] % int64_t{block_elements} == 0 &&
+                          device_.best_layout(type) != gpu::weight_layout::rows;
+    return type != found->type || laid_out ? converted(want, *found, type) : place(want, *found);
   }
 
   const caf::error& error() const { return error_; }
@@ -117,7 +123,7 @@ private:
     return out;
   }
 
-  gpu::weight quantized(const weight_spec& want, const weight_view& found, dtype to) {
+  gpu::weight converted(const weight_spec& want, const weight_view& found, dtype to) {
     gpu::weight from{found.data, found.type, want.shape[0], want.shape[1]};
     const auto elements = static_cast<uint64_t>(from.rows * from.cols);
     const auto bytes = bytes_of(to, elements);
@@ -138,7 +144,7 @@ private:
       device_.copy_to_device(staged.data(), found.data, staged.size_bytes());
       from.data = staged.data();
     }
-    const auto layout = device_.blocks_layout();
+    const auto layout = device_.best_layout(to);
     device_.quantize({from, blocks->data(), to, layout});
     if (auto why = device_.synchronize())
       error_ = why;
@@ -228,7 +234,8 @@ caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_co
                                                                   quantization quantize) {
   auto out = std::make_unique<model_weights>();
   binder get{lookup, device, out->copies_};
-  out->embedding = get(embedding_spec(config));
+  const auto head = kept_type(quantize, config.hidden_size, true);
+  out->embedding = get(embedding_spec(config), {}, head || !config.tied_embeddings);
   const auto rows = layer_rows(config);
   for (int64_t i = 0; i < config.layers && !get.error(); ++i) {
     auto& layer = out->layers.emplace_back();
@@ -237,7 +244,6 @@ caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_co
           get(spec(layer_name(i, row.name), row.rows, row.cols), kept_type(quantize, row.cols));
   }
   out->final_norm = get(final_norm_spec(config));
-  const auto head = kept_type(quantize, config.hidden_size, true);
   // A tied head is read whole for every token, the embedding only where it is looked up: a copy of
   // its own in blocks pays.
   if (!config.tied_embeddings)

@@ -40,8 +40,9 @@ public:
   /// it and the tensor is aligned to its element; otherwise it is copied to the device. Fails with
   /// missing_tensor or wrong_tensor (naming it, what was found and what was expected), or when the
   /// device is out of memory.
-  /// With `quantize` the linear weights whose rows are whole blocks are copied in blocks, one
-  /// tensor at a time, and the pages they came from are dropped.
+  /// Matrices for which the device has a layout of its own are copied into it, one tensor at a
+  /// time, and the pages they came from are dropped. With `quantize` the linear weights whose rows
+  /// are whole blocks are copied in blocks, likewise.
   static caf::expected<std::unique_ptr<model_weights>>
   bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
        quantization quantize = quantization::none);

@@ -51,6 +51,8 @@ void quantize_q4_0(const float* x, unsigned char* to) {
 }
 
 float block_element(dtype type, const unsigned char* block, int64_t at) {
+  if (!is_blocks(type))
+    return load_element(block, type, at);
   const float scale = load_element(block, dtype::f16, 0);
   if (type == dtype::q8_0)
     return scale * static_cast<float>(static_cast<int8_t>(block[2 + at]));
@@ -80,9 +82,9 @@ void quantize_row(const quantize_args& args, int64_t row, unsigned char* to) {
 } // namespace
 
 float load_any(const weight& w, int64_t row, int64_t col) {
-  if (!is_blocks(w.type))
+  if (!is_blocks(w.type) && w.layout == weight_layout::rows)
     return load_element(w.data, w.type, row * w.cols + col);
-  unsigned char block[2 + size];
+  unsigned char block[block_bytes_max];
   copy_block(w, row, col / size, block);
   return block_element(w.type, block, col % size);
 }

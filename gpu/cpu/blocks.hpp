@@ -3,13 +3,17 @@
 
 #include "gpu/ops.hpp"
 
-/// Blocks of quantized weights, plainly. Formats: see `dtype`.
+/// Weights in blocks or other layouts, plainly. Formats: see `dtype`.
 namespace troupe::gpu::cpu {
 
 /// Element [row, col] of a weight of any type and layout that `linear` takes; exact.
 float load_any(const weight& w, int64_t row, int64_t col);
 
-/// Block `block` of a row of a weight in blocks of any layout, as `dtype` describes it.
+/// 32 elements of any type that has layouts.
+constexpr int64_t block_bytes_max = 64;
+
+/// Elements 32 * block .. + 31 of a row of a weight of any layout (q8_0, q4_0 or bf16), as `dtype`
+/// describes them.
 void copy_block(const weight& w, int64_t row, int64_t block, unsigned char* out);
 
 /// `quantize` for `count` rows from `row` on. Where the layout is panels, `row` begins a panel and

@@ -29,9 +29,12 @@ gate kind_of(activation act) {
 } // namespace
 
 cpu_device::cpu_device(const device_options& options)
+    : cpu_device{options, choose_isa(options.isa, options.mode == precision::automatic)} {}
+
+cpu_device::cpu_device(const device_options& options, isa_choice kernels)
     : host_device{options.memory_bytes}, exact_{options.mode == precision::float32},
-      isa_{choose_isa(options.isa, options.mode == precision::automatic)},
-      pool_{options.threads == 0 ? host_cores() : options.threads}, thread_scratch_(pool_.size()) {}
+      isa_{std::move(kernels)}, pool_{options.threads == 0 ? host_cores() : options.threads},
+      thread_scratch_(pool_.size()) {}
 
 std::string cpu_device::name() const {
   return "cpu (" + isa_.name + ", " + std::to_string(pool_.size()) +
@@ -44,8 +47,19 @@ void cpu_device::embedding(const embedding_args& args) {
   const auto row_bytes = cols * static_cast<int64_t>(size_of(args.table.type));
   const auto widen = isa_.kernels.widen[kind_of(args.table.type)];
   for_rows(args.rows, cols, [&](int64_t begin, int64_t end) {
-    for (auto i = begin; i < end; ++i)
-      widen(table + args.ids[i] * row_bytes, args.scale, args.out + i * cols, cols);
+    for (auto i = begin; i < end; ++i) {
+      float* out = args.out + i * cols;
+      if (args.table.layout == weight_layout::rows) {
+        widen(table + args.ids[i] * row_bytes, args.scale, out, cols);
+        continue;
+      }
+      unsigned char block[block_bytes_max];
+      constexpr auto size = static_cast<int64_t>(block_elements);
+      for (int64_t at = 0; at < cols; at += size) {
+        copy_block(args.table, args.ids[i], at / size, block);
+        widen(block, args.scale, out + at, size);
+      }
+    }
   });
 }
 
@@ -132,14 +146,6 @@ void cpu_device::quantize(const quantize_args& args) {
   };
   pool_.run(panels, body);
 }
-
-/// Up to `attention_queries` queries of one sequence and one key/value head. Queries count rows
-/// first, then the heads of the group.
-struct cpu_device::attention_task {
-  int64_t sequence;
-  int64_t kv_head;
-  int64_t first_query;
-};
 
 void cpu_device::plan_attention(const attention_args& args) {
   const auto group = args.heads / args.cache.kv_heads;

@@ -17,10 +17,12 @@ size_t kind_of(dtype type);
 class cpu_device final : public host_device {
 public:
   explicit cpu_device(const device_options& options);
+  /// With other kernels than `options` would choose.
+  cpu_device(const device_options& options, isa_choice kernels);
 
   std::string name() const override;
-  weight_layout blocks_layout() const override {
-    return exact_ ? weight_layout::rows : weight_layout::panels;
+  weight_layout best_layout(dtype type) const override {
+    return panel_kernel(type) != nullptr ? weight_layout::panels : weight_layout::rows;
   }
   void embedding(const embedding_args& args) override;
   void rms_norm(const rms_norm_args& args) override;
@@ -33,7 +35,13 @@ public:
   void gather_rows(const gather_rows_args& args) override;
 
 private:
-  struct attention_task;
+  /// Up to `attention_queries` queries of one sequence and one key/value head. Queries count rows
+  /// first, then the heads of the group.
+  struct attention_task {
+    int64_t sequence;
+    int64_t kv_head;
+    int64_t first_query;
+  };
 
   /// Calls body(begin, end) for ranges that cover all rows, on several threads where it pays.
   template <class Body>
@@ -62,7 +70,10 @@ private:
   using linear_kernel = void (*)(const linear_job& job, const tile_range& range);
   void run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel);
   void linear_plain(const linear_args& args);
-  void linear_bytes(const linear_args& args);
+  using panel_function = void (*)(const panel_job& job, const tile_range& range);
+  panel_function panel_kernel(dtype type) const;
+  void linear_panels(const linear_args& args);
+  void run_panels(const panel_job& job, const linear_args& args, int64_t in_panels);
   void linear_expanded(const linear_args& args);
   void plan_attention(const attention_args& args);
   void run_attention(const attention_args& args, const attention_task& task, float* scratch) const;

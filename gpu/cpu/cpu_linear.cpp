@@ -12,9 +12,9 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Columns of a task: enough tasks that threads finish together, wide enough to stream through the
-/// weights. A multiple of `step`.
+/// weights. A multiple of `step`, what the kernels compute side by side.
 int64_t task_columns(int64_t n, int64_t threads, int64_t step, int64_t most) {
-  return std::clamp(ceil_div(n / (threads * 4), step) * step, step, most);
+  return std::clamp(n / (threads * 4) / step * step, step, most);
 }
 
 } // namespace
@@ -66,15 +66,26 @@ const activation_block* cpu_device::byte_rows(const linear_args& args) {
   return out;
 }
 
+/// The kernel for weights of that type in panels; null where they are better multiplied otherwise.
+cpu_device::panel_function cpu_device::panel_kernel(dtype type) const {
+  if (exact_ || (type != dtype::bf16 && !is_blocks(type)))
+    return nullptr;
+  const auto kind = type == dtype::q8_0   ? panel_kind::q8_0
+                    : type == dtype::q4_0 ? panel_kind::q4_0
+                                          : panel_kind::bf16;
+  return isa_.kernels.linear_panels[static_cast<size_t>(kind)];
+}
+
 void cpu_device::linear(const linear_args& args) {
   if (args.rows == 0 || args.w.rows == 0)
     return;
-  if (!is_blocks(args.w.type))
-    return linear_plain(args);
-  if (exact_)
+  const bool blocks = is_blocks(args.w.type), plain = args.w.layout == weight_layout::rows;
+  if (panel_kernel(args.w.type) != nullptr && (blocks || !plain))
+    linear_panels(args);
+  else if (blocks || !plain)
     linear_expanded(args);
   else
-    linear_bytes(args);
+    linear_plain(args);
 }
 
 void cpu_device::linear_plain(const linear_args& args) {
@@ -110,35 +121,62 @@ void cpu_device::run_linear(const linear_job& job, const linear_args& args, line
   });
 }
 
-/// Weights in blocks times activations in bytes. Rows that are in no panel yet are laid out a tile
-/// at a time, for all rows of the batch.
-void cpu_device::linear_bytes(const linear_args& args) {
-  const auto n = args.w.rows, k = args.w.cols, work = args.rows * n * k;
-  const auto row_bytes = block_row_bytes(args.w.type, k);
-  const auto* data = static_cast<const unsigned char*>(args.w.data);
+void cpu_device::linear_panels(const linear_args& args) {
+  const auto n = args.w.rows, k = args.w.cols;
+  const bool blocks = is_blocks(args.w.type);
   const auto in_panels =
       args.w.layout == weight_layout::panels ? n / panel_cols * panel_cols : int64_t{0};
   panel_job job{};
-  job.x = byte_rows(args);
-  job.panels = data;
-  job.panel_bytes = panel_cols * row_bytes;
   job.blocks = k / int64_t{block_elements};
+  if (blocks) {
+    job.x = byte_rows(args);
+    job.x_row_bytes = job.blocks * static_cast<int64_t>(sizeof(activation_block));
+  } else {
+    // Rows a multiple of 4 KiB apart would all want the same few places of the L1 cache.
+    const auto stride = k * 2 % 4096 == 0 ? k + dot_padding : k;
+    job.x = rounded_rows(args, stride);
+    job.x_row_bytes = stride * 2;
+  }
+  job.panels = static_cast<const unsigned char*>(args.w.data);
+  job.panel_bytes = panel_cols * block_row_bytes(args.w.type, k);
   job.bias = args.bias ? widened(args.bias) : nullptr;
   job.out = args.out;
   job.out_stride = args.out_stride;
   job.accumulate = args.accumulate;
-  const auto kernel = isa_.kernels.linear_panels[args.w.type == dtype::q4_0];
+  run_panels(job, args, in_panels);
+  if (blocks || in_panels == n)
+    return;
+  auto rest = args;
+  rest.w = {job.panels + in_panels * block_row_bytes(args.w.type, k), args.w.type, n - in_panels,
+            k};
+  if (args.bias) {
+    const auto bytes = static_cast<int64_t>(size_of(args.bias.type));
+    rest.bias.data = static_cast<const unsigned char*>(args.bias.data) + in_panels * bytes;
+    rest.bias.cols = n - in_panels;
+  }
+  rest.out += in_panels;
+  linear_plain(rest);
+}
+
+/// The columns in panels, and those in blocks that are in none: these are laid out a tile at a
+/// time, for all rows of the batch.
+void cpu_device::run_panels(const panel_job& job, const linear_args& args, int64_t in_panels) {
+  const auto n = is_blocks(args.w.type) ? args.w.rows : in_panels, k = args.w.cols;
+  const auto work = args.rows * n * k, row_bytes = block_row_bytes(args.w.type, k);
+  const auto kernel = panel_kernel(args.w.type);
   const int64_t threads = work <= 4 * serial_elements_max ? 1 : pool_.size();
-  const auto cols = task_columns(n, threads, panel_cols, linear_cols_max);
-  const auto row_tasks = ceil_div(args.rows, linear_rows_max);
+  const auto cols = task_columns(n, threads, is_blocks(args.w.type) ? 32 : 64, panel_cols_max);
+  const auto call_rows = isa_.kernels.panel_call_rows;
+  const auto row_tasks = ceil_div(args.rows, call_rows);
   const auto panel_tasks = ceil_div(in_panels, cols) * row_tasks;
-  const auto run = [&](panel_job& mine, int64_t row, int64_t col, int64_t col_end) {
-    kernel(mine, {row, std::min(row + linear_rows_max, args.rows), col, col_end});
+  const auto run = [&](const panel_job& mine, int64_t row, int64_t col, int64_t col_end) {
+    kernel(mine, {row, std::min(row + call_rows, args.rows), col, col_end});
   };
   const auto body = [&](int64_t task, unsigned thread) {
     panel_job mine = job;
     if (task < panel_tasks) {
-      const auto row = task % row_tasks * linear_rows_max, col = task / row_tasks * cols;
+      // Rows first: the weights stay in cache.
+      const auto row = task % row_tasks * call_rows, col = task / row_tasks * cols;
       mine.scratch = thread_scratch_[thread].get<void>(linear_scratch_bytes);
       return run(mine, row, col, std::min(col + cols, in_panels));
     }
@@ -148,18 +186,18 @@ void cpu_device::linear_bytes(const linear_args& args) {
     mine.scratch = own;
     mine.panels = own + linear_scratch_bytes;
     for (auto at = col; at < end; at += panel_cols)
-      pack_panel(args.w.type, data + at * row_bytes, std::min(panel_cols, end - at), k,
+      pack_panel(args.w.type, job.panels + at * row_bytes, std::min(panel_cols, end - at), k,
                  own + linear_scratch_bytes + (at - col) * row_bytes);
     mine.out += col;
     mine.bias = mine.bias == nullptr ? nullptr : mine.bias + col;
-    for (int64_t row = 0; row < args.rows; row += linear_rows_max)
+    for (int64_t row = 0; row < args.rows; row += call_rows)
       run(mine, row, 0, end - col);
   };
   for_tasks(panel_tasks + ceil_div(n - in_panels, cols), work, body);
 }
 
-/// Weights in blocks as floats, a tile of columns at a time: expanded once, then multiplied with
-/// all rows.
+/// Weights in any layout as floats, a tile of columns at a time: expanded once, then multiplied
+/// with all rows.
 void cpu_device::linear_expanded(const linear_args& args) {
   const auto n = args.w.rows, k = args.w.cols;
   linear_job job{};
@@ -170,7 +208,12 @@ void cpu_device::linear_expanded(const linear_args& args) {
   job.out_stride = args.out_stride;
   job.accumulate = args.accumulate;
   const auto kernel = isa_.kernels.linear[static_cast<size_t>(element::f32)];
-  const auto expand = isa_.kernels.expand[args.w.type == dtype::q4_0];
+  const auto expand = [&](const unsigned char* block, float* out) {
+    if (is_blocks(args.w.type))
+      isa_.kernels.expand[args.w.type == dtype::q4_0](block, out, block_elements);
+    else
+      isa_.kernels.widen[kind_of(args.w.type)](block, 1.0f, out, block_elements);
+  };
   const auto cols = task_columns(n, pool_.size(), 8, expanded_cols_max);
   const auto body = [&](int64_t task, unsigned thread) {
     const auto col = task * cols, here = std::min(cols, n - col);
@@ -179,9 +222,9 @@ void cpu_device::linear_expanded(const linear_args& args) {
     auto* tile = reinterpret_cast<float*>(own + linear_scratch_bytes);
     for (int64_t c = 0; c < here; ++c)
       for (int64_t at = 0; at < k; at += block_elements) {
-        unsigned char block[bytes_of(dtype::q8_0, block_elements)];
+        unsigned char block[block_bytes_max];
         copy_block(args.w, col + c, at / int64_t{block_elements}, block);
-        expand(block, tile + c * k + at, block_elements);
+        expand(block, tile + c * k + at);
       }
     linear_job mine = job;
     mine.scratch = own;

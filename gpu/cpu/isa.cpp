@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 
+#include "gpu/cpu/amx.hpp"
 #include "gpu/device.hpp"
 
 namespace troupe::gpu {
@@ -46,8 +47,18 @@ cpu::kernel_table with_avx512_vnni() {
 cpu::kernel_table with_avx512_bf16() {
   auto table = with_avx512_vnni();
   table.linear_bf16_dot = cpu::avx512_bf16_linear;
+  table.linear_panels[2] = cpu::avx512_bf16_linear_panels;
   return table;
 }
+cpu::kernel_table with_amx() {
+  auto table = with_avx512_bf16();
+  table.linear_panels[0] = cpu::amx_linear_q8_0;
+  table.linear_panels[1] = cpu::amx_linear_q4_0;
+  table.linear_panels[2] = cpu::amx_linear_bf16;
+  table.panel_call_rows = cpu::amx_call_rows;
+  return table;
+}
+bool has_amx() { return has_avx512_bf16() && cpu::amx_works(with_amx(), with_avx512_bf16()); }
 
 struct isa {
   const char* name;
@@ -63,6 +74,7 @@ constexpr isa all_isas[] = {
     {"avx512", has_avx512, [] { return cpu::avx512_kernels; }},
     {"avx512_vnni", has_avx512_vnni, with_avx512_vnni},
     {"avx512_bf16", has_avx512_bf16, with_avx512_bf16},
+    {"amx", has_amx, with_amx},
 };
 
 } // namespace
@@ -84,13 +96,12 @@ isa_choice choose_isa(std::string_view name, bool bf16_products) {
   bool known = name.empty();
   for (const auto& one : all_isas)
     known |= one.name == name;
-  if (known)
-    for (const auto& one : all_isas) {
-      if (one.is_here())
-        best = &one;
-      if (one.name == name)
-        break;
-    }
+  for (const auto& one : all_isas) {
+    if (known && one.is_here())
+      best = &one;
+    if (one.name == name)
+      break;
+  }
   isa_choice choice{best->name, best->kernels()};
   if (!bf16_products)
     choice.kernels.linear_bf16_dot = nullptr;

@@ -54,13 +54,14 @@ struct activation_block {
 };
 
 /// out[i, j] (+)= sum over c of x[i, c] * w[j, c], plus bias[j], for weights in panels (see
-/// gpu/cpu/panels.hpp). Products of one block are added up exactly, blocks in rising order in
-/// float.
+/// gpu/cpu/panels.hpp). With weights in blocks, products of one block are added up exactly, blocks
+/// in rising order in float.
 struct panel_job {
-  const activation_block* x; ///< [rows, blocks]
+  const void* x; ///< [rows, blocks] of activation_block; bf16 for bf16 weights
+  int64_t x_row_bytes;
   const unsigned char* panels;
   int64_t panel_bytes;
-  int64_t blocks;
+  int64_t blocks;    ///< of 32 elements of k
   const float* bias; ///< or null
   float* out;
   int64_t out_stride;
@@ -69,6 +70,10 @@ struct panel_job {
   void* scratch;
 };
 constexpr int64_t panel_cols = 16;
+enum class panel_kind : uint8_t { q8_0, q4_0, bf16 };
+constexpr int panel_kinds = 3;
+/// Columns that a call covers at most.
+constexpr int64_t panel_cols_max = 128;
 
 /// Up to `attention_queries` queries (rows x heads) that read the same key/value head.
 struct attention_job {
@@ -100,8 +105,11 @@ struct kernel_table {
   void (*linear[element_kinds])(const linear_job& job, const tile_range& range);
   /// x is bf16; null where the machine has no such instruction.
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
-  /// Weights in panels, [0] q8_0, [1] q4_0; columns begin at a multiple of `panel_cols`.
-  void (*linear_panels[2])(const panel_job& job, const tile_range& range);
+  /// Weights in panels, by `panel_kind`; columns begin at a multiple of `panel_cols`. Null for bf16
+  /// where the machine multiplies no pairs.
+  void (*linear_panels[panel_kinds])(const panel_job& job, const tile_range& range);
+  /// Rows that a call of those covers at most; linear_scratch_bytes are enough for them.
+  int64_t panel_call_rows;
   /// `n` floats as blocks for weights to which `added` was added; what is no number gives a scale
   /// that is none.
   void (*to_bytes)(const float* from, int32_t added, activation_block* out, int64_t n);
@@ -126,10 +134,16 @@ extern const kernel_table avx2_kernels;
 extern const kernel_table avx512_kernels;
 /// For `kernel_table::linear_bf16_dot`.
 void avx512_bf16_linear(const linear_job& job, const tile_range& range);
+void avx512_bf16_linear_panels(const panel_job& job, const tile_range& range);
 /// For `kernel_table::linear_panels`.
 void avx_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
 void avx_vnni_linear_q4_0(const panel_job& job, const tile_range& range);
 void avx512_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
 void avx512_vnni_linear_q4_0(const panel_job& job, const tile_range& range);
+/// Use them only where `amx_works`.
+void amx_linear_bf16(const panel_job& job, const tile_range& range);
+void amx_linear_q8_0(const panel_job& job, const tile_range& range);
+void amx_linear_q4_0(const panel_job& job, const tile_range& range);
+constexpr int64_t amx_call_rows = 256;
 
 } // namespace troupe::gpu::cpu

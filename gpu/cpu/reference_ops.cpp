@@ -15,8 +15,7 @@ void embedding(const embedding_args& args) {
   const auto cols = args.table.cols;
   for (int64_t i = 0; i < args.rows; ++i)
     for (int64_t c = 0; c < cols; ++c)
-      args.out[i * cols + c] =
-          load_element(args.table.data, args.table.type, args.ids[i] * cols + c) * args.scale;
+      args.out[i * cols + c] = load_any(args.table, args.ids[i], c) * args.scale;
 }
 
 void rms_norm(const rms_norm_args& args) {

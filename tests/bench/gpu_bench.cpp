@@ -131,8 +131,8 @@ public:
       return;
     auto memory = dev.allocate(bytes_of(type, static_cast<uint64_t>(n * k)));
     blocks_ = std::move(*memory);
-    dev.quantize({plain_.get(), blocks_.data(), type, dev.blocks_layout()});
-    weight_ = {blocks_.data(), type, n, k, dev.blocks_layout()};
+    dev.quantize({plain_.get(), blocks_.data(), type, dev.best_layout(type)});
+    weight_ = {blocks_.data(), type, n, k, dev.best_layout(type)};
   }
   const weight& get() const { return weight_; }
 
@@ -159,7 +159,7 @@ void linear_decode(benchmark::State& state, dtype type, int64_t rows, int64_t n,
     const auto start = bench_clock::now();
     for (int64_t m = 0; m < matrices; ++m) // bf16 numbers are finite as blocks' scales too
       dev->linear({x.data(),
-                   {base + m * bytes, type, n, k, dev->blocks_layout()},
+                   {base + m * bytes, type, n, k, dev->best_layout(type)},
                    {},
                    out.data(),
                    rows,

@@ -118,7 +118,7 @@ TEST_P(quantized_test, rounding_activations_costs_half_a_step_of_their_block) {
   random_data random{7};
   for (const auto type : formats) {
     const int64_t rows = 9, n = 48, k = 1536;
-    const quantized w{random, *reference, type, n, k, fast->blocks_layout()};
+    const quantized w{random, *reference, type, n, k, fast->best_layout(type)};
     auto x = random.floats(rows * k);
     for (int64_t i = 0; i < rows * k; i += 171)
       x[static_cast<size_t>(i)] *= 50; // as in real activations: a few are far larger
@@ -149,7 +149,7 @@ TEST_P(quantized_test, activations_that_are_no_number_spoil_their_row_alone) {
   for (const auto type : formats)
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-      const quantized w{random, *reference, type, 20, 96, fast->blocks_layout()};
+      const quantized w{random, *reference, type, 20, 96, fast->best_layout(type)};
       auto x = random.floats(3 * 96);
       x[96 + 40] = bad;
       std::vector<float> out(60);
@@ -161,7 +161,7 @@ TEST_P(quantized_test, activations_that_are_no_number_spoil_their_row_alone) {
 
 TEST_P(quantized_test, zeros_and_tiny_activations_give_zeros) {
   random_data random{9};
-  const quantized w{random, *reference, dtype::q8_0, 20, 64, fast->blocks_layout()};
+  const quantized w{random, *reference, dtype::q8_0, 20, 64, fast->best_layout(dtype::q8_0)};
   for (const float value : {0.0f, 1e-38f, -1e-42f}) {
     const std::vector<float> x(64, value);
     std::vector<float> out(20, 1.0f);

@@ -174,7 +174,9 @@ struct backend {
   unsigned threads = 2;
   std::unique_ptr<device> make() const { return make_cpu_device({threads, mode, isa}); }
   /// Whether bf16 weights make it round activations to bf16.
-  bool rounds_to_bf16() const { return isa == "avx512_bf16" && mode == precision::automatic; }
+  bool rounds_to_bf16() const {
+    return (isa == "avx512_bf16" || isa == "amx") && mode == precision::automatic;
+  }
   /// Whether weights in blocks make it round activations to bytes.
   bool rounds_to_bytes() const { return mode == precision::automatic; }
   std::string name() const { return mode == precision::automatic ? isa : isa + "_float32"; }

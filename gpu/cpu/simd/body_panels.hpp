@@ -1,15 +1,16 @@
 #pragma once
 #include "gpu/cpu/kernels.hpp"
 
-/// Products of bytes over the primitives of the simd/vec_*.hpp that was included before.
+/// Products with weights in panels over the primitives of the simd/vec_*.hpp that was included
+/// before.
 ///
-/// A vector holds one group of four elements for as many columns as it has lanes. Sums of a block
-/// are exact, and each output adds its blocks one after another: tiles decide only which outputs
-/// are computed side by side.
+/// A vector holds one group of four bytes for as many columns as it has lanes, so that nothing is
+/// left to add up across lanes at the end. Each output adds its groups or blocks one after another:
+/// tiles decide only which outputs are computed side by side.
 namespace troupe::gpu::cpu {
 namespace {
 
-struct q8_0_panel {
+struct q8_0_groups {
   static constexpr int64_t value_bytes = 512; ///< of a block in a panel
   /// Calls dot(which of the vectors of weights of column vector v, group of x) for all products.
   template <int Vectors, class Dot>
@@ -26,7 +27,7 @@ struct q8_0_panel {
   static constexpr bool small = false;
 };
 
-struct q4_0_panel {
+struct q4_0_groups {
   static constexpr int64_t value_bytes = 256;
   template <int Vectors, class Dot>
   static void each_group(const unsigned char* const* values, const Dot& dot) {
@@ -46,42 +47,55 @@ struct q4_0_panel {
   static constexpr bool small = true;
 };
 
-/// One register tile over blocks [begin, end).
-template <class Panel, int Rows, int Vectors>
-inline void add_blocks(const panel_job& job, int64_t begin, int64_t end, int64_t row,
-                       const unsigned char* const* panels, const int* parts,
-                       vec (&sums)[Rows][Vectors]) {
-  const activation_block* x = job.x + row * job.blocks;
-  for (int64_t block = begin; block < end; ++block) {
-    const unsigned char* values[Vectors];
-    ivec dots[Rows][Vectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v)
-      values[v] = panels[v] + job.blocks * 32 + block * Panel::value_bytes + parts[v] * 4;
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+/// Bytes: sums of a block are exact, and each output adds its blocks one after another.
+template <class Groups>
+struct byte_panel : Groups {
+  static constexpr int rows_few = panel_rows_few;
+  static constexpr int vectors_few = panel_vectors_few;
+  static constexpr int rows_many = panel_rows_many;
+  static constexpr int vectors_many = panel_vectors_many;
+  static constexpr int64_t pass_blocks = 16;
+
+  /// Adds blocks [begin, end) to the sums of one register tile.
+  template <int Rows, int Vectors>
+  static void add(const panel_job& job, int64_t begin, int64_t end, int64_t row,
+                  const unsigned char* const* panels, const int* parts,
+                  vec (&sums)[Rows][Vectors]) {
+    const auto* x = static_cast<const activation_block*>(job.x) + row * job.blocks;
+    for (int64_t block = begin; block < end; ++block) {
+      const unsigned char* values[Vectors];
+      ivec dots[Rows][Vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v)
-        dots[r][v] = splat_int(&x[r * job.blocks + block].start);
-    Panel::template each_group<Vectors>(values, [&](const ivec* weights, int group) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-        const ivec four = splat_int(&x[r * job.blocks + block].values[group * 4]);
-#pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v)
-          dots[r][v] = dot_groups<Panel::small>(dots[r][v], weights[v], four);
-      }
-    });
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) {
-      const vec scale = load_f16(panels[v] + block * 32 + parts[v] * 2);
+        values[v] = panels[v] + job.blocks * 32 + block * Groups::value_bytes + parts[v] * 4;
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r)
-        sums[r][v] = fma(to_float(dots[r][v]), mul(scale, splat(x[r * job.blocks + block].scale)),
-                         sums[r][v]);
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v)
+          dots[r][v] = splat_int(&x[r * job.blocks + block].start);
+      Groups::template each_group<Vectors>(values, [&](const ivec* weights, int group) {
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          const ivec four = splat_int(&x[r * job.blocks + block].values[group * 4]);
+#pragma GCC unroll 8
+          for (int v = 0; v < Vectors; ++v)
+            dots[r][v] = dot_groups<Groups::small>(dots[r][v], weights[v], four);
+        }
+      });
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) {
+        const vec scale = load_f16(panels[v] + block * 32 + parts[v] * 2);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r)
+          sums[r][v] = fma(to_float(dots[r][v]), mul(scale, splat(x[r * job.blocks + block].scale)),
+                           sums[r][v]);
+      }
     }
   }
-}
+};
+
+using q8_0_panel = byte_panel<q8_0_groups>;
+using q4_0_panel = byte_panel<q4_0_groups>;
 
 template <int Vectors>
 inline void store_row(const panel_job& job, const vec (&sums)[Vectors], int64_t row, int64_t col,
@@ -129,7 +143,7 @@ inline void run_panel_tile(const panel_job& job, const panel_pass& pass, int64_t
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v)
       sums[r][v] = pass.first ? zero() : load_f32(aside + (r * Vectors + v) * lanes);
-  add_blocks<Panel>(job, pass.begin, pass.end, row, panels, parts, sums);
+  Panel::add(job, pass.begin, pass.end, row, panels, parts, sums);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     if (pass.last)
@@ -153,11 +167,10 @@ inline void run_panel_rows(const panel_job& job, const panel_pass& pass, int64_t
 
 template <class Panel, int Rows, int Vectors>
 void panel_tiles(const panel_job& job, const tile_range& range) {
-  constexpr int64_t pass_blocks = 16;
   const int64_t rows = range.row_end - range.row_begin;
   const int64_t row_tiles = (rows + Rows - 1) / Rows;
   const int64_t rows_tile = (rows + row_tiles - 1) / row_tiles;
-  const int64_t step = row_tiles == 1 ? job.blocks : pass_blocks;
+  const int64_t step = row_tiles == 1 ? job.blocks : Panel::pass_blocks;
   int64_t block = 0;
   do {
     const int64_t end = job.blocks - block <= step + step / 2 ? job.blocks : block + step;
@@ -175,10 +188,16 @@ void panel_tiles(const panel_job& job, const tile_range& range) {
 
 template <class Panel>
 void linear_panels(const panel_job& job, const tile_range& range) {
-  if (range.row_end - range.row_begin <= panel_rows_few)
-    panel_tiles<Panel, panel_rows_few, panel_vectors_few>(job, range);
-  else
-    panel_tiles<Panel, panel_rows_many, panel_vectors_many>(job, range);
+  if (range.row_end - range.row_begin > Panel::rows_few)
+    return panel_tiles<Panel, Panel::rows_many, Panel::vectors_many>(job, range);
+  constexpr int64_t wide = Panel::vectors_few * lanes;
+  const int64_t whole = (range.col_end - range.col_begin) / wide * wide;
+  tile_range part = range;
+  part.col_end = range.col_begin + whole;
+  panel_tiles<Panel, Panel::rows_few, Panel::vectors_few>(job, part);
+  part.col_begin = part.col_end;
+  part.col_end = range.col_end;
+  panel_tiles<Panel, Panel::rows_few, Panel::vectors_many>(job, part);
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 #include "gpu/cpu/simd/vec_avx512.hpp"
 
 #include "gpu/cpu/simd/body_linear.hpp"
+#include "gpu/cpu/simd/body_pairs.hpp"
 
 namespace troupe::gpu::cpu {
 namespace {
@@ -28,6 +29,10 @@ struct dot_scheme {
 
 void avx512_bf16_linear(const linear_job& job, const tile_range& range) {
   linear<dot_scheme>(job, range);
+}
+
+void avx512_bf16_linear_panels(const panel_job& job, const tile_range& range) {
+  linear_panels<bf16_panel>(job, range);
 }
 
 } // namespace troupe::gpu::cpu
