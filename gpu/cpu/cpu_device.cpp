@@ -28,8 +28,9 @@ gate kind_of(activation act) {
   std::abort();
 }
 
-/// Weights are read from end to end in every step: with huge pages the prefetchers do not stop every
-/// 4 KiB. Advice only; not asked for other memory, of which a large part may never be touched.
+/// Weights are read from end to end in every step: with huge pages the prefetchers do not stop
+/// every 4 KiB. Advice only; not asked for other memory, of which a large part may never be
+/// touched.
 void ask_for_huge_pages(void* data, size_t size_bytes) {
   constexpr uintptr_t page = uintptr_t{2} << 20;
   const auto begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
