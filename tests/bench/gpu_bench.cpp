@@ -6,6 +6,7 @@
 #include <map>
 #include <thread>
 
+#include "cli/bench/ceilings.hpp"
 #include "tests/gpu/random_ops.hpp"
 
 /// Speed of the CPU backend beside what the machine could do. Every memory-bound number comes with
@@ -33,38 +34,13 @@ const std::vector<uint16_t>& big_memory() {
   return memory;
 }
 
-/// Sums a range of memory as eight streams side by side: one stream per core does not fill the bus.
-uint64_t read_all(const uint64_t* from, size_t words) {
-  uint64_t sums[8] = {};
-  const size_t stride = words / 8;
-  for (size_t i = 0; i < stride; i += 8)
-    for (size_t s = 0; s < 8; ++s)
-      for (size_t w = 0; w < 8; ++w)
-        sums[s] += from[s * stride + i + w];
-  uint64_t total = 0;
-  for (const auto sum : sums)
-    total += sum;
-  return total;
-}
-
-/// Bytes per second that all cores together read from memory: the best of a few passes.
+/// Bytes per second that all cores together read from memory in the best pattern known.
 double measure_bandwidth() {
-  const auto& memory = big_memory();
-  const unsigned threads = std::max(1u, std::thread::hardware_concurrency());
-  const auto* words = reinterpret_cast<const uint64_t*>(memory.data());
-  const size_t share = memory.size() / 4 / threads / 64 * 64;
-  double best = 0;
-  for (int pass = 0; pass < 5; ++pass) {
-    const auto start = bench_clock::now();
-    std::vector<std::thread> readers;
-    for (unsigned t = 0; t < threads; ++t)
-      readers.emplace_back([=] { benchmark::DoNotOptimize(read_all(words + t * share, share)); });
-    for (auto& reader : readers)
-      reader.join();
-    const std::chrono::duration<double> time = bench_clock::now() - start;
-    best = std::max(best, static_cast<double>(share * threads * 8) / time.count());
-  }
-  return best;
+  constexpr uint64_t set_bytes = uint64_t{512} << 20;
+  static const auto dev = make_device();
+  static cli::bench::read_probe probe{std::max(1u, std::thread::hardware_concurrency()), *dev};
+  probe.measure(set_bytes);
+  return probe.best(set_bytes)->bytes_per_second;
 }
 
 void dram_read(benchmark::State& state) {
@@ -74,53 +50,16 @@ void dram_read(benchmark::State& state) {
   state.counters["GB/s"] = best / 1e9;
 }
 
-#if defined(__x86_64__)
-/// Products and sums per second of one thread that multiplies registers only; a short burst.
-/// Written in assembly because the compiler would keep the sums in memory and measure its stores.
-double bf16_dot_burst() {
-  constexpr int chains = 16, rounds = 20'000;
-  const auto start = bench_clock::now();
-  int left = rounds;
-  asm volatile(".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n\t"
-               "vpxord %%zmm\\r, %%zmm\\r, %%zmm\\r\n\t"
-               ".endr\n"
-               "1:\n\t"
-               ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
-               "vdpbf16ps %%zmm16, %%zmm16, %%zmm\\r\n\t"
-               ".endr\n\t"
-               "decl %0\n\t"
-               "jnz 1b\n\t"
-               "vzeroupper"
-               : "+r"(left)
-               :
-               : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-                 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-  // Nothing else uses zmm16: this file is compiled without AVX-512.
-  const std::chrono::duration<double> time = bench_clock::now() - start;
-  return double{chains} * rounds * 64 / time.count();
+/// The ceilings of `linear`: all cores multiply registers.
+void register_peaks(benchmark::State& state) {
+  std::map<std::string, double> best;
+  for (auto _ : state)
+    for (int round = 0; round < 10; ++round)
+      for (const auto& one : cli::bench::measure_compute(std::thread::hardware_concurrency()))
+        best[one.name] = std::max(best[one.name], one.ops_per_second);
+  for (const auto& [name, ops] : best)
+    state.counters[name + " Gop/s"] = ops / 1e9;
 }
-
-/// The ceiling of `linear` with bf16 weights: all cores at once, the sum of each one's best burst.
-void bf16_dot_peak(benchmark::State& state) {
-  if (!__builtin_cpu_supports("avx512bf16"))
-    return state.SkipWithError("this processor has no AVX-512 BF16");
-  std::vector<double> best(std::max(1u, std::thread::hardware_concurrency()));
-  for (auto _ : state) {
-    std::vector<std::thread> workers;
-    for (auto& mine : best)
-      workers.emplace_back([&mine] {
-        for (int i = 0; i < 400; ++i)
-          mine = std::max(mine, bf16_dot_burst());
-      });
-    for (auto& worker : workers)
-      worker.join();
-  }
-  double sum = 0;
-  for (const auto one : best)
-    sum += one;
-  state.counters["GFLOP/s"] = sum / 1e9;
-}
-#endif
 
 /// A weight of any type that `linear` takes, blocks in the layout that the device likes best.
 class bench_weight {
@@ -228,9 +167,7 @@ void small_ops(benchmark::State& state) {
 
 void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/dram_read", dram_read)->Iterations(1);
-#if defined(__x86_64__)
-  benchmark::RegisterBenchmark("gpu/cpu/bf16_dot_peak", bf16_dot_peak)->Iterations(1);
-#endif
+  benchmark::RegisterBenchmark("gpu/cpu/register_peaks", register_peaks)->Iterations(1);
   // Projections of Llama-3.2-1B, Qwen2.5-0.5B (4864 x 896) and SmolLM2-135M (576, 1536 x 576).
   for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0})
     for (const auto& [n, k] : {std::pair{2048, 2048},
@@ -268,11 +205,23 @@ void register_all() {
             ->Iterations(5)
             ->UseRealTime()
             ->Unit(benchmark::kMillisecond);
+  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0})
+    for (const unsigned threads : {1u, 2u}) {
+      const test::backend which{"", precision::automatic, threads};
+      const auto name = std::string{to_string(type)} + "/threads:" + std::to_string(threads);
+      benchmark::RegisterBenchmark(("gpu/cpu/linear_threads/type:" + name).c_str(), linear_prefill,
+                                   which, type, 512, 2048, 2048)
+          ->Iterations(5)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+    }
   using test::attention_shape;
   const std::pair<const char*, attention_shape> shapes[] = {
       {"prefill/rows:512/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {512}, {512}}},
       {"prefill/rows:512/heads:16/kv_heads:8/dim:128",
        {128, 8, 2, 16, 0, dtype::bf16, {512}, {512}}},
+      {"prefill/rows:512/context:4096/heads:32/kv_heads:8/dim:64",
+       {64, 8, 4, 16, 0, dtype::bf16, {512}, {4096}}},
       {"decode/context:4096/heads:32/kv_heads:8/dim:64",
        {64, 8, 4, 16, 0, dtype::bf16, {1}, {4096}}},
       {"decode/context:4096/heads:9/kv_heads:3/dim:64",
