@@ -79,6 +79,8 @@ node_impl::~node_impl() {
   started_.clear();
   directory_ = nullptr;
   system_.reset(); // waits for every actor
+  if (profile_)
+    options_.on_profile(profile_->take_costs());
 }
 
 void node_impl::stop_all() {
@@ -200,7 +202,13 @@ void node_impl::boot_worker() {
   gpu::device_options options;
   options.threads = options_.threads;
   options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
-  device_ = gpu::make_cpu_device(options);
+  auto device = gpu::make_cpu_device(options);
+  if (options_.on_profile) {
+    auto profiled = gpu::make_profiled_device(std::move(device));
+    profile_ = profiled.get();
+    device = std::move(profiled);
+  }
+  device_ = std::move(device);
   const auto worker_card = card("gpu-worker", "gpu-worker:0");
   children_.push_back({"gpu-worker", start_worker(worker_card),
                        [this, worker_card] { return start_worker(worker_card); }, false,

@@ -12,6 +12,7 @@
 #include "actors/services.hpp"
 #include "base/host_port.hpp"
 #include "engine/engine.hpp"
+#include "gpu/profile.hpp"
 #include "storage/catalog.hpp"
 
 namespace troupe::actors {
@@ -48,6 +49,8 @@ struct node_options {
   std::optional<host_port> join;           ///< worker: where the head listens for workers
   std::string
       node_name; ///< unique in a cluster; empty = the host's, a worker's with its process id
+  /// Set = what every op of the engines cost is noted, and told when the node has ended.
+  std::function<void(std::vector<gpu::op_cost>)> on_profile;
 };
 
 /// A running node: owns the actor system. One per process.

@@ -78,6 +78,7 @@ private:
   std::map<model_id, model_card_ptr> cards_;
   std::map<model_id, model_id> aliases_;
   std::shared_ptr<gpu::device> device_;
+  gpu::profiled_device* profile_ = nullptr; ///< `device_`, when a profile is wanted
   uint16_t cluster_port_ = 0;
   std::atomic<bool> accepting_{false};
   std::atomic<uint64_t> next_number_{0};

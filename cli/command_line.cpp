@@ -203,6 +203,7 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
   add_serve_settings(*serve, into);
   serve->add_option("--port-file", into.port_file, "File that the port is written to.")
       ->type_name("FILE");
+  serve->add_flag("--profile", into.profile, "At the end, print what every op took in all.");
   add_run(*app, into);
   add_inspections(*app, into);
   add_bench(*app, into);

@@ -24,6 +24,7 @@ struct command_line {
   std::string host;
   int port = -1;
   std::string port_file;
+  bool profile = false; ///< serve
   run_options run;
   std::vector<std::string> prompt_words;
   inspect_options inspect;

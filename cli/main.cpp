@@ -61,7 +61,7 @@ int with_settings(command_line& typed) {
   cli::start_logging(typed.command == "run" && !chosen ? "warn" : settings.log.level,
                      settings.log.format);
   if (typed.command == "serve")
-    return cli::serve(settings, typed.models, typed.port_file);
+    return cli::serve(settings, typed.models, typed.port_file, typed.profile);
   if (!typed.prompt_words.empty()) {
     typed.run.prompt = typed.prompt_words.front();
     for (size_t i = 1; i < typed.prompt_words.size(); ++i)

@@ -12,6 +12,7 @@
 #include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/node_setup.hpp"
+#include "cli/profile_table.hpp"
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
 
@@ -91,8 +92,15 @@ int run_until_signal(actors::node& node, gateway::server* server, const config::
   return ok;
 }
 
-int serve_worker(const config::settings& settings, signal_watch& signals) {
-  auto node = actors::node::start(node_options_of(settings, {}));
+void print_profile(const std::vector<gpu::op_cost>& costs) {
+  std::cerr << profile_table(costs, 0, 0, colours_wanted(STDERR_FILENO));
+}
+
+int serve_worker(const config::settings& settings, signal_watch& signals, bool profile) {
+  auto options = node_options_of(settings, {});
+  if (profile)
+    options.on_profile = print_profile;
+  auto node = actors::node::start(std::move(options));
   if (!node)
     return complain(describe(node.error()), failed);
   std::cout << "troupe " TROUPE_VERSION " works for the head at "
@@ -104,14 +112,17 @@ int serve_worker(const config::settings& settings, signal_watch& signals) {
 } // namespace
 
 int serve(const config::settings& settings, const std::vector<std::string>& named,
-          const std::string& port_file) {
+          const std::string& port_file, bool profile) {
   signal_watch signals; // before any thread starts
   if (settings.role == "worker")
-    return serve_worker(settings, signals);
+    return serve_worker(settings, signals, profile);
   auto found = find_served(settings, named);
   if (!found)
     return complain(describe(found.error()), not_found);
-  auto node = actors::node::start(node_options_of(settings, found->models));
+  auto options = node_options_of(settings, found->models);
+  if (profile)
+    options.on_profile = print_profile;
+  auto node = actors::node::start(std::move(options));
   if (!node)
     return complain(describe(node.error()), failed);
   auto server = gateway::server::start(server_options_of(settings), (*node)->edge());

@@ -9,9 +9,10 @@
 namespace troupe::cli {
 
 /// `troupe serve`: runs until SIGTERM or SIGINT, drains, and returns the exit code. A second signal
-/// exits at once with 128 + its number.
+/// exits at once with 128 + its number. With `profile` it ends by printing, on standard error, what
+/// every op of its worker cost.
 int serve(const config::settings& settings, const std::vector<std::string>& named,
-          const std::string& port_file);
+          const std::string& port_file, bool profile = false);
 
 /// What `serve` prints once it listens: URL, role, models, what was skipped, a line to paste.
 std::string welcome_text(const config::settings& settings, const storage::catalog& found,

@@ -1,6 +1,8 @@
 #include "cli/table.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 
 #include "cli/terminal.hpp"
 
@@ -37,6 +39,15 @@ std::string render_table(const std::vector<std::vector<std::string>>& given, boo
     out += (bold ? "\033[1m" + line + "\033[0m" : line) + "\n";
   }
   return out;
+}
+
+std::string three_digits(double value) {
+  if (!(std::abs(value) > 0))
+    return "0";
+  const int before = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
+  char text[40];
+  std::snprintf(text, sizeof text, "%.*f", std::max(0, 3 - before), value);
+  return text;
 }
 
 } // namespace troupe::cli

@@ -1,7 +1,7 @@
-#include <cmath>
-#include <cstdio>
+#include <algorithm>
 
 #include "cli/bench/result.hpp"
+#include "cli/profile_table.hpp"
 #include "cli/table.hpp"
 #include "config/units.hpp"
 
@@ -11,20 +11,10 @@ namespace {
 /// From this share on a run was disturbed so much that its row says so.
 constexpr double disturbed_from = 0.05;
 
-/// Three digits that matter: "1270", "31.2", "0.0480".
-std::string number(double value) {
-  if (!(std::abs(value) > 0))
-    return "0";
-  const int before = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
-  char text[40];
-  std::snprintf(text, sizeof text, "%.*f", std::max(0, 3 - before), value);
-  return text;
-}
-
-std::string percent(double share) { return share > 0 ? number(share * 100) + " %" : "-"; }
+std::string percent(double share) { return share > 0 ? three_digits(share * 100) + " %" : "-"; }
 
 std::string per_second(double amount, double seconds) {
-  return amount > 0 && seconds > 0 ? number(amount / seconds / 1e9) : "-";
+  return amount > 0 && seconds > 0 ? three_digits(amount / seconds / 1e9) : "-";
 }
 
 using rows = std::vector<std::vector<std::string>>;
@@ -33,9 +23,9 @@ std::string ceilings_table(const report& all, bool colour) {
   rows out{{"CEILING", "BEST SEEN", "HOW"}};
   for (const auto& one : all.reads)
     out.push_back({"read, set of " + config::format_size_rounded(one.set_bytes),
-                   number(one.bytes_per_second / 1e9) + " GB/s", one.pattern});
+                   three_digits(one.bytes_per_second / 1e9) + " GB/s", one.pattern});
   for (const auto& one : all.computes)
-    out.push_back({one.name, number(one.ops_per_second / 1e9) + " Gop/s", "registers only"});
+    out.push_back({one.name, three_digits(one.ops_per_second / 1e9) + " Gop/s", "registers only"});
   return out.size() > 1 ? "\n" + render_table(out, colour) : "";
 }
 
@@ -52,31 +42,21 @@ std::string results_table(const report& all, bool colour) {
             "OTHERS"}};
   for (const auto& one : all.results) {
     const auto reached = shares_of(all, one);
-    out.push_back({one.model, one.dtype, what_of(one), number(one.value.median) + " " + one.unit,
-                   number(one.value.least) + ".." + number(one.value.most),
+    out.push_back({one.model, one.dtype, what_of(one),
+                   three_digits(one.value.median) + " " + one.unit,
+                   three_digits(one.value.least) + ".." + three_digits(one.value.most),
                    per_second(one.bytes, one.seconds), percent(reached.read),
                    per_second(one.flops, one.seconds), percent(reached.compute),
-                   one.others >= disturbed_from ? number(one.others * 100) + " %" : ""});
+                   one.others >= disturbed_from ? three_digits(one.others * 100) + " %" : ""});
   }
   return out.size() > 1 ? "\n" + render_table(out, colour) : "";
 }
 
-std::string profile_table(const result& one, bool colour) {
-  rows out{{"OP", "CALLS/STEP", "MS/STEP", "SHARE", "GB/S", "GFLOP/S"}};
+std::string profile_of(const result& one, bool colour) {
   const auto steps = static_cast<double>(std::max<uint64_t>(one.profile_steps, 1));
-  double ops = 0;
-  for (const auto& op : one.profile) {
-    const double seconds = std::chrono::duration<double>(op.time).count();
-    ops += seconds;
-    out.push_back({op.name, number(static_cast<double>(op.calls) / steps),
-                   number(seconds * 1000 / steps), percent(seconds / one.profile_seconds),
-                   per_second(op.bytes, seconds), per_second(op.flops, seconds)});
-  }
-  const double rest = std::max(0.0, one.profile_seconds - ops);
-  out.push_back({"between the ops", "", number(rest * 1000 / steps),
-                 percent(rest / one.profile_seconds), "", ""});
   return "\n" + one.model + " " + one.dtype + ", " + what_of(one) + ", " +
-         number(one.profile_seconds * 1000 / steps) + " ms/step\n" + render_table(out, colour);
+         three_digits(one.profile_seconds * 1000 / steps) + " ms/step\n" +
+         profile_table(one.profile, one.profile_seconds, one.profile_steps, colour);
 }
 
 } // namespace
@@ -92,7 +72,7 @@ std::string as_table(const report& all, bool colour) {
   bool disturbed = false;
   for (const auto& one : all.results) {
     if (!one.profile.empty())
-      out += profile_table(one, colour);
+      out += profile_of(one, colour);
     disturbed = disturbed || one.others >= disturbed_from;
   }
   if (disturbed)

@@ -200,6 +200,18 @@ def test_bench_measures_a_shape_and_says_on_what(troupe):
     assert large.returncode == FAILED and "are free" in large.stderr
 
 
+def test_serve_says_at_its_end_what_the_ops_took(own_server):
+    process, url, log = own_server("--profile")
+    body = {"model": "stories-llama", "prompt": "Once", "max_tokens": 8}
+    assert httpx.post(f"{url}/v1/completions", json=body).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    lines = log.read_text().splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("OP "))
+    ops = {line.split("    ")[0].strip() for line in lines[heading + 1 :]}
+    assert "attention" in ops and any(op.startswith("linear [") for op in ops)
+
+
 def test_bench_ends_at_ctrl_c_with_what_it_has(troupe):
     words = ["bench", "tiny", "--reps", "1000", "--tokens", "4096", "--context", "2048", "-o", "json"]
     with subprocess.Popen(
