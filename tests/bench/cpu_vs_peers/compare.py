@@ -65,7 +65,7 @@ def decodes(given):
 
 
 def run_troupe(given, directory, _, dtype):
-    out, work, more = {}, {}, []
+    out, work, more, others = {}, {}, [], 0
     for number, (context, batches) in enumerate(decodes(given)):
         first = number == 0  # it also measures prefill and the ceilings
         text = output_of(
@@ -80,12 +80,14 @@ def run_troupe(given, directory, _, dtype):
             what = "prefill" if one["measure"] == "prefill" else f"decode {one['batch']}"
             out[what] = one["median"]
             work[what] = {"bytes": one["bytes"], "flops": one["flops"]}
+            others = max(others, one["others_share"])
     ceilings = more[0]["ceilings"]
     return out, {
         "machine": more[0]["machine"],
         "read": max(one["bytes_per_second"] for one in ceilings["read"]),
         "compute": {one["name"]: one["ops_per_second"] for one in ceilings["compute"]},
         "work": work,
+        "others": others,
     }
 
 
@@ -170,6 +172,7 @@ def result_of(given, shape, dtype, rates, ceilings):
             name: max(one["compute"][name] for one in ceilings) for name in ceilings[0]["compute"]
         }
         out["work"] = ceilings[0]["work"]
+        out["others"] = [one["others"] for one in ceilings]
     return out
 
 
@@ -197,6 +200,13 @@ def print_table(results):
     print("| shape, weights | what | " + " | ".join(("troupe", "of floor", "peers", "ratio")) + " |")
     print("| --- | --- | --- | --- | --- | --- |")
     for result in results:
+        disturbed = sum(others > 0.05 for others in result.get("others", []))
+        if disturbed:
+            print(
+                f"{result['shape']} {result['dtype']}: other processes took more than 5 % of the "
+                f"machine in {disturbed} of {result['rounds']} rounds",
+                file=sys.stderr,
+            )
         own = result["rates"].get("troupe", {})
         for what, values in own.items():
             rate = statistics.median(values)
