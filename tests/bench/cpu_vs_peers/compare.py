@@ -1,4 +1,4 @@
-"""Prefill and decode of `troupe`, llama.cpp and transformers on the same random models, interleaved.
+"""Prefill and decode of `troupe`, llama.cpp and transformers on the same models, interleaved.
 
 usage: python3 tests/bench/cpu_vs_peers/compare.py [--shapes smollm2-135m,qwen2.5-0.5b]
            [--dtypes bf16,int8,int4] [--rounds 5] [--batch 1,8,32] [--json FILE] ...
@@ -197,7 +197,7 @@ def floor_share(result, what, rate):
 
 
 def print_table(results):
-    print("| shape, weights | what | " + " | ".join(("troupe", "of floor", "peers", "ratio")) + " |")
+    print("| shape, weights | what | troupe | of floor | peers | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
     for result in results:
         disturbed = sum(others > 0.05 for others in result.get("others", []))
@@ -216,9 +216,7 @@ def print_table(results):
                 if name != "troupe" and rates.get(what)
             }
             named = "; ".join(f"{name} {spread(rates)}" for name, rates in peers.items())
-            ratios = ", ".join(
-                f"{rate / statistics.median(rates):.2f}" for rates in peers.values()
-            )
+            ratios = ", ".join(f"{rate / statistics.median(rates):.2f}" for rates in peers.values())
             title = f"prefill {result['prompt']}" if what == "prefill" else what
             print(
                 f"| {result['shape']} {result['dtype']} | {title} | {spread(values)} | "

@@ -6,8 +6,8 @@ usage: python3 tests/bench/cpu_vs_peers/serving.py streams|prefix|memory [--shap
 streams: 32 streams with random prompts of 16 to 2,000 tokens (log-uniform), 64 tokens out; tokens
          per second, time to first token, gaps between tokens, and for comparison the gaps while the
          same streams only decode. Both servers, interleaved.
-prefix:  64 requests that share 1,500 tokens, with and without reuse: prompt tokens computed, time to
-         first token of a hit. `troupe` alone.
+prefix:  64 requests that share 1,500 tokens, with and without reuse: prompt tokens computed, time
+         to first token of a hit. `troupe` alone.
 memory:  resident memory after such a load against weights + KV + 100 MiB. `troupe` alone.
 """
 

@@ -87,9 +87,13 @@ def plan(shape):
                 own + f"ffn_{part}.weight",
                 (shape.intermediate, shape.hidden),
             )
-        yield hf + "mlp.down_proj.weight", own + "ffn_down.weight", (
-            shape.hidden,
-            shape.intermediate,
+        yield (
+            hf + "mlp.down_proj.weight",
+            own + "ffn_down.weight",
+            (
+                shape.hidden,
+                shape.intermediate,
+            ),
         )
     yield "model.norm.weight", "output_norm.weight", (shape.hidden,)
 
@@ -208,9 +212,7 @@ def write_gguf(shape, dtype, path):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types(
-        [gguf.TokenType.NORMAL] * (len(tokens) - 1) + [gguf.TokenType.CONTROL]
-    )
+    writer.add_token_types([gguf.TokenType.NORMAL] * (len(tokens) - 1) + [gguf.TokenType.CONTROL])
     writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_add_bos_token(False)
