@@ -146,9 +146,10 @@ CLI::Option* list(CLI::App& app, const std::string& flag, std::vector<T>& to,
 void add_bench(CLI::App& app, command_line& into) {
   auto* bench = command(app, into, "bench", "Measure how fast this machine runs a model.");
   auto& to = into.bench;
-  bench->add_option("models", to.models,
-                    "Shapes by name, with random weights, or model directories. Default: "
-                    "smollm2-135m.");
+  bench->add_option(
+      "models", to.models,
+      "Shapes by name, with random weights; model directories or GGUF files. Default: "
+      "smollm2-135m.");
   bench->add_flag("--list", to.list, "List the shapes that have a name.");
   list(*bench, "--measure", to.measures, "What to measure: prefill, decode, load, sample.")
       ->check(CLI::IsMember(bench::all_measures));

@@ -103,7 +103,7 @@ public:
         return model.error();
       auto dtypes = given_.dtypes;
       if (dtypes.empty())
-        dtypes.push_back(model->directory.empty() ? "bf16" : "");
+        dtypes.push_back(model->path.empty() ? "bf16" : "");
       for (const auto& dtype : dtypes)
         if (auto why = measure_all(*model, dtype); why || stop_)
           return why;

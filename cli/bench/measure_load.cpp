@@ -113,17 +113,23 @@ caf::error write_checkpoint(const fs::path& dir, const shape& of, dtype type, un
   return out ? caf::error{} : cannot("writing", file, "the disk may be full");
 }
 
-/// Writes the files of `dir` out and takes them out of the page cache, as far as the kernel obeys.
-void evict(const fs::path& dir) {
+void evict_file(const fs::path& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    return;
+  fdatasync(file);
+  posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+  close(file);
+}
+
+/// Writes a file, or those of a directory, to the disk and takes them out of the page cache, as far
+/// as the kernel obeys.
+void evict(const fs::path& path) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator{dir, ignored}) {
-    const int file = open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-      continue;
-    fdatasync(file);
-    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
-    close(file);
-  }
+  if (!fs::is_directory(path, ignored))
+    return evict_file(path);
+  for (const auto& entry : fs::directory_iterator{path, ignored})
+    evict_file(entry.path());
 }
 
 struct load_times {
@@ -165,8 +171,8 @@ caf::expected<std::vector<result>> measure_load(const options& given, const mode
                                                 const std::atomic<bool>& stop) {
   std::vector<result> out;
   std::optional<scratch_folder> scratch;
-  fs::path dir = model.directory;
-  if (model.directory.empty()) {
+  fs::path dir = model.path;
+  if (model.path.empty()) {
     scratch.emplace(given.scratch);
     dir = scratch->path();
     if (dir.empty())

@@ -12,7 +12,6 @@
 #include "config/keys.hpp"
 #include "config/units.hpp"
 #include "engine/errors.hpp"
-#include "engine/frontend/frontend.hpp"
 #include "engine/model/weights.hpp"
 
 namespace troupe::cli::bench {
@@ -78,25 +77,16 @@ caf::error check_memory(const std::string& what, const engine::engine_memory& ne
                              "smaller model");
 }
 
-caf::expected<engine::model_config> config_of(const model_choice& model, dtype type) {
-  if (!model.directory.empty())
-    return engine::load_model_config(model.directory);
-  return engine::parse_model_config(config_json(*find_shape(model.title), type), model.title);
-}
-
-caf::error bind_shape(subject& to, const options& given, const engine::engine_options& how,
-                      dtype type) {
-  auto weights = random_weights::create(to.config, type, given.threads);
-  if (!weights)
-    return weights.error();
-  const bool copies = how.quantize != engine::quantization::none;
+/// Makes the engine over weights of `type`, once its size is known to fit.
+caf::error make_engine(subject& to, const options& given, const engine::weight_lookup& lookup,
+                       std::shared_ptr<const void> keep_alive, dtype type,
+                       uint64_t checkpoint_bytes, uint64_t beside) {
+  to.kv_token_bytes = kv_bytes_of_token(to.config, type);
+  const auto how = engine_options_of(given, to.dtype, to.kv_token_bytes);
   if (auto why = check_memory(to.model + " in " + to.dtype,
-                              engine::estimate_memory(to.config, (*weights)->size_bytes(), how),
-                              copies ? (*weights)->largest_bytes() : 0))
+                              engine::estimate_memory(to.config, checkpoint_bytes, how), beside))
     return why;
-  auto made = engine::engine::create(
-      to.config, [&](std::string_view name) { return (*weights)->find(name); }, *weights,
-      *to.device, how);
+  auto made = engine::engine::create(to.config, lookup, std::move(keep_alive), *to.device, how);
   if (!made)
     return made.error();
   to.engine = std::move(*made);
@@ -104,30 +94,39 @@ caf::error bind_shape(subject& to, const options& given, const engine::engine_op
   return {};
 }
 
-caf::error bind_directory(subject& to, const std::string& directory,
-                          const engine::engine_options& how) {
-  auto opened = actors::open_model_files({{to.model}, directory, how},
-                                         [](uint64_t, uint64_t) { return true; });
+caf::error bind_shape(subject& to, const options& given) {
+  if (to.dtype.empty())
+    to.dtype = "bf16";
+  const auto type = stored_type(to.dtype);
+  auto config = engine::parse_model_config(config_json(*find_shape(to.model), type), to.model);
+  if (!config)
+    return config.error();
+  to.config = std::move(*config);
+  auto weights = random_weights::create(to.config, type, given.threads);
+  if (!weights)
+    return weights.error();
+  const bool copies = quantization_of(to.dtype) != engine::quantization::none;
+  return make_engine(
+      to, given, [from = *weights](std::string_view name) { return from->find(name); }, *weights,
+      type, (*weights)->size_bytes(), copies ? (*weights)->largest_bytes() : 0);
+}
+
+caf::error bind_files(subject& to, const options& given, const std::string& path) {
+  const auto opened =
+      actors::open_model_files({{to.model}, path, {}}, [](uint64_t, uint64_t) { return true; });
   if (opened.why)
     return opened.why;
+  to.config = *opened.config;
   const auto embedding = opened.lookup("model.embed_tokens.weight");
   const auto type = embedding ? embedding->type : dtype::bf16;
   if (to.dtype.empty())
     to.dtype = to_string(type);
-  else if (how.quantize == engine::quantization::none && to.dtype != to_string(type))
+  else if (quantization_of(to.dtype) == engine::quantization::none && to.dtype != to_string(type))
     return caf::make_error(config::errc::invalid_value,
-                           directory + " holds " + std::string{to_string(type)} +
+                           path + " holds " + std::string{to_string(type)} +
                                " weights and cannot be run in " + to.dtype +
                                ": leave --dtype out, or take int8 or int4");
-  if (auto why = check_memory(to.model + " in " + to.dtype,
-                              engine::estimate_memory(to.config, opened.weight_bytes, how), 0))
-    return why;
-  auto made = engine::engine::create(to.config, opened.lookup, opened.keep_alive, *to.device, how);
-  if (!made)
-    return made.error();
-  to.engine = std::move(*made);
-  to.weight_bytes = to.engine->memory().weights_bytes - looked_up_bytes(to.config, type, to.dtype);
-  return {};
+  return make_engine(to, given, opened.lookup, opened.keep_alive, type, opened.weight_bytes, 0);
 }
 
 } // namespace
@@ -168,18 +167,19 @@ caf::expected<model_choice> choose(const std::string& model) {
   if (find_shape(model))
     return model_choice{model, ""};
   std::error_code ignored;
-  if (std::filesystem::is_directory(model, ignored)) {
-    auto path = std::filesystem::weakly_canonical(model, ignored);
-    return model_choice{path.filename().string(), model};
-  }
+  const bool file = model.ends_with(".gguf") && std::filesystem::is_regular_file(model, ignored);
+  if (file || std::filesystem::is_directory(model, ignored))
+    return model_choice{std::filesystem::weakly_canonical(model, ignored).filename().string(),
+                        model};
   std::vector<std::string_view> names;
   for (const auto& one : all_shapes())
     names.push_back(one.name);
   const auto near = config::closest(model, names);
-  return caf::make_error(config::errc::invalid_value,
-                         "'" + model + "' is neither a model directory nor a known shape: " +
-                             (near.empty() ? "`troupe bench --list` shows the shapes"
-                                           : "did you mean '" + std::string{near} + "'?"));
+  return caf::make_error(
+      config::errc::invalid_value,
+      "'" + model + "' is neither a model (a directory or a GGUF file) nor a known shape: " +
+          (near.empty() ? "`troupe bench --list` shows the shapes"
+                        : "did you mean '" + std::string{near} + "'?"));
 }
 
 std::unique_ptr<gpu::device> make_device(const options& given) {
@@ -212,26 +212,16 @@ engine::engine_options engine_options_of(const options& given, const std::string
 
 caf::expected<subject> make_subject(const options& given, const model_choice& model,
                                     const std::string& dtype) {
-  const auto type = stored_type(dtype);
-  auto config = config_of(model, type);
-  if (!config)
-    return config.error();
   subject out;
   out.model = model.title;
-  out.dtype = dtype.empty() && model.directory.empty() ? "bf16" : dtype;
-  out.config = std::move(*config);
+  out.dtype = dtype;
   out.device = make_device(given);
   if (given.profile) {
     auto profiled = gpu::make_profiled_device(std::move(out.device));
     out.profile = profiled.get();
     out.device = std::move(profiled);
   }
-  out.kv_token_bytes = kv_bytes_of_token(
-      out.config, model.directory.empty() ? type : out.config.type.value_or(type));
-  const auto how = engine_options_of(given, out.dtype, out.kv_token_bytes);
-  const auto why = model.directory.empty() ? bind_shape(out, given, how, type)
-                                           : bind_directory(out, model.directory, how);
-  if (why)
+  if (auto why = model.path.empty() ? bind_shape(out, given) : bind_files(out, given, model.path))
     return why;
   return out;
 }

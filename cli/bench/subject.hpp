@@ -34,11 +34,12 @@ struct subject {
   std::string arithmetic() const;
 };
 
-/// What `model` means: a shape's name or a directory; fails saying what there is.
+/// A shape, or the files of a model.
 struct model_choice {
-  std::string title;     ///< the shape's name, or the directory's last part
-  std::string directory; ///< empty = a shape
+  std::string title; ///< the shape's name, or the last part of the path
+  std::string path;  ///< of a model directory or a GGUF file; empty = a shape
 };
+/// What was typed for a model; fails saying what there is.
 caf::expected<model_choice> choose(const std::string& model);
 
 /// Makes the device that the options ask for.
