@@ -11,6 +11,7 @@
 #include "cli/bench/measure.hpp"
 #include "cli/bench/result.hpp"
 #include "cli/bench/shapes.hpp"
+#include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/signals.hpp"
 #include "cli/table.hpp"
@@ -202,24 +203,18 @@ int run(const options& typed) {
   if (given.threads == 0)
     given.threads = gpu::cpu::host_cores();
   for (const auto& name : given.models) // before anything takes time
-    if (const auto model = choose(name); !model) {
-      std::cerr << "troupe: " << describe(model.error()) << "\n";
-      return not_found;
-    }
-  if (const auto text = refuse_isa(given.isa); !text.empty()) {
-    std::cerr << "troupe: " << text << "\n";
-    return usage;
-  }
+    if (const auto model = choose(name); !model)
+      return complain(describe(model.error()), not_found);
+  if (const auto text = refuse_isa(given.isa); !text.empty())
+    return complain(text, usage);
   stop_on_signal stop;
   runner work{given, stop.asked()};
   const auto why = work.run();
   const auto all = work.finish();
   if (!why || !all.results.empty())
     print(given, all);
-  if (why) {
-    std::cerr << "troupe: " << describe(why) << "\n";
-    return failed;
-  }
+  if (why)
+    return complain(describe(why), failed);
   return stop.asked() ? stop.code() : ok;
 }
 
