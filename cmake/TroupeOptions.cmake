@@ -2,7 +2,16 @@
 option(TROUPE_TESTS "Build the tests" ON)
 option(TROUPE_BENCH "Build the benchmarks" ON)
 option(TROUPE_FUZZ "Build the libFuzzer targets (clang only)" OFF)
-option(TROUPE_CUDA "Build the CUDA backend" OFF)
+include(CheckLanguage)
+check_language(CUDA)
+if(CMAKE_CUDA_COMPILER)
+  set(TROUPE_CUDA_DEFAULT ON)
+else()
+  set(TROUPE_CUDA_DEFAULT OFF)
+endif()
+option(TROUPE_CUDA "Build the CUDA backend; needs nvcc, but no GPU" ${TROUPE_CUDA_DEFAULT})
+set(TROUPE_CUDA_ARCHITECTURES "80" CACHE STRING
+    "GPU architectures to compile for; later ones run the code of earlier ones")
 set(TROUPE_SANITIZE "" CACHE STRING "Comma-separated -fsanitize= list, for example address,undefined")
 
 set(CMAKE_CXX_STANDARD 20)

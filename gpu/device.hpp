@@ -110,4 +110,22 @@ std::vector<std::string> cpu_isas();
 /// The CPU backend. Never fails: falls back to portable code.
 std::unique_ptr<device> make_cpu_device(const device_options& options = {});
 
+/// A CUDA device that this process could use.
+struct cuda_device_info {
+  int ordinal = 0;
+  std::string name;
+  uint64_t memory_bytes = 0;
+  int major = 0, minor = 0; ///< compute capability
+};
+
+/// The CUDA devices of this machine. Fails with errc::unavailable, saying why, where there is none:
+/// a build without CUDA, no driver, no device.
+caf::expected<std::vector<cuda_device_info>> cuda_devices();
+
+/// Device `ordinal`. `options.threads` and `options.isa` mean nothing to it. Fails with
+/// errc::unavailable for a device that is not there or too old, errc::device_failed if it does not
+/// start.
+caf::expected<std::unique_ptr<device>> make_cuda_device(int ordinal,
+                                                        const device_options& options = {});
+
 } // namespace troupe::gpu

@@ -134,6 +134,7 @@ struct attention_args {
   float* out = nullptr; // [rows, heads * head_dim], rows out_stride apart
   int64_t q_stride = 0;
   int64_t out_stride = 0;
+  int64_t rows = 0; ///< of all sequences: row_start[sequences], where the host can read it
 };
 
 enum class activation : uint8_t { silu, gelu, gelu_tanh, relu };

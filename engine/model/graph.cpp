@@ -184,6 +184,7 @@ void graph::attention(int64_t index, const forward_batch& batch, const kv_arena&
   args.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   args.out = mixed_;
   args.q_stride = args.out_stride = config_.q_size();
+  args.rows = rows;
   device_.attention(args);
   linear(mixed_, layer.o, layer.o_bias, x_, rows, true);
 }

@@ -16,7 +16,7 @@ protected:
   std::unique_ptr<device> reference = make_reference_device();
 };
 
-INSTANTIATE_TEST_SUITE_P(isas, cpu_ops_test, testing::ValuesIn(all_backends()),
+INSTANTIATE_TEST_SUITE_P(isas, cpu_ops_test, testing::ValuesIn(float_backends()),
                          [](const auto& info) { return info.param.isa; });
 
 void expect_close(const std::vector<float>& got, const std::vector<float>& want, float relative,
@@ -24,10 +24,6 @@ void expect_close(const std::vector<float>& got, const std::vector<float>& want,
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i)
     ASSERT_NEAR(got[i], want[i], absolute + relative * std::abs(want[i])) << "element " << i;
-}
-
-TEST_P(cpu_ops_test, runs_the_instruction_set_asked_for) {
-  EXPECT_EQ(fast->name(), "cpu (" + GetParam().isa + ", 2 threads)");
 }
 
 /// Tolerances grow with the sum of magnitudes, which is what rounding is proportional to.

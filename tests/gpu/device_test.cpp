@@ -62,6 +62,12 @@ TEST(device_test, copies_go_there_and_back) {
   EXPECT_STREQ(back, "text");
 }
 
+TEST(device_test, runs_the_instruction_set_asked_for) {
+  for (const auto& isa : cpu_isas())
+    EXPECT_EQ(make_cpu_device({2, precision::automatic, isa})->name(),
+              "cpu (" + isa + ", 2 threads)");
+}
+
 TEST(device_test, an_instruction_set_out_of_reach_falls_back) {
   EXPECT_EQ(make_cpu_device({1, precision::automatic, "portable"})->name(),
             "cpu (portable, 1 thread)");

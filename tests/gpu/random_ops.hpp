@@ -167,36 +167,28 @@ private:
   std::vector<float> q_;
 };
 
-/// One backend under test: an instruction set and a rounding mode.
+/// One backend under test: an instruction set, or "cuda", and a rounding mode.
 struct backend {
   std::string isa;
   precision mode = precision::automatic;
   unsigned threads = 2;
-  std::unique_ptr<device> make() const { return make_cpu_device({threads, mode, isa}); }
+  /// Takes host pointers, whatever the backend.
+  std::unique_ptr<device> make() const;
   /// Whether bf16 weights make it round activations to bf16.
   bool rounds_to_bf16() const {
-    return (isa == "avx512_bf16" || isa == "amx") && mode == precision::automatic;
+    return (isa == "avx512_bf16" || isa == "amx" || isa == "cuda") && mode == precision::automatic;
   }
   /// Whether weights in blocks make it round activations to bytes.
   bool rounds_to_bytes() const { return mode == precision::automatic; }
   std::string name() const { return mode == precision::automatic ? isa : isa + "_float32"; }
 };
 
-/// Every instruction set that this machine can run.
-inline std::vector<backend> all_backends() {
-  std::vector<backend> backends;
-  for (const auto& isa : cpu_isas())
-    backends.push_back({isa});
-  return backends;
-}
-
-/// Every instruction set in every rounding mode.
-inline std::vector<backend> all_modes() {
-  auto backends = all_backends();
-  for (const auto& isa : cpu_isas())
-    backends.push_back({isa, precision::float32});
-  return backends;
-}
+/// Every backend of this test binary that the machine can run, in its usual mode.
+std::vector<backend> all_backends();
+/// Every backend in every rounding mode.
+std::vector<backend> all_modes();
+/// Those whose attention computes in float.
+std::vector<backend> float_attention();
 
 inline bool same_bits(const float* a, const float* b, int64_t n) {
   return std::memcmp(a, b, static_cast<size_t>(n) * sizeof(float)) == 0;

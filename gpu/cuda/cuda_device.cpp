@@ -1,0 +1,262 @@
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "gpu/cuda/pinned_ring.hpp"
+#include "gpu/cuda/status.hpp"
+#include "gpu/device.hpp"
+#include "gpu/errors.hpp"
+#include "gpu/kernels/attention.cuh"
+#include "gpu/kernels/elementwise.cuh"
+#include "gpu/kernels/linear.cuh"
+#include "gpu/kernels/quantize.cuh"
+#include "gpu/kernels/rms_norm.cuh"
+
+namespace troupe::gpu {
+namespace {
+
+/// Copies up to this size go through pinned memory; larger ones are weights.
+constexpr size_t small_copy_max = 1 << 20;
+constexpr size_t ring_bytes = 8 << 20;
+/// The tensor-core kernels multiply bf16, which is as old as compute capability 8.0.
+constexpr int oldest_major = 8;
+
+/// One CUDA device behind one stream. The first failure sticks: `synchronize` reports it from then
+/// on, and nothing more is queued.
+class cuda_device final : public device {
+public:
+  static caf::expected<std::unique_ptr<device>> create(const cuda_device_info& info,
+                                                       const device_options& options) {
+    std::unique_ptr<cuda_device> out{new cuda_device{info, options}};
+    if (auto why = out->start())
+      return why;
+    return std::unique_ptr<device>{std::move(out)};
+  }
+
+  ~cuda_device() override {
+    if (stream_ == nullptr)
+      return;
+    scratch_ = {};
+    cudaStreamSynchronize(stream_); // the ring may still be read
+    cudaStreamDestroy(stream_);
+  }
+
+  std::string name() const override {
+    return "cuda:" + std::to_string(info_.ordinal) + " (" + info_.name + ")";
+  }
+  uint64_t memory_bytes() const override { return memory_bytes_; }
+  bool reads_host_memory() const override { return false; }
+
+  caf::expected<buffer> allocate(size_t size_bytes) override {
+    if (!usable())
+      return failure_;
+    void* data = nullptr;
+    auto status = cudaErrorMemoryAllocation;
+    if (size_bytes <= memory_bytes_ - std::min(allocated_bytes_, memory_bytes_))
+      status = cudaMallocAsync(&data, std::max<size_t>(size_bytes, 1), stream_);
+    if (status != cudaSuccess) {
+      cudaGetLastError();
+      return caf::make_error(errc::out_of_memory,
+                             cuda::failure_text(status, "allocating " + std::to_string(size_bytes) +
+                                                            " bytes on " + name()) +
+                                 ": " + std::to_string(allocated_bytes_) + " of " +
+                                 std::to_string(memory_bytes_) +
+                                 " bytes are in use; load a smaller model or lower the KV memory");
+    }
+    allocated_bytes_ += size_bytes;
+    return buffer{this, data, size_bytes};
+  }
+
+  void copy_to_device(void* to, const void* from, size_t size_bytes) override {
+    if (size_bytes == 0 || !usable())
+      return;
+    if (void* pinned = size_bytes <= small_copy_max ? pinned_for(size_bytes) : nullptr) {
+      std::memcpy(pinned, from, size_bytes);
+      from = pinned;
+    }
+    note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyHostToDevice, stream_),
+         "copying to the device");
+  }
+
+  void copy_to_host(void* to, const void* from, size_t size_bytes) override {
+    if (size_bytes > 0 && usable())
+      note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToHost, stream_),
+           "copying to the host");
+  }
+
+  caf::error synchronize() override {
+    if (usable()) {
+      note(cudaStreamSynchronize(stream_), "waiting for the device");
+      ring_.start_over();
+    }
+    return failure_;
+  }
+
+  void embedding(const embedding_args& args) override {
+    if (usable())
+      note(kernels::launch_embedding(args, stream_), "embedding");
+  }
+  void rms_norm(const rms_norm_args& args) override {
+    if (usable())
+      note(kernels::launch_rms_norm(args, stream_), "rms_norm");
+  }
+  void linear(const linear_args& args) override {
+    if (args.rows == 0 || !usable())
+      return;
+    if (mode_ == precision::float32 || !kernels::tensor_cores_take(args.w)) {
+      note(kernels::launch_linear_float(args, stream_), "linear");
+      return;
+    }
+    if (void* scratch = scratch_of(kernels::linear_scratch_bytes(args)))
+      note(kernels::launch_linear_tensor(args, scratch, stream_), "linear");
+  }
+  void quantize(const quantize_args& args) override {
+    if (usable())
+      note(kernels::launch_quantize(args, stream_), "quantize");
+  }
+  void rope(const rope_args& args) override {
+    if (usable())
+      note(kernels::launch_rope(args, stream_), "rope");
+  }
+  void kv_write(const kv_write_args& args) override {
+    if (usable())
+      note(kernels::launch_kv_write(args, stream_), "kv_write");
+  }
+  void attention(const attention_args& args) override {
+    if (args.rows == 0 || !usable())
+      return;
+    if (mode_ == precision::float32 || !kernels::tensor_cores_take(args.cache)) {
+      note(kernels::launch_attention_float(args, stream_), "attention");
+      return;
+    }
+    const auto plan = kernels::plan_attention(args, processors_);
+    if (void* scratch = scratch_of(std::max<uint64_t>(plan.scratch_bytes, 1)))
+      note(kernels::launch_attention_tensor(args, plan, scratch, stream_), "attention");
+  }
+  void gated_activation(const gated_activation_args& args) override {
+    if (usable())
+      note(kernels::launch_gated_activation(args, stream_), "gated_activation");
+  }
+  void gather_rows(const gather_rows_args& args) override {
+    if (usable())
+      note(kernels::launch_gather_rows(args, stream_), "gather_rows");
+  }
+
+private:
+  cuda_device(const cuda_device_info& info, const device_options& options)
+      : info_{info}, mode_{options.mode}, memory_limit_{options.memory_bytes} {}
+
+  caf::error start() {
+    const auto started = [&](cudaError_t status) {
+      return status == cudaSuccess
+                 ? caf::error{}
+                 : caf::make_error(errc::device_failed,
+                                   cuda::failure_text(status, "starting " + name()));
+    };
+    size_t free = 0, total = 0;
+    cudaMemPool_t pool = nullptr;
+    cudaDeviceProp properties;
+    uint64_t keep = std::numeric_limits<uint64_t>::max();
+    if (auto why = started(cudaSetDevice(info_.ordinal)))
+      return why;
+    if (auto why = started(cudaMemGetInfo(&free, &total)))
+      return why;
+    if (auto why = started(cudaGetDeviceProperties(&properties, info_.ordinal)))
+      return why;
+    if (auto why = started(cudaDeviceGetDefaultMemPool(&pool, info_.ordinal)))
+      return why;
+    // What one model frees stays with the process for the next one: a switch costs no allocation.
+    if (auto why = started(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep)))
+      return why;
+    if (auto why = started(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)))
+      return why;
+    ring_.allocate(ring_bytes);
+    processors_ = properties.multiProcessorCount;
+    memory_bytes_ = memory_limit_ == 0 ? free : std::min<uint64_t>(free, memory_limit_);
+    return {};
+  }
+
+  void release(void* data, size_t size_bytes) noexcept override {
+    allocated_bytes_ -= size_bytes;
+    bind();
+    cudaFreeAsync(data, stream_);
+  }
+
+  /// CUDA's current device belongs to the thread; whoever calls next may be another one.
+  void bind() { cudaSetDevice(info_.ordinal); }
+
+  bool usable() {
+    if (failure_)
+      return false;
+    bind();
+    return true;
+  }
+
+  void note(cudaError_t status, const char* doing) {
+    if (status != cudaSuccess && !failure_)
+      failure_ = caf::make_error(
+          errc::device_failed,
+          cuda::failure_text(status, std::string{doing} + " on " + name()) +
+              "; what the device held is lost, and the worker has to be started anew");
+  }
+
+  void* pinned_for(size_t size_bytes) {
+    void* out = ring_.take(size_bytes);
+    if (out == nullptr && ring_.size_bytes() > 0) {
+      note(cudaStreamSynchronize(stream_), "waiting for the device");
+      ring_.start_over();
+      out = ring_.take(size_bytes);
+    }
+    return out;
+  }
+
+  /// Memory of at least that size for the op that is queued next. Freed memory is handed on in
+  /// stream order, so an op under way may still use what it was given.
+  void* scratch_of(uint64_t size_bytes) {
+    if (scratch_.size_bytes() < size_bytes) {
+      scratch_ = {};
+      auto grown = allocate(size_bytes + size_bytes / 2);
+      if (!grown) {
+        failure_ = grown.error();
+        return nullptr;
+      }
+      scratch_ = std::move(*grown);
+    }
+    return scratch_.data();
+  }
+
+  const cuda_device_info info_;
+  const precision mode_;
+  const uint64_t memory_limit_;
+  uint64_t memory_bytes_ = 0;
+  uint64_t allocated_bytes_ = 0;
+  int processors_ = 1;
+  cudaStream_t stream_ = nullptr;
+  cuda::pinned_ring ring_;
+  buffer scratch_;
+  caf::error failure_;
+};
+
+} // namespace
+
+caf::expected<std::unique_ptr<device>> make_cuda_device(int ordinal,
+                                                        const device_options& options) {
+  const auto found = cuda_devices();
+  if (!found)
+    return found.error();
+  if (ordinal < 0 || static_cast<size_t>(ordinal) >= found->size())
+    return caf::make_error(errc::unavailable, "there is no device cuda:" + std::to_string(ordinal) +
+                                                  "; this machine has " +
+                                                  std::to_string(found->size()) +
+                                                  ", counted from cuda:0");
+  const auto& info = (*found)[static_cast<size_t>(ordinal)];
+  if (info.major < oldest_major)
+    return caf::make_error(
+        errc::unavailable,
+        "cuda:" + std::to_string(ordinal) + " (" + info.name + ") has compute capability " +
+            std::to_string(info.major) + "." + std::to_string(info.minor) +
+            ", but 8.0 is the oldest that the kernels run on; use the device cpu");
+  return cuda_device::create(info, options);
+}
+
+} // namespace troupe::gpu

@@ -1,0 +1,96 @@
+#pragma once
+#include "gpu/kernels/device_math.cuh"
+#include "gpu/ops.hpp"
+
+/// How the tensor-core kernels of `linear` read their operands: eight neighbours in k at a time, as
+/// bf16, which is what `mma_bf16_k32` takes. k goes in steps of 32; thread t of four takes the
+/// eight elements from 8t on. What lies past a row's end, or past the last row, reads as zero.
+namespace troupe::gpu::kernels {
+
+constexpr int64_t step_k = 32;
+
+/// The order of every sum: k is cut into this many parts, each part is added up from its first
+/// step to its last, and the parts are added in their order. The kernel for few rows gives each
+/// part to a warp, so that one row alone keeps the memory busy.
+constexpr int k_parts = 8;
+
+__device__ inline int64_t steps_of(const weight& w) { return (w.cols + step_k - 1) / step_k; }
+__device__ inline int64_t steps_per_part(const weight& w) {
+  return (steps_of(w) + k_parts - 1) / k_parts;
+}
+
+__device__ inline uint4 zeros() { return uint4{0, 0, 0, 0}; }
+
+struct bf16_weights {
+  __device__ static uint4 load(const weight& w, int64_t row, int64_t step, int t) {
+    const int64_t k = step * step_k + t * 8;
+    if (row >= w.rows || k >= w.cols)
+      return zeros();
+    return *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(w.data) + row * w.cols + k);
+  }
+};
+
+__device__ inline uint4 pack_eight(const float (&v)[8]) {
+  return {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]),
+          pack_bf16(v[6], v[7])};
+}
+
+/// A step is one block of the format.
+struct q8_weights {
+  __device__ static uint4 load(const weight& w, int64_t row, int64_t step, int t) {
+    if (row >= w.rows || step * step_k >= w.cols)
+      return zeros();
+    const auto* block = reinterpret_cast<const uint16_t*>(
+        static_cast<const unsigned char*>(w.data) + (row * (w.cols / step_k) + step) * 34);
+    const float scale = f16_to_float(block[0]);
+    float v[8];
+    for (int i = 0; i < 4; ++i) {
+      const unsigned pair = block[1 + t * 4 + i];
+      v[2 * i] = scale * static_cast<float>(static_cast<int8_t>(pair & 0xff));
+      v[2 * i + 1] = scale * static_cast<float>(static_cast<int8_t>(pair >> 8));
+    }
+    return pack_eight(v);
+  }
+};
+
+struct q4_weights {
+  __device__ static uint4 load(const weight& w, int64_t row, int64_t step, int t) {
+    if (row >= w.rows || step * step_k >= w.cols)
+      return zeros();
+    const auto* block = reinterpret_cast<const uint16_t*>(
+        static_cast<const unsigned char*>(w.data) + (row * (w.cols / step_k) + step) * 18);
+    const float scale = f16_to_float(block[0]);
+    const int shift = t / 2 * 4; // the low nibbles are elements 0..15
+    float v[8];
+    for (int i = 0; i < 4; ++i) {
+      const unsigned pair = static_cast<unsigned>(block[1 + t % 2 * 4 + i]) >> shift;
+      v[2 * i] = scale * (static_cast<float>(pair & 15) - 8.0f);
+      v[2 * i + 1] = scale * (static_cast<float>(pair >> 8 & 15) - 8.0f);
+    }
+    return pack_eight(v);
+  }
+};
+
+/// Rows of x as bf16, `stride` elements apart (a multiple of `step_k`, zeros behind the end).
+struct rounded_rows {
+  const uint16_t* data;
+  int64_t rows;
+  int64_t stride;
+
+  __device__ uint4 load(int64_t row, int64_t step, int t) const {
+    if (row >= rows)
+      return zeros();
+    return *reinterpret_cast<const uint4*>(data + row * stride + step * step_k + t * 8);
+  }
+};
+
+/// Adds bias and what is there already, as `linear_args` says.
+__device__ inline void finish_linear(const linear_args& args, int64_t row, int64_t column,
+                                     float sum) {
+  if (args.bias.data != nullptr)
+    sum += load_element(args.bias.data, args.bias.type, column);
+  float& out = args.out[row * args.out_stride + column];
+  out = args.accumulate ? out + sum : sum;
+}
+
+} // namespace troupe::gpu::kernels

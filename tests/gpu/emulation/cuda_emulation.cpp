@@ -1,0 +1,308 @@
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "base/half.hpp"
+#include "cuda_runtime.h"
+
+/// Keeps what a function must keep, stores the stack's top at `*from`, goes on at `to`. Unlike
+/// swapcontext it makes no system call, which is most of what an emulated barrier would cost.
+extern "C" void troupe_switch_stack(void** from, void* to);
+asm(R"(
+.pushsection .text
+.type troupe_switch_stack, @function
+troupe_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size troupe_switch_stack, .-troupe_switch_stack
+.popsection
+)");
+
+namespace troupe::cuda_emulation {
+namespace {
+
+constexpr size_t stack_bytes = 128 << 10;
+
+/// Passed when all its members have arrived; members that return leave it.
+struct barrier {
+  unsigned members = 0;
+  unsigned arrived = 0;
+  unsigned passed = 0;
+
+  void arrive() {
+    if (++arrived == members)
+      open();
+  }
+  void leave() {
+    if (--members == arrived && arrived > 0)
+      open();
+  }
+  void open() {
+    arrived = 0;
+    ++passed;
+  }
+};
+
+struct fiber {
+  void* top = nullptr; ///< of the stack, while it does not run
+  std::unique_ptr<char[]> stack;
+  uint3 index;
+  bool done = false;
+  const barrier* at = nullptr; ///< where it waits
+  unsigned ticket = 0;         ///< for `passed` of that barrier to differ from
+
+  bool blocked() const { return at != nullptr && at->passed == ticket; }
+};
+
+struct warp {
+  barrier gate;
+  /// Two sets in turn: no lane can be two collectives ahead of another.
+  uint32_t words[2][32][8];
+};
+
+/// One block's threads.
+class block_of_fibers {
+public:
+  void run(dim3 size, const std::function<void()>& thread) {
+    const unsigned count = size.x * size.y * size.z;
+    thread_ = &thread;
+    while (fibers_.size() < count)
+      fibers_.push_back(std::make_unique<fiber>());
+    block_ = {count};
+    warps_.resize((count + 31) / 32);
+    for (auto& one : warps_)
+      one.gate = {};
+    order_.clear();
+    for (unsigned i = 0; i < count; ++i) {
+      start(*fibers_[i], {i % size.x, i / size.x % size.y, i / size.x / size.y});
+      ++warps_[i / 32].gate.members;
+      order_.push_back(i);
+    }
+    drive();
+  }
+  void wait(barrier& gate) {
+    fiber& self = *fibers_[current_];
+    self.at = &gate;
+    self.ticket = gate.passed;
+    gate.arrive();
+    if (self.blocked())
+      troupe_switch_stack(&self.top, scheduler_);
+    self.at = nullptr;
+  }
+  barrier& block() { return block_; }
+  warp& own_warp() { return warps_[current_ / 32]; }
+  std::minstd_rand& random() { return random_; }
+
+private:
+  static void enter();
+
+  void start(fiber& one, uint3 index) {
+    if (!one.stack)
+      one.stack = std::make_unique_for_overwrite<char[]>(stack_bytes);
+    one.index = index;
+    one.done = false;
+    one.at = nullptr;
+    // What the first switch pops: six registers, then where to go on; a call leaves the stack's
+    // top eight bytes off a multiple of sixteen.
+    auto end = reinterpret_cast<uintptr_t>(one.stack.get() + stack_bytes) / 16 * 16 - 8;
+    auto** top = reinterpret_cast<void**>(end) - 7;
+    std::fill(top, top + 6, nullptr);
+    top[6] = reinterpret_cast<void*>(&block_of_fibers::enter);
+    one.top = top;
+  }
+
+  /// Lets every runnable fiber go on until all are done. Each pass swaps two of them, so that the
+  /// order they go on in changes all the time.
+  void drive() {
+    while (!order_.empty()) {
+      bool moved = false;
+      std::swap(order_[random_() % order_.size()], order_[random_() % order_.size()]);
+      for (const unsigned i : order_) {
+        fiber& one = *fibers_[i];
+        if (one.done || one.blocked())
+          continue;
+        moved = true;
+        current_ = i;
+        threadIdx = one.index;
+        troupe_switch_stack(&scheduler_, one.top);
+      }
+      std::erase_if(order_, [&](unsigned i) { return fibers_[i]->done; });
+      if (!moved && !order_.empty()) {
+        std::fprintf(stderr, "emulated CUDA: a barrier is never passed in block %u, %u, %u\n",
+                     blockIdx.x, blockIdx.y, blockIdx.z);
+        std::abort();
+      }
+    }
+  }
+
+  [[noreturn]] void finish() {
+    fibers_[current_]->done = true;
+    block_.leave();
+    own_warp().gate.leave();
+    troupe_switch_stack(&fibers_[current_]->top, scheduler_);
+    std::abort(); // nobody goes on here
+  }
+
+  std::vector<std::unique_ptr<fiber>> fibers_;
+  std::vector<warp> warps_;
+  std::vector<unsigned> order_;
+  barrier block_;
+  void* scheduler_ = nullptr;
+  unsigned current_ = 0;
+  const std::function<void()>* thread_ = nullptr;
+  std::minstd_rand random_;
+};
+
+block_of_fibers fibers;
+cudaError_t pending = cudaSuccess;
+bool pending_stays = false;
+int device_count = 1;
+
+void block_of_fibers::enter() {
+  (*fibers.thread_)();
+  fibers.finish();
+}
+
+} // namespace
+
+void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread) {
+  gridDim = grid;
+  blockDim = block;
+  for (unsigned z = 0; z < grid.z; ++z)
+    for (unsigned y = 0; y < grid.y; ++y)
+      for (unsigned x = 0; x < grid.x; ++x) {
+        blockIdx = {x, y, z};
+        fibers.run(block, thread);
+      }
+}
+
+void sync_block() { fibers.wait(fibers.block()); }
+void sync_warp() { fibers.wait(fibers.own_warp().gate); }
+uint32_t* warp_words(unsigned lane) {
+  auto& own = fibers.own_warp();
+  return own.words[own.gate.passed % 2][lane];
+}
+
+const uint32_t (*sync_collective())[8] {
+  auto& own = fibers.own_warp();
+  const auto* words = own.words[own.gate.passed % 2];
+  sync_warp();
+  return words;
+}
+
+void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+              uint32_t b1) {
+  const uint32_t own[] = {a0, a1, a2, a3, b0, b1};
+  std::memcpy(warp_words(lane()), own, sizeof own);
+  const auto* words = sync_collective();
+  const auto half = [](uint32_t word, unsigned k) {
+    return double{bf16_to_float(static_cast<uint16_t>(word >> k % 2 * 16))};
+  };
+  // k = 0..7 lies in the first registers of lanes 0..3 of a group, k = 8..15 in the others.
+  const auto a = [&](unsigned row, unsigned k) {
+    return half(words[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2], k);
+  };
+  const auto b = [&](unsigned k, unsigned col) {
+    return half(words[col * 4 + k % 8 / 2][4 + k / 8], k);
+  };
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane() / 4 + i / 2 * 8, col = lane() % 4 * 2 + i % 2;
+    double sum = double{c[i]};
+    for (unsigned k = 0; k < 16; ++k)
+      sum += a(row, k) * b(k, col);
+    c[i] = static_cast<float>(sum);
+  }
+}
+
+void seed_schedule(uint64_t seed) {
+  fibers.random().seed(static_cast<std::minstd_rand::result_type>(seed));
+}
+void fail_next(cudaError_t error, bool sticky) {
+  pending = error;
+  pending_stays = sticky;
+}
+void set_device_count(int count) { device_count = count; }
+cudaError_t take_failure() {
+  const auto out = pending;
+  if (!pending_stays)
+    pending = cudaSuccess;
+  return out;
+}
+
+} // namespace troupe::cuda_emulation
+
+using namespace troupe::cuda_emulation;
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = device_count;
+  return device_count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
+  if (device < 0 || device >= device_count)
+    return cudaErrorInvalidDevice;
+  std::snprintf(out->name, sizeof out->name, "emulated");
+  out->totalGlobalMem = size_t{1} << 30;
+  out->major = 8;
+  out->minor = 0;
+  out->multiProcessorCount = 2;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  return device >= 0 && device < device_count ? cudaSuccess : cudaErrorInvalidDevice;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *free = *total = size_t{1} << 30;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* out, int) {
+  *out = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t) {
+  if (const auto failed = take_failure(); failed != cudaSuccess)
+    return failed;
+  *out = std::malloc(size);
+  return *out != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
+  std::free(data);
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void** out, size_t size) { return cudaMallocAsync(out, size, nullptr); }
+cudaError_t cudaFreeHost(void* data) { return cudaFreeAsync(data, nullptr); }
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t) {
+  if (const auto failed = take_failure(); failed != cudaSuccess)
+    return failed;
+  std::memcpy(to, from, size);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
+  *out = nullptr;
+  return take_failure();
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return take_failure(); }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorEmulated";
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : "an emulated failure";
+}

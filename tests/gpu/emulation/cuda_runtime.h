@@ -1,0 +1,160 @@
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+/// A CUDA runtime for machines without a GPU: `gpu/kernels` and `gpu/cuda` compile against this
+/// header as plain C++, and their kernels run block after block on the calling thread. Each CUDA
+/// thread is a fiber, so barriers, shuffles and matrix instructions behave as on a device; the
+/// order in which runnable fibers go on is shuffled, so that a missing barrier gives wrong results.
+/// What it cannot show: speed, the memory model between blocks, limits of registers and shared
+/// memory. Only what the project uses is here.
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static
+#define __launch_bounds__(...)
+#define TROUPE_EMULATED_CUDA 1
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+struct uint3 {
+  unsigned x = 0, y = 0, z = 0;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
+template <class T>
+constexpr T min(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+constexpr T max(T a, T b) {
+  return a < b ? b : a;
+}
+using std::isfinite, std::isnan;
+
+/// Of the fiber that runs.
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorIllegalAddress = 700,
+};
+using cudaStream_t = struct emulated_stream*;
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+constexpr unsigned cudaStreamNonBlocking = 1;
+using cudaMemPool_t = struct emulated_pool*;
+enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
+
+struct cudaDeviceProp {
+  char name[256];
+  size_t totalGlobalMem;
+  int major, minor, multiProcessorCount;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+namespace troupe::cuda_emulation {
+
+/// Runs `thread` for every thread of every block; aborts if a barrier can never be passed.
+void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread);
+/// Waits until every living thread of the block, or of the warp, is here.
+void sync_block();
+void sync_warp();
+/// Eight words of a lane of the calling thread's warp, to be filled before a collective.
+uint32_t* warp_words(unsigned lane);
+/// Waits like `sync_warp`, then gives what all lanes filled in; valid until the next collective.
+const uint32_t (*sync_collective())[8];
+/// The order of fibers follows from this.
+void seed_schedule(uint64_t seed);
+/// The next call of the runtime that can fail does so with `error`; a sticky one keeps failing.
+void fail_next(cudaError_t error, bool sticky = false);
+/// The matrix instruction of the same name; its sums are exact and then rounded once.
+void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+              uint32_t b1);
+/// Devices that `cudaGetDeviceCount` finds; 0 gives cudaErrorNoDevice.
+void set_device_count(int count);
+/// Takes a pending failure, for a launch.
+cudaError_t take_failure();
+
+inline unsigned lane() { return threadIdx.x % 32; }
+
+template <class T>
+T exchange(T value, unsigned from) {
+  static_assert(sizeof(T) == 4);
+  std::memcpy(warp_words(lane()), &value, 4);
+  std::memcpy(&value, sync_collective()[from % 32], 4);
+  return value;
+}
+
+} // namespace troupe::cuda_emulation
+
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...),
+                               A&&... args) {
+  if (const auto failed = troupe::cuda_emulation::take_failure(); failed != cudaSuccess)
+    return failed;
+  troupe::cuda_emulation::run_grid(config->gridDim, config->blockDim, [&] { kernel(args...); });
+  return cudaSuccess;
+}
+
+inline void __syncthreads() { troupe::cuda_emulation::sync_block(); }
+inline void __syncwarp(unsigned = 0xffffffffu) { troupe::cuda_emulation::sync_warp(); }
+template <class T>
+T __shfl_xor_sync(unsigned, T value, unsigned mask) {
+  return troupe::cuda_emulation::exchange(value, troupe::cuda_emulation::lane() ^ mask);
+}
+template <class T>
+T __shfl_sync(unsigned, T value, unsigned from) {
+  return troupe::cuda_emulation::exchange(value, from);
+}
+template <class T>
+T __shfl_up_sync(unsigned, T value, unsigned by) {
+  const auto lane = troupe::cuda_emulation::lane();
+  return troupe::cuda_emulation::exchange(value, lane >= by ? lane - by : lane);
+}
+inline float __uint_as_float(unsigned bits) {
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* out, int device);
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr which, void* value);
+cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t stream);
+cudaError_t cudaFreeAsync(void* data, cudaStream_t stream);
+cudaError_t cudaMallocHost(void** out, size_t size);
+cudaError_t cudaFreeHost(void* data);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaGetLastError();
+const char* cudaGetErrorName(cudaError_t error);
+const char* cudaGetErrorString(cudaError_t error);
