@@ -74,13 +74,15 @@ node_impl::~node_impl() {
   scheduler_ = nullptr;
   gateway_ = nullptr;
   supervisor_ = nullptr;
-  worker_ = nullptr;
+  for (const auto& worker : local_workers_)
+    worker->actor = nullptr;
   children_.clear();
   started_.clear();
   directory_ = nullptr;
   system_.reset(); // waits for every actor
-  if (profile_)
-    options_.on_profile(profile_->take_costs());
+  for (const auto& worker : local_workers_)
+    if (worker->profile != nullptr)
+      options_.on_profile(worker->profile->take_costs());
 }
 
 void node_impl::stop_all() {
@@ -137,7 +139,8 @@ caf::error node_impl::boot() {
     if (auto why = boot_head())
       return why;
   if (works())
-    boot_worker();
+    if (auto why = boot_worker())
+      return why;
   for (const auto& child : children_)
     started_.push_back(child.first);
   auto self_card = std::make_shared<actor_card>("node", name_, nullptr);
@@ -198,42 +201,52 @@ caf::error node_impl::boot_head() {
   return {};
 }
 
-void node_impl::boot_worker() {
+caf::error node_impl::boot_worker() {
   gpu::device_options options;
   options.threads = options_.threads;
   options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
-  auto device = gpu::make_cpu_device(options);
-  if (options_.on_profile) {
-    auto profiled = gpu::make_profiled_device(std::move(device));
-    profile_ = profiled.get();
-    device = std::move(profiled);
+  auto devices = open_devices(options_.devices, options);
+  if (!devices)
+    return devices.error();
+  for (auto& opened : *devices) {
+    auto local = std::make_unique<local_worker>();
+    auto* worker = local.get();
+    worker->device_id = std::move(opened.id);
+    worker->card = card("gpu-worker", "gpu-worker:" + std::to_string(local_workers_.size()));
+    if (options_.on_profile) {
+      auto profiled = gpu::make_profiled_device(std::move(opened.device));
+      worker->profile = profiled.get();
+      worker->device = std::move(profiled);
+    } else {
+      worker->device = std::move(opened.device);
+    }
+    local_workers_.push_back(std::move(local));
+    children_.push_back({"gpu-worker " + worker->device_id, start_worker(*worker),
+                         [this, worker] { return start_worker(*worker); }, false, worker->card});
   }
-  device_ = std::move(device);
-  const auto worker_card = card("gpu-worker", "gpu-worker:0");
-  children_.push_back({"gpu-worker", start_worker(worker_card),
-                       [this, worker_card] { return start_worker(worker_card); }, false,
-                       worker_card});
+  return {};
 }
 
-caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card) {
+caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
   const auto loader = system_->spawn<caf::detached>(
       checkpoint_loader, checkpoint_loader_setup{open_model_files, stopping_, loader_card});
   enrol(erase(loader), loader_card);
   gpu_worker_setup setup;
   setup.node = name_;
-  setup.device = "cpu";
-  setup.limit_bytes = options_.memory_limit_bytes != 0 ? options_.memory_limit_bytes
-                                                       : device_->memory_bytes() / 5 * 4;
+  setup.device = local.device_id;
+  setup.limit_bytes = options_.memory_limit_bytes != 0
+                          ? options_.memory_limit_bytes
+                          : local.device->memory_bytes() / 100 * options_.memory_limit_percent;
   // An engine outlives neither the device nor the files it points into.
-  setup.make_engine = [device = device_](const opened_model& x) {
+  setup.make_engine = [device = local.device](const opened_model& x) {
     return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, x.order.options);
   };
   setup.loader = loader;
   setup.registry = registry_;
-  setup.self_card = worker_card;
+  setup.self_card = local.card;
   const auto worker = system_->spawn<caf::detached>(gpu_worker, std::move(setup));
-  enrol(erase(worker), worker_card);
+  enrol(erase(worker), local.card);
   if (options_.role == node_role::all) {
     caf::anon_send(worker, atom::enlist_v, caf::actor_cast<cluster_actor>(scheduler_));
   } else {
@@ -241,7 +254,7 @@ caf::strong_actor_ptr node_impl::start_worker(const actor_card_ptr& worker_card)
     enrol(erase(spawn_cluster_link(*system_, worker, *options_.join, link_card)), link_card);
   }
   const std::lock_guard guard{mutex_};
-  worker_ = worker;
+  local.actor = worker;
   started_.push_back(erase(worker)); // its loader and its link are linked to it
   return erase(worker);
 }
@@ -305,7 +318,13 @@ void node_impl::drain(std::chrono::milliseconds grace, std::function<void()> don
   if (heads())
     return ask<bool>(*system_, gateway_, grace, drained, forced, atom::drain_v);
   const std::lock_guard guard{mutex_};
-  ask<bool>(*system_, worker_, grace, drained, forced, atom::drain_v);
+  const auto left = std::make_shared<std::atomic<size_t>>(local_workers_.size());
+  const auto last = [left, finish](const auto&) {
+    if (--*left == 0)
+      finish();
+  };
+  for (const auto& worker : local_workers_)
+    ask<bool>(*system_, worker->actor, grace, last, last, atom::drain_v);
 }
 
 void node_impl::wait() {

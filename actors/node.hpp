@@ -39,11 +39,13 @@ struct node_options {
   std::vector<storage::model_source> models; ///< head and all: what is served
   std::map<model_id, model_settings> settings;
   std::chrono::milliseconds keep_alive{300'000};
-  uint64_t memory_limit_bytes = 0; ///< of one worker, weights + KV; 0 = 80% of the device's memory
-  unsigned threads = 0;            ///< CPU backend threads; 0 = one per core
-  bool float32 = false;            ///< exact float arithmetic instead of the fastest path
-  engine::engine_options engine;   ///< defaults for every model
-  uint32_t queue_max = 1024;       ///< waiting sequences per model; beyond it: queue_full
+  std::vector<std::string> devices{"auto"}; ///< one worker each; see `open_devices`
+  uint64_t memory_limit_bytes = 0;          ///< of one worker, weights + KV; 0 = the share below
+  uint32_t memory_limit_percent = 80;       ///< of the device's memory
+  unsigned threads = 0;                     ///< CPU backend threads; 0 = one per core
+  bool float32 = false;                     ///< exact float arithmetic instead of the fastest path
+  engine::engine_options engine;            ///< defaults for every model
+  uint32_t queue_max = 1024;                ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};
   std::optional<host_port> cluster_listen; ///< head: for workers (port 0 = any free one)
   std::optional<host_port> join;           ///< worker: where the head listens for workers

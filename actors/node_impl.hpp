@@ -9,6 +9,7 @@
 #include <caf/actor_system.hpp>
 
 #include "actors/actor_card.hpp"
+#include "actors/devices.hpp"
 #include "actors/directory.hpp"
 #include "actors/messages.hpp"
 #include "actors/metrics.hpp"
@@ -58,8 +59,16 @@ private:
   actor_card_ptr card(std::string type, std::string name) const;
   void enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& card) const;
   caf::error boot_head();
-  void boot_worker();
-  caf::strong_actor_ptr start_worker(const actor_card_ptr& card);
+  caf::error boot_worker();
+  /// A device of this node and the actor that owns it now.
+  struct local_worker {
+    std::string device_id;
+    std::shared_ptr<gpu::device> device;
+    gpu::profiled_device* profile = nullptr; ///< `device`, when a profile is wanted
+    actor_card_ptr card;
+    gpu_worker_actor actor;
+  };
+  caf::strong_actor_ptr start_worker(local_worker& worker);
   caf::strong_actor_ptr start_text_loader(const actor_card_ptr& card);
   caf::strong_actor_ptr start_model(const model_id& id, const actor_card_ptr& card);
   void preload();
@@ -77,8 +86,6 @@ private:
   std::shared_ptr<directory> directory_ = std::make_shared<directory>();
   std::map<model_id, model_card_ptr> cards_;
   std::map<model_id, model_id> aliases_;
-  std::shared_ptr<gpu::device> device_;
-  gpu::profiled_device* profile_ = nullptr; ///< `device_`, when a profile is wanted
   uint16_t cluster_port_ = 0;
   std::atomic<bool> accepting_{false};
   std::atomic<uint64_t> next_number_{0};
@@ -90,8 +97,8 @@ private:
   gateway_actor gateway_;
   supervisor_actor supervisor_;
   std::vector<child_spec> children_; // until the supervisor has them
-  std::mutex mutex_;                 // of the two below
-  gpu_worker_actor worker_;
+  std::mutex mutex_;                 // of the actors of local_workers_ and of started_
+  std::vector<std::unique_ptr<local_worker>> local_workers_;
   std::vector<caf::strong_actor_ptr> started_;
 
   std::mutex drained_mutex_;

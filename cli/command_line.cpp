@@ -40,6 +40,7 @@ void add_model_settings(CLI::App& app, command_line& into) {
   app.add_flag("--no-hub-cache", into.no_hub_cache, "Do not look into the Hugging Face cache.");
   add_settings(app, into,
                {{"--models-dir", "model_dirs"},
+                {"--device", "devices"},
                 {"--memory-limit", "memory_limit"},
                 {"--threads", "threads"},
                 {"--precision", "precision"},
@@ -209,6 +210,9 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
   add_inspections(*app, into);
   add_bench(*app, into);
   add_config(*app, into);
+  command(*app, into, "devices", "What this machine can compute on, and whether it computes right.")
+      ->add_option("-o,--output", into.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json"}));
   command(*app, into, "version", "Print the version.")
       ->add_option("-o,--output", into.output, "How to print.")
       ->check(CLI::IsMember({"table", "json"}));

@@ -10,6 +10,7 @@
 #include "cli/command_line.hpp"
 #include "cli/complain.hpp"
 #include "cli/completion.hpp"
+#include "cli/devices.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/inspect.hpp"
 #include "cli/logging.hpp"
@@ -105,6 +106,8 @@ int dispatch(command_line& typed, const CLI::App& app) {
     return cli::bench::run(typed.bench);
   if (name == "config check")
     return check_config(typed.file);
+  if (name == "devices")
+    return cli::show_devices(typed.inspect.json);
   if (name == "version")
     return print_version(typed.inspect.json);
   if (name == "config schema")

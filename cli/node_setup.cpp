@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-
-#include <unistd.h>
 
 #include "cli/model_choice.hpp"
 #include "config/errors.hpp"
@@ -12,10 +9,6 @@
 namespace troupe::cli {
 
 namespace {
-
-uint64_t memory_limit(const config::memory_amount& amount) {
-  return amount.percent == 0 ? amount.bytes : machine_memory_bytes() / 100 * amount.percent;
-}
 
 actors::node_role role_of(const std::string& name) {
   return name == "head"     ? actors::node_role::head
@@ -40,20 +33,6 @@ engine::quantization quantization_of(const std::string& name) {
 }
 
 } // namespace
-
-uint64_t machine_memory_bytes() {
-  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
-  uint64_t total = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  // A container may have less than its machine.
-  for (const char* file :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream input{file};
-    uint64_t limit = 0;
-    if (input >> limit && limit > 0)
-      total = std::min(total, limit);
-  }
-  return total;
-}
 
 caf::expected<storage::catalog> find_served(const config::settings& settings,
                                             const std::vector<std::string>& named) {
@@ -105,7 +84,9 @@ actors::node_options node_options_of(const config::settings& settings,
   actors::node_options out;
   out.role = role_of(settings.role);
   out.keep_alive = settings.keep_alive;
-  out.memory_limit_bytes = memory_limit(settings.memory_limit);
+  out.devices = settings.devices;
+  out.memory_limit_bytes = settings.memory_limit.bytes;
+  out.memory_limit_percent = settings.memory_limit.percent;
   out.threads = settings.threads;
   out.float32 = settings.precision == "float32";
   out.queue_max = settings.queue_max;

@@ -17,9 +17,6 @@ namespace troupe::cli {
 caf::expected<storage::catalog> find_served(const config::settings& settings,
                                             const std::vector<std::string>& named);
 
-/// What this process may use at most: the machine's memory, or its container's.
-uint64_t machine_memory_bytes();
-
 actors::node_options node_options_of(const config::settings& settings,
                                      std::vector<storage::model_source> models);
 gateway::server_options server_options_of(const config::settings& settings);

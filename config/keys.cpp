@@ -109,9 +109,12 @@ constexpr key<settings> node_table[] = {
     node<&s::hub_cache>(
         "hub_cache", kind::toggle_path,
         "Serve the models of the Hugging Face cache: true, false, or the cache's directory."),
+    node<&s::devices>("devices", kind::names,
+                      "What to compute on, one worker each: cpu, cuda:N, cuda (every CUDA device), "
+                      "or auto (CUDA where there is any, else the CPU)."),
     node<&s::memory_limit>(
         "memory_limit", kind::memory,
-        "Memory of one worker for weights and KV: a size, or a share of the machine's.", 1),
+        "Memory of one worker for weights and KV: a size, or a share of its device's.", 1),
     node<&s::threads>("threads", kind::count, "Compute threads; 0 = one per core.", 0u, 4096u),
     node<&s::precision>(
         "precision", kind::choice,

@@ -63,6 +63,7 @@ struct settings {
   std::string node_name;
   std::vector<std::string> model_dirs;
   std::string hub_cache = "on"; ///< "on", "off" or a directory
+  std::vector<std::string> devices{"auto"};
   memory_amount memory_limit{0, 80};
   uint32_t threads = 0;
   std::string precision = "auto";

@@ -44,8 +44,8 @@ private:
 /// How exactly a backend may round.
 enum class precision : uint8_t {
   /// The fastest path that is normal for the weight's dtype: bf16 products for bf16 weights, and
-  /// for
-  /// weights in blocks products of bytes, the activations rounded to 8 bits by blocks of 32.
+  /// on the CPU, for weights in blocks, products of bytes, the activations rounded to 8 bits by
+  /// blocks of 32.
   automatic,
   /// Every product and sum in float.
   float32,
@@ -74,7 +74,7 @@ public:
   virtual uint64_t memory_bytes() const = 0;
   /// True when weights in host memory (a mapped checkpoint) can be used in place.
   virtual bool reads_host_memory() const = 0;
-  /// The layout in which `linear` reads weights of a type fastest. It takes the others too.
+  /// The layout in which `linear` reads weights of a type fastest. It takes `rows` too.
   virtual weight_layout best_layout(dtype) const { return weight_layout::rows; }
 
   /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with

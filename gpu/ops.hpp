@@ -20,8 +20,8 @@ enum class weight_layout : uint8_t {
 };
 
 /// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` also takes q8_0 and
-/// q4_0, whose cols are a multiple of 32. Those and bf16 may have any layout in `linear`, bf16 in
-/// `embedding` too; elsewhere weights are rows.
+/// q4_0, whose cols are a multiple of 32. Those and bf16 may have a layout of their device in
+/// `linear`, bf16 in `embedding` too; elsewhere weights are rows.
 struct weight {
   const void* data = nullptr;
   dtype type = dtype::f32;

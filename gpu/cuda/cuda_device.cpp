@@ -84,6 +84,12 @@ public:
            "copying to the host");
   }
 
+  void copy(void* to, const void* from, size_t size_bytes) override {
+    if (size_bytes > 0 && usable())
+      note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_),
+           "copying on the device");
+  }
+
   caf::error synchronize() override {
     if (usable()) {
       note(cudaStreamSynchronize(stream_), "waiting for the device");
@@ -111,7 +117,12 @@ public:
       note(kernels::launch_linear_tensor(args, scratch, stream_), "linear");
   }
   void quantize(const quantize_args& args) override {
-    if (usable())
+    if (!usable())
+      return;
+    if (args.w.type == args.to) // this device has one layout
+      copy(args.out, args.w.data,
+           bytes_of(args.to, static_cast<uint64_t>(args.w.rows * args.w.cols)));
+    else
       note(kernels::launch_quantize(args, stream_), "quantize");
   }
   void rope(const rope_args& args) override {

@@ -16,7 +16,8 @@ protected:
   std::unique_ptr<device> reference = make_reference_device();
 };
 
-INSTANTIATE_TEST_SUITE_P(isas, cpu_ops_test, testing::ValuesIn(float_backends()),
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(cpu_ops_test);
+INSTANTIATE_TEST_SUITE_P(isas, cpu_ops_test, testing::ValuesIn(float_attention()),
                          [](const auto& info) { return info.param.isa; });
 
 void expect_close(const std::vector<float>& got, const std::vector<float>& want, float relative,

@@ -31,9 +31,7 @@ std::vector<backend> on_the_device(std::vector<backend> backends) {
 
 std::vector<backend> all_backends() { return on_the_device({{"cuda"}}); }
 
-std::vector<backend> all_modes() {
-  return on_the_device({{"cuda"}, {"cuda", precision::float32}});
-}
+std::vector<backend> all_modes() { return on_the_device({{"cuda"}, {"cuda", precision::float32}}); }
 
 std::vector<backend> float_attention() { return on_the_device({{"cuda", precision::float32}}); }
 

@@ -26,6 +26,7 @@ public:
   void copy_to_host(void* to, const void* from, size_t size) override {
     inner_->copy_to_host(to, from, size);
   }
+  void copy(void* to, const void* from, size_t size) override { inner_->copy(to, from, size); }
   caf::error synchronize() override { return inner_->synchronize(); }
 
   void embedding(const embedding_args& host) override {

@@ -60,7 +60,11 @@ enum cudaError_t {
   cudaErrorIllegalAddress = 700,
 };
 using cudaStream_t = struct emulated_stream*;
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToDevice = 1,
+  cudaMemcpyDeviceToHost = 2,
+  cudaMemcpyDeviceToDevice = 3
+};
 constexpr unsigned cudaStreamNonBlocking = 1;
 using cudaMemPool_t = struct emulated_pool*;
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
