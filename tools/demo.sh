@@ -33,7 +33,7 @@ ask stories-llama "What is Troupe?"
 ask arith-qwen "What is 7 + 5?"
 ask parrot-mistral "Tell me a short story about a robot."
 
-printf '\nColdest first: how long each model took to load.\n'
+printf '\nHow long each model took to load, slowest first:\n'
 curl -sS "$url/admin/models" | python3 -c '
 import json, sys
 for m in sorted(json.load(sys.stdin)["data"], key=lambda m: -m["load_seconds"]):
