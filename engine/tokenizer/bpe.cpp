@@ -44,48 +44,73 @@ caf::expected<bpe> bpe::make(json_fields::element model, bool byte_level,
   if (!tokens)
     return tokens.error();
   bpe out{std::move(*tokens)};
-  out.byte_level_ = byte_level;
-  out.prefix_ = json_fields::text(model, "continuing_subword_prefix");
-  out.suffix_ = json_fields::text(model, "end_of_word_suffix");
-  out.fuse_unknown_ = json_fields::flag(model, "fuse_unk", false);
-  out.byte_fallback_ = json_fields::flag(model, "byte_fallback", false);
-  out.ignore_merges_ = json_fields::flag(model, "ignore_merges", false);
+  if (auto why = out.read_options(model, byte_level, origin))
+    return why;
   simdjson::dom::array merges;
   const auto merges_field = json_fields::find(model, "merges");
   if (!merges_field || merges_field->get(merges))
     return json_fields::malformed(origin, "the model has no list `merges`");
   if (auto why = out.read_merges(merges, origin))
     return why;
+  return out;
+}
+
+caf::expected<bpe> bpe::make(json_fields::element model, bool byte_level, vocabulary tokens,
+                             std::span<const token_pair> merges, const std::string& origin) {
+  bpe out{std::move(tokens)};
+  if (auto why = out.read_options(model, byte_level, origin))
+    return why;
+  out.merges_ = merge_table(merges.size());
+  uint32_t rank = 0;
+  for (const auto& [left, right] : merges)
+    out.add_merge(left, right, rank++);
+  return out;
+}
+
+caf::error bpe::read_options(json_fields::element model, bool byte_level,
+                             const std::string& origin) {
+  byte_level_ = byte_level;
+  prefix_ = json_fields::text(model, "continuing_subword_prefix");
+  suffix_ = json_fields::text(model, "end_of_word_suffix");
+  fuse_unknown_ = json_fields::flag(model, "fuse_unk", false);
+  byte_fallback_ = json_fields::flag(model, "byte_fallback", false);
+  ignore_merges_ = json_fields::flag(model, "ignore_merges", false);
   if (const auto unknown = json_fields::text(model, "unk_token"); !unknown.empty()) {
-    out.unknown_ = out.tokens_.id_of(unknown);
-    if (!out.unknown_)
+    unknown_ = tokens_.id_of(unknown);
+    if (!unknown_)
       return json_fields::malformed(origin, "unk_token '" + unknown + "' is not in the vocabulary");
   }
   for (unsigned byte = 0; byte < 256; ++byte) {
     const auto letter = byte_alphabet::character(static_cast<unsigned char>(byte));
-    out.byte_ids_[byte] = out.tokens_.id_of(letter).value_or(-1);
-    out.fallback_ids_[byte] = out.tokens_.id_of(fallback_name(byte)).value_or(-1);
+    byte_ids_[byte] = tokens_.id_of(letter).value_or(-1);
+    fallback_ids_[byte] = tokens_.id_of(fallback_name(byte)).value_or(-1);
   }
-  return out;
+  return {};
+}
+
+bool bpe::add_merge(std::string_view left, std::string_view right, uint32_t rank) {
+  std::string joined{left};
+  joined += right.starts_with(prefix_) ? right.substr(prefix_.size()) : right;
+  const auto a = tokens_.id_of(left), b = tokens_.id_of(right), c = tokens_.id_of(joined);
+  if (!a || !b || !c)
+    return false;
+  merges_.insert(*a, *b, rank, *c);
+  return true;
 }
 
 caf::error bpe::read_merges(simdjson::dom::array merges, const std::string& origin) {
   merges_ = merge_table(merges.size());
   uint32_t rank = 0;
-  std::string joined;
   for (const auto entry : merges) {
     std::string_view left, right;
     if (!split_merge(entry, left, right))
       return json_fields::malformed(origin, "merge " + std::to_string(rank) +
                                                 " is neither \"a b\" nor [\"a\", \"b\"]");
-    joined = left;
-    joined += right.starts_with(prefix_) ? right.substr(prefix_.size()) : right;
-    const auto a = tokens_.id_of(left), b = tokens_.id_of(right), c = tokens_.id_of(joined);
-    if (!a || !b || !c)
+    if (!add_merge(left, right, rank))
       return json_fields::malformed(origin, "merge " + std::to_string(rank) + " ('" +
                                                 std::string{left} + "' and '" + std::string{right} +
                                                 "') names a token that is not in the vocabulary");
-    merges_.insert(*a, *b, rank++, *c);
+    ++rank;
   }
   return {};
 }

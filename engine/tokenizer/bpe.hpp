@@ -2,8 +2,10 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/tokenizer/json_fields.hpp"
@@ -12,6 +14,9 @@
 
 namespace troupe::engine {
 
+/// The texts of two tokens that a merge joins.
+using token_pair = std::pair<std::string_view, std::string_view>;
+
 /// Byte-pair encoding (Sennrich et al. 2016): merges neighbouring symbols, lowest rank first, then
 /// leftmost, as the `tokenizers` package does, byte fallback and unknown tokens included.
 class bpe {
@@ -19,6 +24,11 @@ public:
   /// `byte_level`: words arrive as raw bytes and stand for GPT-2's alphabet.
   static caf::expected<bpe> make(json_fields::element model, bool byte_level,
                                  const std::string& origin);
+
+  /// The same with the vocabulary and the merges, lowest rank first, given apart. Merges that name
+  /// tokens which the vocabulary lacks can never apply, and are left out.
+  static caf::expected<bpe> make(json_fields::element model, bool byte_level, vocabulary tokens,
+                                 std::span<const token_pair> merges, const std::string& origin);
 
   /// Appends the ids of one word (a pre-tokenized piece).
   void encode(std::string_view word, std::vector<token_id>& out) const;
@@ -41,6 +51,8 @@ private:
     int32_t previous, next;
     bool gone;
   };
+  caf::error read_options(json_fields::element model, bool byte_level, const std::string& origin);
+  bool add_merge(std::string_view left, std::string_view right, uint32_t rank);
   caf::error read_merges(simdjson::dom::array merges, const std::string& origin);
   std::vector<symbol> symbols_of(std::string_view word) const;
   void start_symbols(std::string_view word, std::vector<symbol>& symbols) const;

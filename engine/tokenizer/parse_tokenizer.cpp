@@ -3,6 +3,7 @@
 
 #include "engine/tokenizer/field_types.hpp"
 #include "engine/tokenizer/tokenizer_parts.hpp"
+#include "engine/tokenizer/utf8.hpp"
 
 namespace troupe::engine {
 
@@ -39,32 +40,53 @@ caf::error read_added(element root, const std::string& origin, std::vector<added
   return {};
 }
 
-caf::error read_steps(element root, const std::string& origin, pre_tokenizer_chain& chain,
-                      std::unique_ptr<const normalizer>& normalize, post_processor& specials) {
+caf::error read_steps(element root, const std::string& origin, outer_steps& out) {
   if (const auto spec = json_fields::find(root, "normalizer")) {
     auto made = make_normalizer(*spec, origin);
     if (!made)
       return made.error();
-    normalize = std::move(*made);
+    out.normalize = std::move(*made);
   }
   if (const auto spec = json_fields::find(root, "pre_tokenizer"))
-    if (auto why = add_pre_tokenizer(*spec, origin, chain))
+    if (auto why = add_pre_tokenizer(*spec, origin, out.chain))
       return why;
   if (const auto spec = json_fields::find(root, "post_processor"))
-    if (auto why = add_post_processor(*spec, origin, specials))
+    if (auto why = add_post_processor(*spec, origin, out.specials))
       return why;
   return {};
 }
 
+/// Parses all but the vocabulary; gives the model's own part.
+caf::expected<element> read_outer(std::string_view json, const std::string& origin,
+                                  simdjson::dom::parser& parser, element& root, outer_steps& out) {
+  if (const auto why = parser.parse(json.data(), json.size()).get(root))
+    return malformed(origin, std::string{"not valid JSON: "} + simdjson::error_message(why));
+  const auto model = json_fields::find(root, "model");
+  if (!model)
+    return malformed(origin, "there is no `model`; is this a tokenizer.json?");
+  if (auto why = check_field_types(root, origin))
+    return why;
+  // Old files leave the type out; they have merges.
+  const auto type = json_fields::text(*model, "type", "BPE");
+  if (type != "BPE")
+    return caf::make_error(tokenizer_errc::unsupported,
+                           origin + ": the tokenizer model '" + type +
+                               "' is not supported, only BPE is; convert the tokenizer or choose "
+                               "another checkpoint");
+  if (auto why = read_steps(root, origin, out))
+    return why;
+  return *model;
+}
+
 } // namespace
 
-caf::error tokenizer::parts::read(json_fields::element root, const std::string& origin) {
+caf::error tokenizer::parts::finish(element root, std::vector<added_token> tokens,
+                                    const std::string& origin) {
   auto made = decoder::make(json_fields::find(root, "decoder"), origin);
   if (!made)
     return made.error();
   decode = std::move(*made);
-  if (auto why = read_added(root, origin, added))
-    return why;
+  added = std::move(tokens);
   vocab_size = model.tokens().size();
   for (auto& token : added) {
     const bool by_normalized = token.normalized && normalize;
@@ -89,39 +111,62 @@ caf::error tokenizer::parts::read(json_fields::element root, const std::string& 
   return {};
 }
 
+caf::expected<std::shared_ptr<const tokenizer>>
+tokenizer::parts::join(outer_steps steps, bpe model, element root, std::vector<added_token> tokens,
+                       const std::string& origin) {
+  auto built = std::make_unique<parts>(std::move(model));
+  built->normalize = std::move(steps.normalize);
+  built->pre_tokenizer = std::move(steps.chain);
+  built->specials = std::move(steps.specials);
+  if (auto why = built->finish(root, std::move(tokens), origin))
+    return why;
+  return std::shared_ptr<const tokenizer>{new tokenizer{std::move(built)}};
+}
+
 caf::expected<std::shared_ptr<const tokenizer>> tokenizer::parse(std::string_view json,
                                                                  const std::string& origin) {
   simdjson::dom::parser parser;
   element root;
-  if (const auto why = parser.parse(json.data(), json.size()).get(root))
-    return malformed(origin, std::string{"not valid JSON: "} + simdjson::error_message(why));
-  const auto model_spec = json_fields::find(root, "model");
-  if (!model_spec)
-    return malformed(origin, "there is no `model`; is this a tokenizer.json?");
-  if (auto why = check_field_types(root, origin))
-    return why;
-  // Old files leave the type out; they have merges.
-  const auto type = json_fields::text(*model_spec, "type", "BPE");
-  if (type != "BPE")
-    return caf::make_error(tokenizer_errc::unsupported,
-                           origin + ": the tokenizer model '" + type +
-                               "' is not supported, only BPE is; convert the tokenizer or choose "
-                               "another checkpoint");
-  pre_tokenizer_chain chain;
-  std::unique_ptr<const normalizer> normalize;
-  post_processor specials;
-  if (auto why = read_steps(root, origin, chain, normalize, specials))
-    return why;
-  auto model = bpe::make(*model_spec, chain.byte_level, origin);
+  outer_steps steps;
+  const auto spec = read_outer(json, origin, parser, root, steps);
+  if (!spec)
+    return spec.error();
+  auto model = bpe::make(*spec, steps.chain.byte_level, origin);
   if (!model)
     return model.error();
-  auto built = std::make_unique<parts>(std::move(*model));
-  built->normalize = std::move(normalize);
-  built->pre_tokenizer = std::move(chain);
-  built->specials = std::move(specials);
-  if (auto why = built->read(root, origin))
+  std::vector<added_token> added;
+  if (auto why = read_added(root, origin, added))
     return why;
-  return std::shared_ptr<const tokenizer>{new tokenizer{std::move(built)}};
+  return parts::join(std::move(steps), std::move(*model), root, std::move(added), origin);
+}
+
+caf::expected<std::shared_ptr<const tokenizer>>
+tokenizer::assemble(std::string_view json, const token_lists& lists, const std::string& origin) {
+  simdjson::dom::parser parser;
+  element root;
+  outer_steps steps;
+  const auto spec = read_outer(json, origin, parser, root, steps);
+  if (!spec)
+    return spec.error();
+  auto tokens = vocabulary::make(lists.tokens, origin);
+  if (!tokens)
+    return tokens.error();
+  auto model = bpe::make(*spec, steps.chain.byte_level, std::move(*tokens), lists.merges, origin);
+  if (!model)
+    return model.error();
+  std::vector<added_token> added;
+  for (const auto& one : lists.added) {
+    if (one.id < 0 || one.id > token_id_max || !utf8::valid(one.text))
+      return malformed(origin, "the added token " + std::to_string(one.id) +
+                                   " has no valid id or no valid text");
+    added_token token;
+    token.id = one.id;
+    token.content = one.text;
+    token.special = one.special;
+    if (!token.content.empty())
+      added.push_back(std::move(token));
+  }
+  return parts::join(std::move(steps), std::move(*model), root, std::move(added), origin);
 }
 
 caf::expected<std::shared_ptr<const tokenizer>> tokenizer::load(const std::filesystem::path& file) {

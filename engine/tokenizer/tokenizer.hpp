@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -15,6 +16,20 @@ namespace troupe::engine {
 using token_id = int32_t;
 class stream_decoder;
 
+/// A token that is looked for in the text before anything else is done with it.
+struct listed_token {
+  token_id id = 0;
+  std::string_view text;
+  bool special = false; ///< not part of a text: may be told apart, and left out when decoding
+};
+
+/// A vocabulary as lists.
+struct token_lists {
+  std::vector<std::string_view> tokens; ///< by id; empty where the model itself has none
+  std::vector<std::pair<std::string_view, std::string_view>> merges; ///< lowest rank first
+  std::vector<listed_token> added;
+};
+
 /// A Hugging Face tokenizer.json (model BPE). Immutable after loading; every call is thread safe.
 /// Gives the ids and texts that the `tokenizers` package gives.
 class tokenizer {
@@ -22,6 +37,10 @@ public:
   /// Parses the text of a tokenizer.json; `origin` names it in errors (tokenizer_errc).
   static caf::expected<std::shared_ptr<const tokenizer>> parse(std::string_view json,
                                                                const std::string& origin);
+  /// The same where the vocabulary does not come as JSON: `json` is a tokenizer.json whose model
+  /// has neither `vocab` nor `merges`, and that has no `added_tokens`.
+  static caf::expected<std::shared_ptr<const tokenizer>>
+  assemble(std::string_view json, const token_lists& lists, const std::string& origin);
   static caf::expected<std::shared_ptr<const tokenizer>> load(const std::filesystem::path& file);
   ~tokenizer();
 

@@ -16,12 +16,26 @@
 
 namespace troupe::engine {
 
+/// What stands in a tokenizer.json before and behind the model.
+struct outer_steps {
+  pre_tokenizer_chain chain;
+  std::unique_ptr<const normalizer> normalize; // may be null
+  post_processor specials;
+};
+
 /// What a tokenizer.json says, compiled.
 struct tokenizer::parts {
   explicit parts(bpe built) : model{std::move(built)} {}
 
-  /// Reads added tokens and decoder, when everything else is in place.
-  caf::error read(json_fields::element root, const std::string& origin);
+  /// Puts the rest in place: the decoder, and what follows from all the parts together.
+  caf::error finish(json_fields::element root, std::vector<added_token> tokens,
+                    const std::string& origin);
+
+  /// A tokenizer of these parts.
+  static caf::expected<std::shared_ptr<const tokenizer>> join(outer_steps steps, bpe model,
+                                                              json_fields::element root,
+                                                              std::vector<added_token> tokens,
+                                                              const std::string& origin);
 
   bpe model;
   std::unique_ptr<const normalizer> normalize; // may be null

@@ -4,6 +4,8 @@
 #include <bit>
 #include <functional>
 
+#include "engine/tokenizer/utf8.hpp"
+
 namespace troupe::engine {
 
 namespace {
@@ -41,6 +43,30 @@ caf::expected<vocabulary> vocabulary::make(simdjson::dom::object tokens,
     taken[id] = true;
     out.insert(text, static_cast<token_id>(id));
   }
+  return out;
+}
+
+caf::expected<vocabulary> vocabulary::make(std::span<const std::string_view> tokens,
+                                           const std::string& origin) {
+  if (tokens.size() > static_cast<size_t>(token_id_max) + 1)
+    return json_fields::malformed(origin, "holds " + std::to_string(tokens.size()) +
+                                              " tokens, more than any vocabulary has");
+  uint64_t bytes = 0;
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    bytes += tokens[id].size();
+    if (!utf8::valid(tokens[id]))
+      return json_fields::malformed(origin,
+                                    "the text of token " + std::to_string(id) + " is not UTF-8");
+  }
+  if (bytes > UINT32_MAX)
+    return json_fields::malformed(origin, "holds tokens of more than 4 GiB");
+  vocabulary out;
+  out.text_.reserve(bytes);
+  out.places_.resize(tokens.size());
+  out.slots_.resize(std::bit_ceil(tokens.size() * 2 + 2));
+  for (size_t id = 0; id < tokens.size(); ++id)
+    if (!tokens[id].empty())
+      out.insert(tokens[id], static_cast<token_id>(id));
   return out;
 }
 

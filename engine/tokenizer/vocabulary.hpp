@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,9 @@ class vocabulary {
 public:
   /// `tokens` is {text: id}; ids may leave gaps but not repeat.
   static caf::expected<vocabulary> make(simdjson::dom::object tokens, const std::string& origin);
+  /// `tokens` by id; an empty text leaves a gap. Of equal texts the last is the one that is found.
+  static caf::expected<vocabulary> make(std::span<const std::string_view> tokens,
+                                        const std::string& origin);
 
   std::optional<token_id> id_of(std::string_view text) const;
   /// Empty for ids that no token has.
