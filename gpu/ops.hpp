@@ -21,7 +21,8 @@ enum class weight_layout : uint8_t {
 
 /// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` also takes q8_0 and
 /// q4_0, whose cols are a multiple of 32. Those and bf16 may have a layout of their device in
-/// `linear`, bf16 in `embedding` too; elsewhere weights are rows.
+/// `linear`, bf16 in `embedding` too, which takes rows of blocks as well; elsewhere weights are
+/// rows.
 struct weight {
   const void* data = nullptr;
   dtype type = dtype::f32;
@@ -71,7 +72,7 @@ struct linear_args {
 
 /// out = w as `to` (q8_0, q4_0 or bf16) in some layout, `bytes_of(to, w.rows * w.cols)` bytes; w's
 /// cols are a multiple of 32. w is rows of type `to` already and only laid out, or, where `to`
-/// comes in blocks, rows of f32, f16 or bf16. Each block's scale fits its largest magnitude.
+/// comes in blocks, rows of any type. Each block's scale fits its largest magnitude.
 struct quantize_args {
   weight w;
   void* out = nullptr;

@@ -71,7 +71,7 @@ void quantize_row(const quantize_args& args, int64_t row, unsigned char* to) {
   float x[size];
   for (int64_t at = 0; at < args.w.cols; at += size, to += bytes_of(args.to, size)) {
     for (int i = 0; i < size; ++i)
-      x[i] = load_element(args.w.data, args.w.type, row * args.w.cols + at + i);
+      x[i] = load_any(args.w, row, at + i);
     if (args.to == dtype::q8_0)
       quantize_q8_0(x, to);
     else

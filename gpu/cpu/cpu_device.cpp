@@ -57,20 +57,27 @@ std::string cpu_device::name() const {
 void cpu_device::embedding(const embedding_args& args) {
   const auto cols = args.table.cols;
   const auto* table = static_cast<const unsigned char*>(args.table.data);
-  const auto row_bytes = cols * static_cast<int64_t>(size_of(args.table.type));
-  const auto widen = isa_.kernels.widen[kind_of(args.table.type)];
+  const auto type = args.table.type;
+  const auto row_bytes = static_cast<int64_t>(bytes_of(type, static_cast<uint64_t>(cols)));
+  const auto& kernels = isa_.kernels;
   for_rows(args.rows, cols, [&](int64_t begin, int64_t end) {
     for (auto i = begin; i < end; ++i) {
+      const auto* from = table + args.ids[i] * row_bytes;
       float* out = args.out + i * cols;
+      if (is_blocks(type)) {
+        kernels.expand[type == dtype::q4_0](from, out, cols);
+        kernels.widen[kind_of(dtype::f32)](out, args.scale, out, cols);
+        continue;
+      }
       if (args.table.layout == weight_layout::rows) {
-        widen(table + args.ids[i] * row_bytes, args.scale, out, cols);
+        kernels.widen[kind_of(type)](from, args.scale, out, cols);
         continue;
       }
       unsigned char block[block_bytes_max];
       constexpr auto size = static_cast<int64_t>(block_elements);
       for (int64_t at = 0; at < cols; at += size) {
         copy_block(args.table, args.ids[i], at / size, block);
-        widen(block, args.scale, out + at, size);
+        kernels.widen[kind_of(type)](block, args.scale, out + at, size);
       }
     }
   });

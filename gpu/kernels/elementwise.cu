@@ -22,7 +22,7 @@ __global__ void embedding_kernel(embedding_args args) {
     return;
   const int64_t from = args.ids[row] * args.table.cols + col;
   args.out[row * args.table.cols + col] =
-      load_element(args.table.data, args.table.type, from) * args.scale;
+      load_any(args.table.data, args.table.type, from) * args.scale;
 }
 
 __global__ void rope_kernel(rope_args args) {

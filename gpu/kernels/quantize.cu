@@ -62,7 +62,7 @@ __global__ void quantize_kernel(quantize_args args, int64_t blocks) {
     return;
   block_of_floats block;
   for (int i = 0; i < size; ++i)
-    block.x[i] = load_element(args.w.data, args.w.type, index * size + i);
+    block.x[i] = load_any(args.w.data, args.w.type, index * size + i);
   auto* to = static_cast<unsigned char*>(args.out) +
              bytes_of(args.to, block_elements) * static_cast<uint64_t>(index);
   if (args.to == dtype::q8_0)
