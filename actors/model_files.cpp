@@ -1,48 +1,120 @@
 #include "actors/model_files.hpp"
 
+#include "actors/weight_views.hpp"
 #include "engine/frontend/frontend.hpp"
+#include "engine/gguf/config.hpp"
+#include "engine/gguf/frontend.hpp"
+#include "engine/gguf/weights.hpp"
+#include "engine/model/weights.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/gguf_files.hpp"
 
 namespace troupe::actors {
 
-opened_model open_model_files(const load_order& order, const open_progress& progress) {
-  opened_model out;
-  auto config = engine::load_model_config(order.dir);
-  if (!config) {
-    out.why = config.error();
-    return out;
-  }
-  out.config = std::make_shared<const engine::model_config>(std::move(*config));
-  auto files = storage::checkpoint::open(order.dir);
-  if (!files) {
-    out.why = files.error();
-    return out;
-  }
-  out.why = (*files)->warm(progress);
-  if (out.why)
-    return out;
-  out.weight_bytes = (*files)->size_bytes();
-  out.lookup = [from = files->get()](std::string_view name) -> std::optional<engine::weight_view> {
-    const auto found = from->find(name);
-    if (!found)
-      return std::nullopt;
-    return engine::weight_view{found->type,
-                               {found->shape.begin(), found->shape.end()},
-                               found->bytes.data(),
-                               storage::drop_pages};
-  };
-  out.keep_alive = std::move(*files);
+namespace {
+
+using checkpoint_ptr = std::shared_ptr<const storage::checkpoint>;
+
+/// What an engine needs of a model's files.
+struct model_parts {
+  checkpoint_ptr files;
+  engine::model_config config;
+  engine::weight_lookup lookup; ///< by Hugging Face names; `files` must outlive it
+};
+
+caf::expected<model_parts> gguf_model(const std::string& path) {
+  auto head = storage::gguf_head::read_first(path);
+  if (!head)
+    return head.error();
+  auto files = storage::checkpoint::open(path);
+  if (!files)
+    return files.error();
+  model_parts out{*files, {}, weight_views(**files)};
+  auto config = engine::gguf_model_config({head->header().values, out.lookup, path});
+  if (!config)
+    return config.error();
+  out.config = std::move(*config);
+  out.lookup = engine::gguf_weights(out.config, std::move(out.lookup));
   return out;
 }
 
+caf::expected<model_parts> directory_model(const std::string& path) {
+  auto config = engine::load_model_config(path);
+  if (!config)
+    return config.error();
+  auto files = storage::checkpoint::open(path);
+  if (!files)
+    return files.error();
+  return model_parts{*files, std::move(*config), weight_views(**files)};
+}
+
+} // namespace
+
+opened_model open_model_files(const load_order& order, const open_progress& progress) {
+  opened_model out;
+  auto model = storage::is_gguf(order.dir) ? gguf_model(order.dir) : directory_model(order.dir);
+  if (!model) {
+    out.why = model.error();
+    return out;
+  }
+  out.why = model->files->warm(progress);
+  if (out.why)
+    return out;
+  out.config = std::make_shared<const engine::model_config>(std::move(model->config));
+  out.weight_bytes = model->files->size_bytes();
+  out.lookup = std::move(model->lookup);
+  out.keep_alive = std::move(model->files);
+  return out;
+}
+
+namespace {
+
+using frontend_ptr = std::shared_ptr<const engine::frontend>;
+
+model_text text_of(const model_card& card, const frontend_ptr& frontend,
+                   const engine::engine_memory& memory) {
+  return {make_text_side(frontend, card.options.context_max), frontend,
+          memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes};
+}
+
+/// What an engine takes whose weights `lookup` gives: they say how large they will be.
+engine::engine_memory memory_with(const engine::model_config& config,
+                                  const engine::weight_lookup& lookup,
+                                  engine::engine_options options) {
+  const auto weights = engine::kept_bytes(config, lookup, options.quantize);
+  options.quantize = engine::quantization::none; // counted already
+  return engine::estimate_memory(config, weights, options);
+}
+
+caf::expected<model_text> gguf_text(const model_card& card) {
+  const auto path = card.source.dir.string();
+  auto head = storage::gguf_head::read_first(path);
+  if (!head)
+    return head.error();
+  auto files = storage::checkpoint::open(path);
+  if (!files)
+    return files.error();
+  const auto tensors = weight_views(**files);
+  auto frontend =
+      engine::load_gguf_frontend({head->header().values, tensors, path}, card.source.id.text);
+  if (!frontend)
+    return frontend.error();
+  const auto& config = (*frontend)->config;
+  return text_of(card, *frontend,
+                 memory_with(config, engine::gguf_weights(config, tensors), card.options));
+}
+
+} // namespace
+
 caf::expected<model_text> load_model_text(const model_card& card) {
+  if (storage::is_gguf(card.source.dir))
+    return gguf_text(card);
   auto frontend = engine::load_frontend(card.source.dir, card.source.id.text);
   if (!frontend)
     return frontend.error();
-  const auto memory =
-      engine::estimate_memory((*frontend)->config, card.source.weight_bytes, card.options);
-  return model_text{make_text_side(*frontend, card.options.context_max), *frontend,
-                    memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes};
+  const auto& config = (*frontend)->config;
+  return text_of(card, *frontend,
+                 engine::estimate_memory(config, card.source.weight_bytes, card.options));
 }
 
 } // namespace troupe::actors

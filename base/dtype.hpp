@@ -20,14 +20,29 @@ enum class dtype : uint8_t {
   f64,
   f8_e4m3,
   f8_e5m2,
-  // Blocks of 32 elements, as GGUF has them; `bytes_of` knows their size, `size_of` does not.
+  // Blocks as GGUF has them; `bytes_of` knows their size, `size_of` does not.
   q8_0, ///< f16 scale, 32 signed bytes: value = scale * byte
-  q4_0  ///< f16 scale, 16 bytes: value = scale * (nibble - 8), low nibbles first
+  q4_0, ///< f16 scale, 16 bytes: value = scale * (nibble - 8), low nibbles first
+  // Blocks that only files hold: they are decoded while loading.
+  q4_1,
+  q5_0,
+  q5_1,
+  q4_k,
+  q5_k,
+  q6_k
 };
 
+/// Elements of a q8_0 or q4_0 block.
 constexpr uint64_t block_elements = 32;
 
+/// Blocks that devices compute with.
 constexpr bool is_blocks(dtype type) { return type == dtype::q8_0 || type == dtype::q4_0; }
+
+/// How a type that comes in blocks is laid out; 1 element for every other type.
+struct block_layout {
+  uint32_t elements = 1;
+  uint32_t bytes = 1;
+};
 
 /// Bytes of one element.
 constexpr size_t size_of(dtype type) {
@@ -47,13 +62,33 @@ constexpr size_t size_of(dtype type) {
   }
 }
 
-/// Bytes of `elements` elements; a multiple of `block_elements` where `type` comes in blocks.
+constexpr block_layout layout_of(dtype type) {
+  switch (type) {
+  case dtype::q8_0:
+    return {32, 34};
+  case dtype::q4_0:
+    return {32, 18};
+  case dtype::q4_1:
+    return {32, 20};
+  case dtype::q5_0:
+    return {32, 22};
+  case dtype::q5_1:
+    return {32, 24};
+  case dtype::q4_k:
+    return {256, 144};
+  case dtype::q5_k:
+    return {256, 176};
+  case dtype::q6_k:
+    return {256, 210};
+  default:
+    return {1, static_cast<uint32_t>(size_of(type))};
+  }
+}
+
+/// Bytes of `elements` elements, whole blocks where `type` comes in blocks.
 constexpr uint64_t bytes_of(dtype type, uint64_t elements) {
-  if (type == dtype::q8_0)
-    return elements / block_elements * 34;
-  if (type == dtype::q4_0)
-    return elements / block_elements * 18;
-  return elements * size_of(type);
+  const auto layout = layout_of(type);
+  return elements / layout.elements * layout.bytes;
 }
 
 constexpr std::string_view to_string(dtype type) {
@@ -86,6 +121,18 @@ constexpr std::string_view to_string(dtype type) {
     return "q8_0";
   case dtype::q4_0:
     return "q4_0";
+  case dtype::q4_1:
+    return "q4_1";
+  case dtype::q5_0:
+    return "q5_0";
+  case dtype::q5_1:
+    return "q5_1";
+  case dtype::q4_k:
+    return "q4_k";
+  case dtype::q5_k:
+    return "q5_k";
+  case dtype::q6_k:
+    return "q6_k";
   }
   return "?";
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -103,9 +104,12 @@ struct sequence_failure {
 struct weight_view {
   dtype type = dtype::f32;
   std::vector<int64_t> shape;
-  const void* data = nullptr;
-  /// Gives the pages under `data` back, if they can be had again; null = they cannot.
-  void (*drop)(const void* data, size_t size_bytes) = nullptr;
+  const void* data = nullptr; ///< null where `make` is set
+  /// Set where the checkpoint holds the tensor otherwise (coded, or its rows in another order):
+  /// writes rows [first, first + count) in `type` to host memory. Called by many threads at once.
+  std::function<void(int64_t first, int64_t count, std::byte* to)> make = nullptr;
+  /// Gives the pages that the tensor is read from back, if they can be had again; may be null.
+  std::function<void()> drop = nullptr;
 };
 /// Looks a tensor up by its Hugging Face name.
 using weight_lookup = std::function<std::optional<weight_view>(std::string_view name)>;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "storage/errors.hpp"
+#include "storage/gguf_files.hpp"
 #include "storage/shard_index.hpp"
 
 namespace troupe::storage {
@@ -44,7 +45,7 @@ caf::error no_weights(const fs::path& dir) {
   for (fs::directory_iterator it(dir, failed), end; !failed && it != end; it.increment(failed)) {
     const auto name = it->path().filename().string();
     if (name.ends_with(".gguf"))
-      hint += "; GGUF files such as " + name + " are not served";
+      hint += "; name the file itself: " + it->path().string();
     else if (name.starts_with("pytorch_model"))
       hint += "; " + name + " must be converted to safetensors first";
     else if (name.ends_with(".safetensors"))
@@ -58,23 +59,27 @@ caf::error no_weights(const fs::path& dir) {
 
 } // namespace
 
-caf::expected<std::shared_ptr<const checkpoint>> checkpoint::open(const fs::path& dir) {
+caf::expected<std::shared_ptr<const checkpoint>> checkpoint::open(const fs::path& path) {
   const std::shared_ptr<checkpoint> out(new checkpoint);
+  if (auto why = is_gguf(path) ? out->open_gguf(path) : out->open_dir(path))
+    return why;
+  out->headers_ = {};
+  return std::shared_ptr<const checkpoint>{out};
+}
+
+caf::error checkpoint::open_dir(const fs::path& dir) {
   std::error_code failed;
   // symlink_status: a dangling link must be reported as such, not as an absent file.
   if (fs::exists(fs::symlink_status(dir / single_file, failed))) {
-    if (auto why = out->add_shard(dir / single_file))
+    if (auto why = add_shard(dir / single_file))
       return why;
-    for (auto& entry : out->headers_.front())
-      out->keep(std::move(entry));
-  } else if (fs::exists(fs::symlink_status(dir / index_file, failed))) {
-    if (auto why = out->open_indexed(dir / index_file))
-      return why;
-  } else {
-    return no_weights(dir);
+    for (auto& entry : headers_.front())
+      keep(std::move(entry));
+    return {};
   }
-  out->headers_ = {};
-  return std::shared_ptr<const checkpoint>{out};
+  if (fs::exists(fs::symlink_status(dir / index_file, failed)))
+    return open_indexed(dir / index_file);
+  return no_weights(dir);
 }
 
 caf::error checkpoint::add_shard(const fs::path& path) {

@@ -13,6 +13,7 @@
 
 #include "base/dtype.hpp"
 #include "base/error.hpp"
+#include "storage/gguf.hpp"
 #include "storage/mapped_file.hpp"
 #include "storage/safetensors.hpp"
 
@@ -26,13 +27,14 @@ struct tensor_view {
   std::span<const std::byte> bytes;
 };
 
-/// The weights of a Hugging Face directory: every shard mapped, nothing copied to the heap.
-/// Immutable, and all functions may be called from any thread.
+/// The weights of a Hugging Face directory or of a GGUF model: every shard mapped, nothing copied
+/// to the heap. Immutable, and all functions may be called from any thread.
 class checkpoint {
 public:
   /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names. Reads
-  /// headers only. Fails unless every tensor is where header and index say.
-  static caf::expected<std::shared_ptr<const checkpoint>> open(const std::filesystem::path& dir);
+  /// headers only. Fails unless every tensor is where header and index say. If `path` is a file, it
+  /// is a GGUF file or any part of a split one: its tensors have the names that GGUF gives them.
+  static caf::expected<std::shared_ptr<const checkpoint>> open(const std::filesystem::path& path);
 
   std::optional<tensor_view> find(std::string_view name) const;
   /// Sum of the tensors' bytes.
@@ -60,7 +62,10 @@ private:
 
   checkpoint() = default;
   caf::error add_shard(const std::filesystem::path& file);
+  caf::error open_dir(const std::filesystem::path& dir);
   caf::error open_indexed(const std::filesystem::path& index);
+  caf::error open_gguf(const std::filesystem::path& path);
+  caf::error add_gguf_part(mapped_file file, const gguf_header& header);
   void keep(tensor_entry entry);
 
   std::vector<mapped_file> shards_;

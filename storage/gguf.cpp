@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "storage/errors.hpp"
+#include "storage/gguf_blocks.hpp"
 #include "storage/shown.hpp"
 
 namespace troupe::storage {
@@ -40,8 +41,8 @@ enum class value_type : uint32_t {
 
 class gguf_parser {
 public:
-  gguf_parser(std::span<const std::byte> file, const std::string& origin)
-      : file_{file}, origin_{origin} {}
+  gguf_parser(std::span<const std::byte> head, uint64_t file_bytes, const std::string& origin)
+      : file_{head}, file_bytes_{file_bytes}, origin_{origin} {}
 
   caf::expected<gguf_header> run() {
     if (!read_header() || !read_metadata() || !read_tensors() || !check_layout())
@@ -112,7 +113,7 @@ private:
       Wide value{};
       if (!read_as<Stored>(value))
         return false;
-      if constexpr (std::is_same_v<Out, gguf_value>)
+      if constexpr (std::is_same_v<Out, metadata_value>)
         out = value;
       return true;
     }
@@ -128,13 +129,13 @@ private:
         return false;
       values.push_back(value);
     }
-    out = gguf_array{std::move(values)};
+    out = metadata_list{std::move(values)};
     return true;
   }
 
   /// A value of `type`, or an array of `count` of them.
   bool read_value(std::string_view key, uint32_t type, std::optional<uint64_t> count,
-                  gguf_value& out) {
+                  metadata_value& out) {
     switch (static_cast<value_type>(type)) {
     case value_type::u8:
       return read_into<uint8_t, uint64_t>(out, count);
@@ -175,14 +176,14 @@ private:
     for (uint64_t i = 0; i < metadata_count_; ++i) { // every turn consumes bytes or fails
       std::string_view key;
       uint32_t type = 0;
-      gguf_value value;
+      metadata_value value;
       if (!read(key) || !read(type) || !read_value(key, type, std::nullopt, value))
         return false;
-      if (!out_.metadata.emplace(key, std::move(value)).second)
+      if (!out_.values.emplace(key, std::move(value)).second)
         return fail(errc::malformed, "the metadata name " + shown(key) + " twice");
     }
-    const auto found = out_.metadata.find("general.alignment");
-    if (found == out_.metadata.end())
+    const auto found = out_.values.find("general.alignment");
+    if (found == out_.values.end())
       return true;
     const auto* alignment = std::get_if<uint64_t>(&found->second);
     if (!alignment || !std::has_single_bit(*alignment) || *alignment > (uint64_t{1} << 30))
@@ -215,14 +216,21 @@ private:
     uint32_t type = 0;
     if (!read(type))
       return false;
-    const auto layout = ggml_layout_of(type);
-    if (!layout)
-      return fail(errc::unsupported, "tensor " + shown(tensor.name) + " has the element type " +
-                                         std::to_string(type) + ", which is not read");
-    if (static_cast<uint64_t>(tensor.shape.back()) % layout->elements != 0)
+    const auto known = ggml_dtype(type);
+    if (!known) {
+      const auto name = ggml_type_name(type);
+      return fail(
+          errc::unsupported,
+          "tensor " + shown(tensor.name) + " holds " +
+              (name.empty() ? "the element type " + std::to_string(type) : std::string{name}) +
+              ", which is not supported; supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1, "
+              "Q5_0, Q5_1, Q4_K, Q5_K and Q6_K");
+    }
+    const auto layout = layout_of(*known);
+    if (static_cast<uint64_t>(tensor.shape.back()) % layout.elements != 0)
       return bad(tensor, "has rows that are no whole number of blocks");
-    tensor.type = static_cast<ggml_type>(type);
-    if (__builtin_mul_overflow(elements / layout->elements, uint64_t{layout->bytes},
+    tensor.type = *known;
+    if (__builtin_mul_overflow(elements / layout.elements, uint64_t{layout.bytes},
                                &tensor.size_bytes))
       return bad(tensor, "has a shape whose size overflows 64 bits");
     return true;
@@ -246,7 +254,7 @@ private:
   /// Sorts by position, makes offsets absolute, and refuses what overlaps or leaves the file.
   bool check_layout() {
     const uint64_t begin = (at_ + alignment_ - 1) / alignment_ * alignment_;
-    const uint64_t data_bytes = file_.size() < begin ? 0 : file_.size() - begin;
+    const uint64_t data_bytes = file_bytes_ < begin ? 0 : file_bytes_ - begin;
     std::stable_sort(out_.tensors.begin(), out_.tensors.end(), [](const auto& a, const auto& b) {
       return std::pair{a.offset_bytes, a.size_bytes} < std::pair{b.offset_bytes, b.size_bytes};
     });
@@ -263,7 +271,8 @@ private:
     return true;
   }
 
-  std::span<const std::byte> file_;
+  std::span<const std::byte> file_; // its beginning
+  uint64_t file_bytes_;
   const std::string& origin_;
   uint64_t at_ = 0;
   uint64_t tensor_count_ = 0;
@@ -275,8 +284,9 @@ private:
 
 } // namespace
 
-caf::expected<gguf_header> parse_gguf(std::span<const std::byte> file, const std::string& origin) {
-  return gguf_parser(file, origin).run();
+caf::expected<gguf_header> parse_gguf(std::span<const std::byte> head, uint64_t file_bytes,
+                                      const std::string& origin) {
+  return gguf_parser(head, file_bytes, origin).run();
 }
 
 } // namespace troupe::storage

@@ -136,39 +136,40 @@ void q6_k_block(const uint8_t* in, float* out) {
   }
 }
 
-void one_block(ggml_type type, const uint8_t* in, float* out) {
+void one_block(dtype type, const uint8_t* in, float* out) {
   switch (type) {
-  case ggml_type::f32:
+  case dtype::f32:
     *out = std::bit_cast<float>(load32(in));
     return;
-  case ggml_type::f16:
+  case dtype::f16:
     *out = load_f16(in);
     return;
-  case ggml_type::bf16:
+  case dtype::bf16:
     *out = bf16_to_float(load16(in));
     return;
-  case ggml_type::q4_0:
+  case dtype::q4_0:
     return q4_0_block(in, out);
-  case ggml_type::q4_1:
+  case dtype::q4_1:
     return q4_1_block(in, out);
-  case ggml_type::q5_0:
+  case dtype::q5_0:
     return q5_0_block(in, out);
-  case ggml_type::q5_1:
+  case dtype::q5_1:
     return q5_1_block(in, out);
-  case ggml_type::q8_0:
+  case dtype::q8_0:
     return q8_0_block(in, out);
-  case ggml_type::q4_k:
+  case dtype::q4_k:
     return q4_k_block(in, out);
-  case ggml_type::q5_k:
+  case dtype::q5_k:
     return q5_k_block(in, out);
-  case ggml_type::q6_k:
+  case dtype::q6_k:
     return q6_k_block(in, out);
+  default:
+    std::abort(); // a type that no GGUF file holds
   }
-  std::abort(); // a number that ggml_layout_of refuses
 }
 
 /// Number of blocks; a mismatch is our own bug and would write out of bounds.
-size_t count_blocks(const ggml_layout& layout, size_t bytes, size_t elements) {
+size_t count_blocks(block_layout layout, size_t bytes, size_t elements) {
   const size_t count = bytes / layout.bytes;
   if (count * layout.bytes != bytes || count * layout.elements != elements)
     std::abort();
@@ -177,45 +178,54 @@ size_t count_blocks(const ggml_layout& layout, size_t bytes, size_t elements) {
 
 } // namespace
 
-std::optional<ggml_layout> ggml_layout_of(uint32_t type) {
-  switch (static_cast<ggml_type>(type)) {
-  case ggml_type::f32:
-    return ggml_layout{"F32", 1, 4};
-  case ggml_type::f16:
-    return ggml_layout{"F16", 1, 2};
-  case ggml_type::bf16:
-    return ggml_layout{"BF16", 1, 2};
-  case ggml_type::q4_0:
-    return ggml_layout{"Q4_0", 32, 18};
-  case ggml_type::q4_1:
-    return ggml_layout{"Q4_1", 32, 20};
-  case ggml_type::q5_0:
-    return ggml_layout{"Q5_0", 32, 22};
-  case ggml_type::q5_1:
-    return ggml_layout{"Q5_1", 32, 24};
-  case ggml_type::q8_0:
-    return ggml_layout{"Q8_0", 32, 34};
-  case ggml_type::q4_k:
-    return ggml_layout{"Q4_K", 256, 144};
-  case ggml_type::q5_k:
-    return ggml_layout{"Q5_K", 256, 176};
-  case ggml_type::q6_k:
-    return ggml_layout{"Q6_K", 256, 210};
+std::optional<dtype> ggml_dtype(uint32_t type) {
+  switch (type) {
+  case 0:
+    return dtype::f32;
+  case 1:
+    return dtype::f16;
+  case 2:
+    return dtype::q4_0;
+  case 3:
+    return dtype::q4_1;
+  case 6:
+    return dtype::q5_0;
+  case 7:
+    return dtype::q5_1;
+  case 8:
+    return dtype::q8_0;
+  case 12:
+    return dtype::q4_k;
+  case 13:
+    return dtype::q5_k;
+  case 14:
+    return dtype::q6_k;
+  case 30:
+    return dtype::bf16;
   }
   return std::nullopt;
 }
 
-void dequantize(ggml_type type, std::span<const std::byte> blocks, std::span<float> out) {
-  const auto layout = ggml_layout_of(static_cast<uint32_t>(type)).value();
+std::string_view ggml_type_name(uint32_t type) {
+  static constexpr std::array<std::string_view, 40> names{
+      "F32",     "F16",    "Q4_0",    "Q4_1",  "",       "",      "Q5_0",  "Q5_1",
+      "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
+      "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+      "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16",  "",
+      "",        "",       "TQ1_0",   "TQ2_0", "",       "",      "",      "MXFP4"};
+  return type < names.size() ? names[type] : std::string_view{};
+}
+
+void dequantize(dtype type, std::span<const std::byte> blocks, std::span<float> out) {
+  const auto layout = layout_of(type);
   const auto* in = reinterpret_cast<const uint8_t*>(blocks.data());
   const size_t count = count_blocks(layout, blocks.size(), out.size());
   for (size_t b = 0; b < count; ++b)
     one_block(type, in + b * layout.bytes, out.data() + b * layout.elements);
 }
 
-void dequantize_to_bf16(ggml_type type, std::span<const std::byte> blocks,
-                        std::span<uint16_t> out) {
-  const auto layout = ggml_layout_of(static_cast<uint32_t>(type)).value();
+void dequantize_to_bf16(dtype type, std::span<const std::byte> blocks, std::span<uint16_t> out) {
+  const auto layout = layout_of(type);
   const auto* in = reinterpret_cast<const uint8_t*>(blocks.data());
   const size_t count = count_blocks(layout, blocks.size(), out.size());
   std::array<float, block_elements_max> values;

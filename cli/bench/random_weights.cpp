@@ -114,7 +114,13 @@ std::optional<engine::weight_view> random_weights::find(std::string_view name) {
   if (!one.filled || !one.keeps)
     fill(data, one);
   one.filled = true;
-  return engine::weight_view{type_, one.shape, data, one.keeps ? nullptr : drop_anonymous};
+  engine::weight_view out;
+  out.type = type_;
+  out.shape = one.shape;
+  out.data = data;
+  if (!one.keeps)
+    out.drop = [data, size = bytes_of(type_, one.elements)] { drop_anonymous(data, size); };
+  return out;
 }
 
 } // namespace troupe::cli::bench

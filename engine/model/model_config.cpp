@@ -5,19 +5,14 @@
 #include <utility>
 
 #include "engine/model/json_fields.hpp"
+#include "engine/model/limits.hpp"
 #include "engine/model/rope_fields.hpp"
 
 namespace troupe::engine {
 
 namespace {
 
-// Far beyond any real model, and small enough that no product of three overflows.
-constexpr int64_t width_max = int64_t{1} << 20;
-constexpr int64_t vocab_max = int64_t{1} << 24;
-constexpr int64_t layers_max = 4096;
-constexpr int64_t heads_max = 4096;
-constexpr int64_t head_dim_max = 4096;
-constexpr int64_t context_max = int64_t{1} << 27;
+using namespace limits;
 
 struct architecture_row {
   std::string_view name;

@@ -30,6 +30,7 @@ struct rope_config {
   double beta_slow = 1.0;
   bool truncate = true;          ///< yarn: whole dimensions as the borders of the ramp
   double attention_factor = 1.0; ///< already inferred where the file leaves it out
+  std::vector<float> divisors;   ///< of each pair's frequency; empty = 1 for all
 };
 
 /// What config.json says about a decoder, checked: every number is in range, so products of
@@ -53,7 +54,7 @@ struct model_config {
   bool mlp_bias = false;
   bool qk_norm = false;
   bool tied_embeddings = false;
-  std::optional<dtype> type; ///< what the file says; the tensors decide
+  std::optional<dtype> type;           ///< what the file says; the tensors decide
   std::optional<token_id> bos_token_id;
   std::vector<token_id> eos_token_ids;
 

@@ -52,6 +52,8 @@ rope_table::rope_table(const rope_config& config, int64_t head_dim) {
   for (size_t i = 0; i < frequency.size(); ++i) {
     const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(dim);
     frequency[i] = std::pow(config.theta, -exponent);
+    if (!config.divisors.empty())
+      frequency[i] /= static_cast<double>(config.divisors[i]);
   }
   switch (config.kind) {
   case rope_kind::plain:

@@ -2,13 +2,14 @@
 
 #include <cmath>
 
+#include "engine/model/limits.hpp"
+
 namespace troupe::engine {
 
 namespace {
 
-constexpr double theta_max = 1e12;
-constexpr double factor_max = 1e6;
-constexpr double context_max = 1 << 27;
+using limits::rope_factor_max, limits::rope_theta_max;
+constexpr double context_max = limits::context_max;
 
 double yarn_mscale(double factor, double mscale) {
   return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
@@ -59,7 +60,7 @@ void read_scaling(json_fields& fields, json_fields& inner, const std::string& ki
   if (kind == "yarn" && !inner.has("factor"))
     rope.factor = std::max(1.0, static_cast<double>(context_length) / rope.original_context);
   else
-    rope.factor = inner.required_number("factor", 1e-3, factor_max);
+    rope.factor = inner.required_number("factor", 1e-3, rope_factor_max);
   if (kind == "linear") {
     rope.kind = rope_kind::linear;
   } else if (kind == "llama3") {
@@ -80,8 +81,8 @@ rope_config read_rope(json_fields& fields, const std::string& origin, int64_t co
   const auto* scaling = fields.object(key);
   json_fields inner{scaling ? *scaling : nothing, origin, std::string{key} + "."};
   rope_config rope;
-  rope.theta = fields.number_or("rope_theta", 10000.0, 1.001, theta_max);
-  rope.theta = inner.number_or("rope_theta", rope.theta, 1.001, theta_max);
+  rope.theta = fields.number_or("rope_theta", 10000.0, 1.001, rope_theta_max);
+  rope.theta = inner.number_or("rope_theta", rope.theta, 1.001, rope_theta_max);
   rope.partial_factor = fields.number_or("partial_rotary_factor", 1.0, 0.0, 1.0);
   rope.partial_factor = inner.number_or("partial_rotary_factor", rope.partial_factor, 0.0, 1.0);
   const auto rotary = static_cast<int64_t>(static_cast<double>(head_dim) * rope.partial_factor);

@@ -1,11 +1,10 @@
 #include "engine/model/weights.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <string_view>
 
-#include "engine/errors.hpp"
+#include "engine/model/weight_binder.hpp"
 
 namespace troupe::engine {
 
@@ -66,122 +65,6 @@ weight_spec spec(std::string name, int64_t rows, int64_t cols) {
   return out;
 }
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i)
-    out += (i ? ", " : "") + std::to_string(shape[i]);
-  return out + "]";
-}
-
-/// Looks tensors up one by one and stops caring after the first failure.
-class binder {
-public:
-  binder(const weight_lookup& lookup, gpu::device& device, std::vector<gpu::buffer>& copies)
-      : lookup_{lookup}, device_{device}, copies_{copies} {}
-
-  /// `keep` = the type to keep the tensor in; none = its own. Matrices take the device's layout,
-  /// unless they are only looked up.
-  gpu::weight operator()(const weight_spec& want, std::optional<dtype> keep = {},
-                         bool looked_up = false) {
-    if (error_)
-      return {};
-    const auto found = lookup_(want.name);
-    if (!found) {
-      error_ = caf::make_error(errc::missing_tensor, "the checkpoint has no tensor " + want.name +
-                                                         ", which its config.json asks for");
-      return {};
-    }
-    if (found->shape != want.shape) {
-      error_ = caf::make_error(errc::wrong_tensor,
-                               "tensor " + want.name + " has shape " + shape_text(found->shape) +
-                                   ", but config.json asks for " + shape_text(want.shape));
-      return {};
-    }
-    if (found->type != dtype::f32 && found->type != dtype::f16 && found->type != dtype::bf16) {
-      error_ = caf::make_error(errc::wrong_tensor, "tensor " + want.name + " holds " +
-                                                       std::string{to_string(found->type)} +
-                                                       ", but weights must be f32, f16 or bf16");
-      return {};
-    }
-    const auto type = keep.value_or(found->type);
-    const bool laid_out = !looked_up && want.shape.size() == 2 &&
-                          want.shape[1] % int64_t{block_elements} == 0 &&
-                          device_.best_layout(type) != gpu::weight_layout::rows;
-    return type != found->type || laid_out ? converted(want, *found, type) : place(want, *found);
-  }
-
-  const caf::error& error() const { return error_; }
-  uint64_t size_bytes() const { return size_bytes_; }
-
-private:
-  caf::expected<gpu::buffer> allocate(const weight_spec& want, size_t bytes) {
-    auto out = device_.allocate(bytes);
-    if (!out)
-      return caf::make_error(errc::out_of_memory,
-                             "placing tensor " + want.name + " (" + std::to_string(bytes) +
-                                 " bytes) on " + device_.name() + ": " + describe(out.error()));
-    return out;
-  }
-
-  gpu::weight converted(const weight_spec& want, const weight_view& found, dtype to) {
-    gpu::weight from{found.data, found.type, want.shape[0], want.shape[1]};
-    const auto elements = static_cast<uint64_t>(from.rows * from.cols);
-    const auto bytes = bytes_of(to, elements);
-    auto blocks = allocate(want, bytes);
-    gpu::buffer staged;
-    if (blocks && !device_.reads_host_memory()) {
-      auto copy = allocate(want, bytes_of(found.type, elements));
-      if (!copy)
-        blocks = copy.error();
-      else
-        staged = std::move(*copy);
-    }
-    if (!blocks) {
-      error_ = blocks.error();
-      return {};
-    }
-    if (staged) {
-      device_.copy_to_device(staged.data(), found.data, staged.size_bytes());
-      from.data = staged.data();
-    }
-    const auto layout = device_.best_layout(to);
-    device_.quantize({from, blocks->data(), to, layout});
-    if (auto why = device_.synchronize())
-      error_ = why;
-    if (found.drop)
-      found.drop(found.data, bytes_of(found.type, elements));
-    size_bytes_ += bytes;
-    gpu::weight out{blocks->data(), to, from.rows, from.cols, layout};
-    copies_.push_back(std::move(*blocks));
-    return out;
-  }
-
-  gpu::weight place(const weight_spec& want, const weight_view& found) {
-    gpu::weight out{found.data, found.type, want.shape.size() == 1 ? 1 : want.shape[0],
-                    want.shape.back()};
-    const auto bytes = static_cast<size_t>(out.rows * out.cols) * size_of(out.type);
-    size_bytes_ += bytes;
-    const auto address = reinterpret_cast<uintptr_t>(found.data);
-    if (device_.reads_host_memory() && address % size_of(out.type) == 0)
-      return out;
-    auto copy = allocate(want, bytes);
-    if (!copy) {
-      error_ = copy.error();
-      return {};
-    }
-    device_.copy_to_device(copy->data(), found.data, bytes);
-    out.data = copy->data();
-    copies_.push_back(std::move(*copy));
-    return out;
-  }
-
-  const weight_lookup& lookup_;
-  gpu::device& device_;
-  std::vector<gpu::buffer>& copies_;
-  caf::error error_;
-  uint64_t size_bytes_ = 0;
-};
-
 weight_spec embedding_spec(const model_config& c) {
   return spec("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
 }
@@ -199,6 +82,22 @@ std::optional<dtype> kept_type(quantization quantize, int64_t cols, bool is_head
   return quantize == quantization::int4 && !is_head ? dtype::q4_0 : dtype::q8_0;
 }
 
+gpu::weight layer_weight(weight_binder& get, const weight_spec& want, std::optional<dtype> keep) {
+  return want.shape.size() == 2 ? get.linear(want, keep) : get.plain(want);
+}
+
+/// Whether a tied head is kept apart from the embedding, in blocks: it is read whole for every
+/// token, the embedding only where it is looked up, and only in rows where it is blocks.
+/// `layout` = what the device wants of blocks.
+bool head_is_apart(const model_config& config, const weight_lookup& lookup,
+                   std::optional<dtype> keep, gpu::weight_layout layout) {
+  const auto found = lookup(embedding_spec(config).name);
+  if (!config.tied_embeddings || !found)
+    return false;
+  const auto kept = type_kept(found->type, keep);
+  return kept != found->type || (is_blocks(kept) && layout != gpu::weight_layout::rows);
+}
+
 } // namespace
 
 uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize) {
@@ -213,6 +112,31 @@ uint64_t quantized_bytes(const model_config& config, dtype type, quantization qu
   for (const auto& row : layer_rows(config))
     out += static_cast<uint64_t>(config.layers) *
            bytes(row.rows, row.cols, kept_type(quantize, row.cols));
+  return out;
+}
+
+uint64_t kept_bytes(const model_config& config, const weight_lookup& lookup, quantization quantize,
+                    gpu::weight_layout layout) {
+  uint64_t out = 0;
+  const auto add = [&](const weight_spec& want, std::optional<dtype> keep) {
+    const auto found = lookup(want.name);
+    if (!found)
+      return;
+    uint64_t elements = 1;
+    for (const auto extent : want.shape)
+      elements *= static_cast<uint64_t>(extent);
+    out += bytes_of(type_kept(found->type, keep), elements);
+  };
+  add(embedding_spec(config), {});
+  for (int64_t i = 0; i < config.layers; ++i)
+    for (const auto& row : layer_rows(config))
+      add(spec(layer_name(i, row.name), row.rows, row.cols), kept_type(quantize, row.cols));
+  add(final_norm_spec(config), {});
+  const auto head = kept_type(quantize, config.hidden_size, true);
+  if (!config.tied_embeddings)
+    add(head_spec(config), head);
+  else if (head_is_apart(config, lookup, head, layout))
+    add(embedding_spec(config), head);
   return out;
 }
 
@@ -233,23 +157,24 @@ caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_co
                                                                   gpu::device& device,
                                                                   quantization quantize) {
   auto out = std::make_unique<model_weights>();
-  binder get{lookup, device, out->copies_};
+  weight_binder get{lookup, device, out->copies_};
   const auto head = kept_type(quantize, config.hidden_size, true);
-  out->embedding = get(embedding_spec(config), {}, head || !config.tied_embeddings);
+  const bool apart = head_is_apart(config, lookup, head, device.best_layout(dtype::q8_0));
+  const bool shared = config.tied_embeddings && !apart;
+  out->embedding =
+      shared ? get.linear(embedding_spec(config), {}) : get.plain(embedding_spec(config));
   const auto rows = layer_rows(config);
   for (int64_t i = 0; i < config.layers && !get.error(); ++i) {
     auto& layer = out->layers.emplace_back();
     for (const auto& row : rows)
-      layer.*row.to =
-          get(spec(layer_name(i, row.name), row.rows, row.cols), kept_type(quantize, row.cols));
+      layer.*row.to = layer_weight(get, spec(layer_name(i, row.name), row.rows, row.cols),
+                                   kept_type(quantize, row.cols));
   }
-  out->final_norm = get(final_norm_spec(config));
-  // A tied head is read whole for every token, the embedding only where it is looked up: a copy of
-  // its own in blocks pays.
-  if (!config.tied_embeddings)
-    out->head = get(head_spec(config), head);
+  out->final_norm = get.plain(final_norm_spec(config));
+  if (shared)
+    out->head = out->embedding;
   else
-    out->head = head ? get(embedding_spec(config), head) : out->embedding;
+    out->head = get.linear(apart ? embedding_spec(config) : head_spec(config), head);
   if (get.error())
     return get.error();
   // Copies may still be under way, and what they read from is the caller's.

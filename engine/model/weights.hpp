@@ -22,6 +22,11 @@ std::vector<weight_spec> weight_plan(const model_config& config);
 /// Bytes of the weights as `model_weights` keeps them, for a checkpoint of elements of `type`.
 uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize);
 
+/// The same for a checkpoint that can be asked, on a device that likes blocks in `layout`; tensors
+/// that it lacks count nothing.
+uint64_t kept_bytes(const model_config& config, const weight_lookup& lookup, quantization quantize,
+                    gpu::weight_layout layout = gpu::weight_layout::panels);
+
 /// The weights of one decoder layer; biases and q/k norms may be empty.
 struct layer_weights {
   gpu::weight attention_norm;
@@ -37,12 +42,13 @@ struct layer_weights {
 class model_weights {
 public:
   /// Finds and checks every tensor of the plan. Host memory is used in place where the device reads
-  /// it and the tensor is aligned to its element; otherwise it is copied to the device. Fails with
-  /// missing_tensor or wrong_tensor (naming it, what was found and what was expected), or when the
-  /// device is out of memory.
+  /// it and the tensor is aligned to its element; otherwise it is copied to the device, or made
+  /// there if it must be (see `weight_view`). Fails with missing_tensor or wrong_tensor (naming it,
+  /// what was found and what was expected), or when the device is out of memory.
   /// Matrices for which the device has a layout of its own are copied into it, one tensor at a
   /// time, and the pages they came from are dropped. With `quantize` the linear weights whose rows
-  /// are whole blocks are copied in blocks, likewise.
+  /// are whole blocks are copied in blocks, likewise, but for those that the checkpoint has in
+  /// blocks of no more bits.
   static caf::expected<std::unique_ptr<model_weights>>
   bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
        quantization quantize = quantization::none);

@@ -7,7 +7,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto file = std::as_bytes(std::span{data, size});
-  const auto header = troupe::storage::parse_gguf(file, "input");
+  const auto header = troupe::storage::parse_gguf(file, size, "input");
   if (!header)
     return 0;
   uint64_t end = 0;

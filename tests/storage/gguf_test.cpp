@@ -22,7 +22,7 @@ std::string golden() {
 }
 
 caf::expected<gguf_header> parse(const std::string& file) {
-  return parse_gguf(std::as_bytes(std::span{file}), "w.gguf");
+  return parse_gguf(std::as_bytes(std::span{file}), file.size(), "w.gguf");
 }
 
 void expect_refused(const std::string& file, errc code, const std::string& text) {
@@ -38,18 +38,18 @@ TEST(gguf, a_file_of_the_reference_writer_is_read) {
   const auto header = parse(file);
   ASSERT_TRUE(header) << describe(header.error());
   EXPECT_EQ(header->version, 3u);
-  const auto& metadata = header->metadata;
-  EXPECT_EQ(metadata.at("general.architecture"), gguf_value{std::string_view{"llama"}});
-  EXPECT_EQ(metadata.at("t.u32"), gguf_value{uint64_t{7}});
-  EXPECT_EQ(metadata.at("t.i32"), gguf_value{int64_t{-7}});
-  EXPECT_EQ(metadata.at("t.f32"), gguf_value{0.5});
-  EXPECT_EQ(metadata.at("t.bool"), gguf_value{true});
-  const auto& words = std::get<gguf_array>(metadata.at("t.words"));
+  const auto& metadata = header->values;
+  EXPECT_EQ(metadata.at("general.architecture"), metadata_value{std::string_view{"llama"}});
+  EXPECT_EQ(metadata.at("t.u32"), metadata_value{uint64_t{7}});
+  EXPECT_EQ(metadata.at("t.i32"), metadata_value{int64_t{-7}});
+  EXPECT_EQ(metadata.at("t.f32"), metadata_value{0.5});
+  EXPECT_EQ(metadata.at("t.bool"), metadata_value{true});
+  const auto& words = std::get<metadata_list>(metadata.at("t.words"));
   EXPECT_THAT(std::get<std::vector<std::string_view>>(words), ElementsAre("a", "bc"));
   ASSERT_EQ(header->tensors.size(), 2u);
   EXPECT_EQ(header->tensors[0].name, "a.weight");
   EXPECT_THAT(header->tensors[0].shape, ElementsAre(2, 3));
-  EXPECT_EQ(header->tensors[1].type, ggml_type::q8_0);
+  EXPECT_EQ(header->tensors[1].type, dtype::q8_0);
   EXPECT_THAT(header->tensors[1].shape, ElementsAre(2, 32));
   EXPECT_EQ(header->tensors[1].size_bytes, 68u);
 }

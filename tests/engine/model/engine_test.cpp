@@ -3,9 +3,7 @@
 #include <random>
 
 #include "engine/errors.hpp"
-#include "engine/kv/kv_arena.hpp"
-#include "engine/model/graph.hpp"
-#include "tests/engine/model/golden_model.hpp"
+#include "tests/engine/model/golden_logits.hpp"
 
 namespace troupe::engine {
 namespace {
@@ -28,39 +26,10 @@ protected:
   golden::model model = golden::load(GetParam());
 };
 
-/// Logits of the whole prompt in one batch, straight from the graph.
-std::vector<float> logits_of(const golden::model& model, gpu::device& device) {
-  auto weights = model_weights::bind(model.config, model.lookup(), device);
-  EXPECT_TRUE(weights) << describe(weights.error());
-  const auto rows = static_cast<int64_t>(model.prompt.size());
-  engine_options options;
-  options.kv_type = dtype::f32;
-  options.sequences_max = static_cast<uint32_t>(rows);
-  auto kv = kv_arena::create(model.config, plan_kv(model.config, dtype::f32, options), device);
-  EXPECT_TRUE(kv);
-  auto forward = graph::create(model.config, **weights, device, rows, rows, 16);
-  EXPECT_TRUE(forward);
-  forward_batch batch;
-  batch.tokens = model.prompt;
-  for (int32_t i = 0; i < rows; ++i) {
-    batch.positions.push_back(i);
-    batch.slots.push_back(i);
-    batch.logit_rows.push_back(i);
-  }
-  batch.row_start = {0, static_cast<int32_t>(rows)};
-  batch.context = {static_cast<int32_t>(rows)};
-  for (int32_t i = 0; i < 16; ++i)
-    batch.block_table.push_back(i);
-  batch.table_stride = 16;
-  auto logits = (*forward)->run(batch, *kv);
-  EXPECT_TRUE(logits);
-  return {logits->begin(), logits->end()};
-}
-
 TEST_P(golden_model, logits_equal_those_of_transformers_within_1e_4) {
   for (const bool reference : {true, false}) {
     auto device = reference ? gpu::make_reference_device() : exact_device();
-    const auto logits = logits_of(model, *device);
+    const auto logits = golden::logits_of(model, *device);
     ASSERT_EQ(logits.size(), model.logits.size());
     float worst = 0, largest = 0;
     for (size_t i = 0; i < logits.size(); ++i) {

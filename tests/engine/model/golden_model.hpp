@@ -43,8 +43,11 @@ struct model {
   std::shared_ptr<const storage::checkpoint> checkpoint;
   std::vector<token_id> prompt, greedy;
   std::vector<float> logits; ///< [prompt, vocabulary]
+  weight_lookup own_lookup;  ///< of a file whose tensors have other names
 
   weight_lookup lookup() const {
+    if (own_lookup)
+      return own_lookup;
     return [held = checkpoint](std::string_view name) -> std::optional<weight_view> {
       const auto found = held->find(name);
       if (!found)
@@ -67,19 +70,12 @@ std::vector<token_id> ids_of(const std::string& file, const storage::tensor_entr
   return {raw.begin(), raw.end()};
 }
 
-inline model load(const std::string& name) {
-  model out;
-  const auto dir = root() / name;
-  auto config = parse_model_config(read_file(dir / "config.json"), name);
-  EXPECT_TRUE(config) << describe(config.error());
-  out.config = *config;
-  auto opened = storage::checkpoint::open(dir);
-  EXPECT_TRUE(opened) << describe(opened.error());
-  out.checkpoint = *opened;
-  const auto file = read_file(dir / "expected.safetensors");
+/// Fills in what transformers computed.
+inline void read_expected(const std::filesystem::path& path, model& out) {
+  const auto file = read_file(path);
   auto entries =
-      storage::parse_safetensors_header(std::as_bytes(std::span{file}), file.size(), name);
-  EXPECT_TRUE(entries);
+      storage::parse_safetensors_header(std::as_bytes(std::span{file}), file.size(), path.string());
+  ASSERT_TRUE(entries) << describe(entries.error());
   for (const auto& entry : *entries) {
     if (entry.name == "prompt")
       out.prompt = ids_of<int64_t>(file, entry);
@@ -90,8 +86,21 @@ inline model load(const std::string& name) {
       std::memcpy(out.logits.data(), file.data() + entry.offset_bytes, entry.size_bytes);
     }
   }
+}
+
+inline model load_dir(const std::filesystem::path& dir) {
+  model out;
+  auto config = parse_model_config(read_file(dir / "config.json"), dir.string());
+  EXPECT_TRUE(config) << describe(config.error());
+  out.config = *config;
+  auto opened = storage::checkpoint::open(dir);
+  EXPECT_TRUE(opened) << describe(opened.error());
+  out.checkpoint = *opened;
+  read_expected(dir / "expected.safetensors", out);
   return out;
 }
+
+inline model load(const std::string& name) { return load_dir(root() / name); }
 
 /// Runs until the engine is idle; the generated tokens of each sequence.
 inline std::map<uint64_t, std::vector<token_id>> drain(engine& engine) {
