@@ -201,7 +201,8 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
       "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no server, 4 no such "
       "model,\n5 address taken, 130 interrupted, 143 terminated.");
   auto* serve = command(*app, into, "serve", "Serve models over HTTP.");
-  serve->add_option("models", into.models, "Directories, or names of the models to serve alone.");
+  serve->add_option("models", into.models,
+                    "Directories, GGUF files, or names of the models to serve alone.");
   add_serve_settings(*serve, into);
   serve->add_option("--port-file", into.port_file, "File that the port is written to.")
       ->type_name("FILE");

@@ -15,6 +15,8 @@ std::string last_part(const std::string& id) {
 }
 
 caf::error unknown(const std::vector<storage::model_source>& models, const std::string& name) {
+  if (name.ends_with(".gguf"))
+    return caf::make_error(config::errc::invalid_value, "there is no file " + name);
   if (looks_like_path(name))
     return caf::make_error(config::errc::invalid_value, "there is no directory " + name);
   std::string text = "there is no model '" + name + "'";

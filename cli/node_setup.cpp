@@ -5,6 +5,7 @@
 
 #include "cli/model_choice.hpp"
 #include "config/errors.hpp"
+#include "storage/gguf_files.hpp"
 
 namespace troupe::cli {
 
@@ -16,16 +17,6 @@ actors::node_role role_of(const std::string& name) {
                             : actors::node_role::all;
 }
 
-/// True if `dir` is one of the directories in `named` or below one.
-bool within(const std::filesystem::path& dir, const std::vector<std::string>& named) {
-  std::error_code ignored;
-  const auto whole = std::filesystem::weakly_canonical(dir, ignored).string() + "/";
-  return std::ranges::any_of(named, [&](const std::string& one) {
-    return std::filesystem::is_directory(one, ignored) &&
-           whole.starts_with(std::filesystem::canonical(one, ignored).string() + "/");
-  });
-}
-
 engine::quantization quantization_of(const std::string& name) {
   return name == "int8"   ? engine::quantization::int8
          : name == "int4" ? engine::quantization::int4
@@ -34,13 +25,26 @@ engine::quantization quantization_of(const std::string& name) {
 
 } // namespace
 
+bool within(const std::filesystem::path& dir, const std::vector<std::string>& named) {
+  std::error_code ignored;
+  const auto whole = std::filesystem::weakly_canonical(dir, ignored).string() + "/";
+  return std::ranges::any_of(named, [&](const std::string& one) {
+    if (storage::is_gguf(one)) // any file of a model stands for the model
+      return dir == std::filesystem::absolute(storage::gguf_parts(one).front(), ignored)
+                        .lexically_normal();
+    return std::filesystem::is_directory(one, ignored) &&
+           whole.starts_with(std::filesystem::canonical(one, ignored).string() + "/");
+  });
+}
+
 caf::expected<storage::catalog> find_served(const config::settings& settings,
                                             const std::vector<std::string>& named) {
   std::vector<std::filesystem::path> roots;
   std::vector<std::string> ids;
   std::error_code ignored;
   for (const auto& one : named) {
-    if (std::filesystem::is_directory(one, ignored))
+    if (std::filesystem::is_directory(one, ignored) ||
+        (storage::is_gguf(one) && std::filesystem::exists(one, ignored)))
       roots.emplace_back(one);
     else
       ids.push_back(one);

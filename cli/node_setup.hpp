@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -10,10 +11,13 @@
 /// Settings -> the options of a node and of its gateway.
 namespace troupe::cli {
 
-/// Finds models in `named` (directories, or names of models as choose_model takes them), in the
-/// settings' directories (./models if there are neither) and in the hub cache. With names, only
-/// those models and the named directories' remain. Fails naming what was asked for and is not
-/// there.
+/// True if the model at `dir` is one of `named` (directories and GGUF files) or below one.
+bool within(const std::filesystem::path& dir, const std::vector<std::string>& named);
+
+/// Finds models in `named` (directories, GGUF files, or names of models as choose_model takes
+/// them), in the settings' directories (./models if there are neither) and in the hub cache. With
+/// names, only those models and the named directories' remain. Fails naming what was asked for and
+/// is not there.
 caf::expected<storage::catalog> find_served(const config::settings& settings,
                                             const std::vector<std::string>& named);
 

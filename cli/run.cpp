@@ -20,6 +20,7 @@
 #include "cli/model_choice.hpp"
 #include "cli/node_setup.hpp"
 #include "cli/signals.hpp"
+#include "storage/gguf_files.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -82,7 +83,8 @@ int talk(answerer& source, const run_options& options, interrupter& signals) {
 
 bool is_path(const std::string& model) {
   std::error_code ignored;
-  return looks_like_path(model) || std::filesystem::is_directory(model, ignored);
+  return looks_like_path(model) || storage::is_gguf(model) ||
+         std::filesystem::is_directory(model, ignored);
 }
 
 /// Whether the server of this machine serves the model.
@@ -111,6 +113,9 @@ int run(const config::settings& settings, const run_options& options) {
       return ask_server(options, default_server, signals);
     return complain(describe(found.error()), not_found);
   }
+  if (is_path(options.model)) // whatever else there is
+    std::erase_if(found->models,
+                  [&](const auto& model) { return !within(model.dir, {options.model}); });
   if (found->models.size() > 1) {
     std::string names;
     for (const auto& model : found->models)

@@ -11,6 +11,7 @@
 
 #include <simdjson.h>
 
+#include "storage/gguf_files.hpp"
 #include "storage/model_dir.hpp"
 
 namespace troupe::storage {
@@ -91,9 +92,14 @@ public:
     const auto status = fs::status(where, failed);
     if (status.type() == fs::file_type::not_found)
       return skip(where, "no such directory");
+    if (fs::is_regular_file(status) && is_gguf(where)) {
+      const auto first = gguf_parts(where).front();
+      return add(first, gguf_model_name(first), inspect_gguf(first));
+    }
     if (!fs::is_directory(status))
       return skip(where, failed ? failed.message()
-                                : "not a directory; give the directory that holds the model");
+                                : "not a directory; give the directory that holds the model, or "
+                                  "a .gguf file");
     visits_ = 0;
     const auto first = out_.models.size();
     visit(where, "", 0);
@@ -118,9 +124,8 @@ private:
     if (const auto hub = hub_id(dir.filename().string()); !hub.empty())
       return visit_hub(dir, hub);
     auto look = inspect_model_dir(dir);
-    if (look.kind == model_dir::verdict::unusable)
-      return skip(dir, std::move(look.why));
-    if (look.kind == model_dir::verdict::model)
+    add_gguf(look.gguf, id);
+    if (look.kind != model_dir::verdict::unrelated)
       return add(dir, id.empty() ? own_id(dir) : id, std::move(look));
     if (depth == depth_max)
       return;
@@ -136,10 +141,20 @@ private:
     if (dir.empty())
       return skip(repository, "nothing was downloaded yet");
     auto look = inspect_model_dir(dir);
-    if (look.kind == model_dir::verdict::model)
+    const auto before = out_.models.size() + out_.skipped.size();
+    add_gguf(look.gguf, id);
+    if (look.kind != model_dir::verdict::unrelated)
       return add(dir, id, std::move(look));
-    skip(dir, look.kind == model_dir::verdict::unusable ? std::move(look.why)
-                                                        : "no model files in this snapshot");
+    std::error_code failed; // large GGUF models have a directory for each of their sizes
+    for (const auto& name : subdirectories(dir, failed))
+      add_gguf(inspect_model_dir(dir / name).gguf, id + "/" + name);
+    if (before == out_.models.size() + out_.skipped.size())
+      skip(dir, "no model files in this snapshot");
+  }
+
+  void add_gguf(const std::vector<fs::path>& files, const std::string& id) {
+    for (const auto& file : files)
+      add(file, (id.empty() ? "" : id + "/") + gguf_model_name(file), inspect_gguf(file));
   }
 
   /// The id of a root that is itself a model. A snapshot's own name is a hash, so its hub's counts.
@@ -151,6 +166,8 @@ private:
   }
 
   void add(const fs::path& dir, const std::string& id, model_dir look) {
+    if (look.kind == model_dir::verdict::unusable)
+      return skip(dir, std::move(look.why));
     struct stat info {};
     if (::stat(dir.c_str(), &info) != 0)
       return skip(dir, "vanished while it was looked at");

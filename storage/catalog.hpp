@@ -10,12 +10,12 @@
 
 namespace troupe::storage {
 
-/// A model directory that can be opened with `checkpoint::open`, as far as a look at it can tell.
+/// A model that can be opened with `checkpoint::open`, as far as a look at it can tell.
 struct model_source {
   model_id id;
-  std::filesystem::path dir;
+  std::filesystem::path dir; ///< or its GGUF file, the first if there are several
   uint64_t weight_bytes = 0; ///< size of the weight files
-  std::string architecture;  ///< first of config.json's `architectures`; empty if it names none
+  std::string architecture;  ///< as config.json or the GGUF file names it; empty if it does not
   std::chrono::sys_seconds modified{}; ///< when the weights were last written
 };
 
@@ -30,11 +30,13 @@ struct catalog {
   std::vector<catalog_note> skipped;
 };
 
-/// Finds models. A root may be a model directory, hold model directories up to three levels down
+/// Finds models. A root may be a model directory, a GGUF file, hold model directories up to three
+/// levels down
 /// (`name`, `org/name`, `collection/org/name`), or be a Hugging Face hub cache
 /// (`models--org--name`, the snapshot that `refs/main` names). The id is the path relative to the
-/// root, the hub's name, or the directory's own name if the root is the model. Of two models with
-/// one id the first root's wins. Only looks at file sizes and reads config.json.
+/// root, the hub's name, or the directory's own name if the root is the model; a GGUF model adds
+/// its file's name without the ending. Of two models with one id the first root's wins. Only looks
+/// at file sizes and reads config.json, and the first bytes of GGUF files.
 catalog find_models(const std::vector<std::filesystem::path>& roots);
 
 /// The Hugging Face cache of the environment if it exists: HF_HUB_CACHE, else HF_HOME/hub, else

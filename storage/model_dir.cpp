@@ -7,12 +7,14 @@
 #include <charconv>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include <simdjson.h>
 
+#include "storage/gguf_files.hpp"
 #include "storage/mapped_file.hpp"
 #include "storage/safetensors.hpp"
 #include "storage/shard_index.hpp"
@@ -35,6 +37,7 @@ struct listing {
   bool pipeline = false;
   std::string other_weights;       ///< a weight file of a format that is not served
   std::vector<std::string> shards; ///< model-00001-of-0000N.safetensors
+  std::set<fs::path> gguf;         ///< the first files of GGUF models
 };
 
 listing list(const fs::path& dir) {
@@ -56,7 +59,9 @@ listing list(const fs::path& dir) {
       out.pipeline = true;
     else if (name.starts_with("model-") && name.ends_with(".safetensors"))
       out.shards.emplace_back(name);
-    else if (name.ends_with(".gguf") || name.starts_with("pytorch_model"))
+    else if (name.ends_with(".gguf"))
+      out.gguf.insert(gguf_parts(dir / name).front());
+    else if (name.starts_with("pytorch_model"))
       out.other_weights = name;
   }
   return out;
@@ -167,6 +172,7 @@ std::string read_small_file(const fs::path& file, uint64_t bytes_max) {
 model_dir inspect_model_dir(const fs::path& dir) {
   auto found = list(dir);
   model_dir out;
+  out.gguf.assign(found.gguf.begin(), found.gguf.end());
   const auto unusable = [&](std::string why) {
     out.kind = model_dir::verdict::unusable;
     out.why = std::move(why);
@@ -177,6 +183,8 @@ model_dir inspect_model_dir(const fs::path& dir) {
     return unusable("a diffusion pipeline, not a language model");
   if (found.adapter && !weights)
     return unusable("an adapter, not a model: serve it together with its base model");
+  if (!weights && !out.gguf.empty())
+    return out; // what else stands there describes the same model
   if (!found.config && !weights)
     return found.other_weights.empty() ? out
                                        : unusable("only " + found.other_weights +
@@ -201,6 +209,31 @@ model_dir inspect_model_dir(const fs::path& dir) {
   if (wrong = add_all_weights(dir, found, out); !wrong.empty())
     return unusable(wrong);
   out.kind = model_dir::verdict::model;
+  return out;
+}
+
+model_dir inspect_gguf(const fs::path& path) {
+  model_dir out;
+  const auto parts = gguf_parts(path);
+  size_t missing = 0;
+  for (const auto& part : parts) {
+    std::error_code ignored;
+    if (parts.size() > 1 && !fs::exists(part, ignored))
+      ++missing;
+    else if (out.why = add_weights(part, out); !out.why.empty())
+      break;
+  }
+  if (missing > 0)
+    out.why = std::to_string(missing) + " of " + std::to_string(parts.size()) +
+              " files are missing; finish the download";
+  if (out.why.empty()) {
+    const auto file = mapped_file::open(parts.front());
+    if (!file)
+      out.why = describe(file.error());
+    else if (out.architecture = gguf_architecture(*file); out.architecture == "clip")
+      out.why = "the part of a model that sees images, not a language model";
+  }
+  out.kind = out.why.empty() ? model_dir::verdict::model : model_dir::verdict::unusable;
   return out;
 }
 

@@ -3,10 +3,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace troupe::storage {
 
-/// What a look at one directory says about it.
+/// What a look at one directory, or at one GGUF model, says about it.
 struct model_dir {
   enum class verdict : uint8_t {
     unrelated, ///< nothing of a model in it
@@ -18,11 +19,17 @@ struct model_dir {
   uint64_t weight_bytes = 0;
   std::string architecture;
   std::chrono::sys_seconds modified{};
+  /// GGUF models in the directory, beside what else it is: of one in several files the first.
+  std::vector<std::filesystem::path> gguf;
 };
 
 /// Looks at the files of `dir`, not below. Never opens weights, unless they are so small that they
 /// may be a Git LFS pointer.
 model_dir inspect_model_dir(const std::filesystem::path& dir);
+
+/// Looks at the GGUF model that `path` or any part of it names: sizes, and the beginning of the
+/// first file.
+model_dir inspect_gguf(const std::filesystem::path& path);
 
 /// A file of at most `bytes_max`, or an empty string if it is absent, larger or unreadable.
 std::string read_small_file(const std::filesystem::path& file, uint64_t bytes_max);

@@ -294,6 +294,67 @@ def test_the_hub_cache_is_found_in_place(troupe, models, tmp_path):
     assert done.returncode == OK and done.stdout.strip(), done.stderr
 
 
+@pytest.fixture
+def gguf(models, tmp_path):
+    """Writes a model of the examples as GGUF: gguf(name, **how to convert) gives the file to name."""
+    import hf_to_gguf as converter
+
+    def convert(name, **how):
+        where = tmp_path / "gguf"
+        where.mkdir(exist_ok=True)
+        converter.convert(models / name, where / f"{name}.gguf", **how)
+        return sorted(where.glob(f"{name}*.gguf"))
+
+    return convert
+
+
+@pytest.mark.parametrize("model", ["stories-llama", "arith-qwen"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_gguf_file_answers_as_the_model_that_it_was_made_of(troupe, models, gguf, model, parts):
+    files = gguf(model, parts=parts)
+    assert len(files) == parts
+    ask = ("What is 12 + 30?", "--temperature", 0, "--max-tokens", 40)
+    whole = troupe("run", models / model, *ask)
+    from_file = troupe("run", files[-1], *ask)  # any part names the model
+    assert from_file.returncode == whole.returncode == OK, from_file.stderr
+    assert from_file.stdout == whole.stdout and whole.stdout.strip()
+
+
+def test_a_quantized_gguf_file_answers(troupe, gguf):
+    import gguf as package
+
+    (file,) = gguf("arith-qwen", wanted=package.GGMLQuantizationType.Q8_0)
+    answer = troupe("run", file, "What is 12 + 30?", "--temperature", 0)
+    assert answer.returncode == OK and "42" in answer.stdout, answer.stderr
+
+
+def test_gguf_files_of_a_directory_are_listed_by_their_names(troupe, gguf, own_server):
+    file = gguf("arith-qwen", parts=3)[0]
+    _, url, _ = own_server("--models-dir", file.parent)
+    assert "arith-qwen.gguf" not in troupe("models", "-q", "--url", url).stdout
+    listed = json.loads(troupe("models", "-o", "json", "--url", url).stdout)
+    assert any(m["path"].endswith("-00001-of-00003.gguf") for m in listed), listed
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: f.write_bytes(f.read_bytes().replace(b"qwen3", b"gemma")), "'gemma', which is"),
+        (lambda f: f.write_bytes(f.read_bytes()[:5000]), "download it again"),
+        (lambda f: f.write_bytes(b"not a model"), "GGUF"),
+        (lambda f: f.rename(f.with_name("a-00001-of-00002.gguf")), "missing"),
+        (lambda f: f.unlink(), "no file"),
+    ],
+)
+def test_what_is_wrong_with_a_gguf_file_is_said_once(troupe, gguf, spoil, says):
+    (file,) = gguf("arith-qwen")
+    spoil(file)
+    here = next(iter(file.parent.glob("*.gguf")), file)
+    done = troupe("run", here, "hi")
+    assert done.returncode in (FAILED, NOT_FOUND) and done.stdout == "", done
+    assert says in done.stderr and len(done.stderr.strip().splitlines()) <= 4, done.stderr
+
+
 def test_a_conversation_in_a_terminal_remembers_and_ends_at_ctrl_d(troupe, models):
     child, terminal = pty.fork()
     if child == 0:

@@ -165,8 +165,8 @@ TEST_F(catalog_test, what_cannot_be_served_is_noted_with_the_reason) {
   const auto dir = root / "m";
   write_file(dir / "config.json", storage::test::llama_config);
   EXPECT_THAT(why_not(), HasSubstr("no weights"));
-  write_file(dir / "weights.gguf", "x");
-  EXPECT_THAT(why_not(), HasSubstr("weights.gguf"));
+  write_file(dir / "pytorch_model.bin", "x");
+  EXPECT_THAT(why_not(), HasSubstr("pytorch_model.bin"));
   write_file(dir / "model.safetensors", storage::test::lfs_pointer);
   EXPECT_THAT(why_not(), HasSubstr("Git LFS pointer"));
   write_file(dir / "model.safetensors", "");
