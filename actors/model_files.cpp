@@ -5,6 +5,7 @@
 #include "engine/gguf/config.hpp"
 #include "engine/gguf/frontend.hpp"
 #include "engine/gguf/weights.hpp"
+#include "engine/model/packed_weights.hpp"
 #include "engine/model/weights.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/gguf_files.hpp"
@@ -60,9 +61,15 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
   out.why = model->files->warm(progress);
   if (out.why)
     return out;
+  // Looks into tensors, so they had better be in memory.
+  auto lookup = engine::packed_weights(model->config, std::move(model->lookup));
+  if (!lookup) {
+    out.why = lookup.error();
+    return out;
+  }
   out.config = std::make_shared<const engine::model_config>(std::move(model->config));
   out.weight_bytes = model->files->size_bytes();
-  out.lookup = std::move(model->lookup);
+  out.lookup = std::move(*lookup);
   out.keep_alive = std::move(model->files);
   return out;
 }
@@ -104,6 +111,17 @@ caf::expected<model_text> gguf_text(const model_card& card) {
                  memory_with(config, engine::gguf_weights(config, tensors), card.options));
 }
 
+caf::expected<engine::engine_memory> packed_memory(const engine::model_config& config,
+                                                   const model_card& card) {
+  const auto files = storage::checkpoint::open(card.source.dir);
+  if (!files)
+    return files.error();
+  const auto lookup = engine::packed_weights(config, weight_views(**files));
+  if (!lookup)
+    return lookup.error();
+  return memory_with(config, *lookup, card.options);
+}
+
 } // namespace
 
 caf::expected<model_text> load_model_text(const model_card& card) {
@@ -113,8 +131,13 @@ caf::expected<model_text> load_model_text(const model_card& card) {
   if (!frontend)
     return frontend.error();
   const auto& config = (*frontend)->config;
-  return text_of(card, *frontend,
-                 engine::estimate_memory(config, card.source.weight_bytes, card.options));
+  if (!config.packed)
+    return text_of(card, *frontend,
+                   engine::estimate_memory(config, card.source.weight_bytes, card.options));
+  const auto memory = packed_memory(config, card);
+  if (!memory)
+    return memory.error();
+  return text_of(card, *frontend, *memory);
 }
 
 } // namespace troupe::actors

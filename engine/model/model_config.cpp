@@ -6,6 +6,7 @@
 
 #include "engine/model/json_fields.hpp"
 #include "engine/model/limits.hpp"
+#include "engine/model/packed_fields.hpp"
 #include "engine/model/rope_fields.hpp"
 
 namespace troupe::engine {
@@ -203,10 +204,7 @@ caf::expected<model_config> parse_model_config(std::string_view json, std::strin
   read_architecture(fields, config);
   if (!fields.ok()) // the meaning of all else depends on it
     return fields.error();
-  if (fields.has("quantization_config"))
-    fields.fail("quantization_config",
-                "is set, but quantized checkpoints are not supported; use the original weights",
-                errc::unsupported);
+  config.packed = read_packed(fields, std::string{origin});
   read_dimensions(fields, config);
   config.context_length =
       fields.integer_or("max_position_embeddings", default_context(config.arch), 1, context_max);

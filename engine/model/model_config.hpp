@@ -33,6 +33,14 @@ struct rope_config {
   std::vector<float> divisors;   ///< of each pair's frequency; empty = 1 for all
 };
 
+/// How a checkpoint packs weights of 4 bits into words; see engine/model/packed_weights.hpp.
+enum class weight_packing : uint8_t { awq, gptq };
+struct packed_config {
+  weight_packing packing = weight_packing::gptq;
+  int64_t group_size = 128; ///< inputs that share a scale; -1 = all
+  int zero_offset = 1;      ///< what is added to a stored zero
+};
+
 /// What config.json says about a decoder, checked: every number is in range, so products of
 /// dimensions fit in 63 bits and divisions are exact.
 struct model_config {
@@ -54,6 +62,7 @@ struct model_config {
   bool mlp_bias = false;
   bool qk_norm = false;
   bool tied_embeddings = false;
+  std::optional<packed_config> packed; ///< weights come packed
   std::optional<dtype> type;           ///< what the file says; the tensors decide
   std::optional<token_id> bos_token_id;
   std::vector<token_id> eos_token_ids;

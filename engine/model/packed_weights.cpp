@@ -1,0 +1,218 @@
+#include "engine/model/packed_weights.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "base/half.hpp"
+#include "engine/errors.hpp"
+#include "engine/model/weights.hpp"
+
+namespace troupe::engine {
+
+namespace {
+
+constexpr int64_t per_word = 8;
+/// Where AWQ keeps output n % 8.
+constexpr std::array<int, per_word> awq_nibble{0, 4, 1, 5, 2, 6, 3, 7};
+constexpr auto block = static_cast<int64_t>(block_elements);
+
+uint32_t word_at(const void* words, int64_t i) {
+  uint32_t out = 0;
+  std::memcpy(&out, static_cast<const std::byte*>(words) + i * 4, sizeof out);
+  return out;
+}
+
+/// One weight matrix in its packed form, checked.
+struct packed_matrix {
+  weight_packing packing = weight_packing::gptq;
+  int64_t outputs = 0, inputs = 0, groups = 0;
+  int zero_offset = 1;
+  weight_view qweight, qzeros, scales;
+  std::vector<int32_t> group; ///< of each input
+
+  int nibble(int64_t n) const {
+    return packing == weight_packing::awq ? awq_nibble[static_cast<size_t>(n % per_word)]
+                                          : static_cast<int>(n % per_word);
+  }
+  int value(int64_t n, int64_t k) const {
+    const auto word = packing == weight_packing::awq
+                          ? word_at(qweight.data, k * (outputs / per_word) + n / per_word)
+                          : word_at(qweight.data, k / per_word * outputs + n);
+    const auto at = packing == weight_packing::awq ? nibble(n) : static_cast<int>(k % per_word);
+    return static_cast<int>(word >> (4 * at) & 15);
+  }
+  int zero(int64_t n, int64_t g) const {
+    const auto word = word_at(qzeros.data, g * (outputs / per_word) + n / per_word);
+    return (static_cast<int>(word >> (4 * nibble(n)) & 15) + zero_offset) & 15;
+  }
+  uint16_t scale_bits(int64_t n, int64_t g) const {
+    uint16_t out = 0;
+    std::memcpy(&out, static_cast<const std::byte*>(scales.data) + (g * outputs + n) * 2, 2);
+    return out;
+  }
+  float scale(int64_t n, int64_t g) const {
+    const auto bits = scale_bits(n, g);
+    return scales.type == dtype::f16 ? f16_to_float(bits) : bf16_to_float(bits);
+  }
+
+  /// Says the same as blocks of q4_0: one scale for each 32 inputs, and eight stands for nothing.
+  bool is_q4_0() const {
+    if (inputs % block != 0 || scales.type != dtype::f16)
+      return false;
+    for (int64_t k = 0; k < inputs; ++k)
+      if (group[static_cast<size_t>(k)] != group[static_cast<size_t>(k / block * block)])
+        return false;
+    for (int64_t g = 0; g < groups; ++g)
+      for (int64_t n = 0; n < outputs; ++n)
+        if (zero(n, g) != 8)
+          return false;
+    return true;
+  }
+
+  void make_bf16(int64_t first, int64_t count, std::byte* to) const {
+    // Words lie along the outputs: all rows of a piece advance together.
+    std::vector<float> scale_of(static_cast<size_t>(count));
+    std::vector<int> zero_of(static_cast<size_t>(count));
+    int32_t known = -1;
+    for (int64_t k = 0; k < inputs; ++k) {
+      const auto g = group[static_cast<size_t>(k)];
+      for (int64_t i = 0; g != known && i < count; ++i) {
+        scale_of[static_cast<size_t>(i)] = scale(first + i, g);
+        zero_of[static_cast<size_t>(i)] = zero(first + i, g);
+      }
+      known = g;
+      for (int64_t i = 0; i < count; ++i) {
+        const auto steps = value(first + i, k) - zero_of[static_cast<size_t>(i)];
+        const auto bits =
+            float_to_bf16(scale_of[static_cast<size_t>(i)] * static_cast<float>(steps));
+        std::memcpy(to + (i * inputs + k) * 2, &bits, sizeof bits);
+      }
+    }
+  }
+
+  void make_q4_0(int64_t first, int64_t count, std::byte* to) const {
+    for (int64_t n = first; n < first + count; ++n)
+      for (int64_t k = 0; k < inputs; k += block, to += bytes_of(dtype::q4_0, block_elements)) {
+        const auto bits = scale_bits(n, group[static_cast<size_t>(k)]);
+        std::memcpy(to, &bits, sizeof bits);
+        for (int64_t i = 0; i < block / 2; ++i)
+          to[2 + i] = static_cast<std::byte>(value(n, k + i) | value(n, k + block / 2 + i) << 4);
+      }
+  }
+};
+
+/// Gathers and checks the parts of one matrix.
+class packed_reader {
+public:
+  packed_reader(const packed_config& config, const weight_lookup& files)
+      : config_{config}, files_{files} {}
+
+  /// `want` = the matrix that the parts stand for.
+  caf::expected<std::shared_ptr<const packed_matrix>> read(const weight_spec& want) {
+    base_ = want.name.substr(0, want.name.size() - std::string_view{"weight"}.size());
+    auto out = std::make_shared<packed_matrix>();
+    out->packing = config_.packing;
+    out->zero_offset = config_.zero_offset;
+    out->outputs = want.shape[0];
+    out->inputs = want.shape[1];
+    const auto width = config_.group_size < 0 ? out->inputs : config_.group_size;
+    out->groups = (out->inputs + width - 1) / width;
+    if (out->outputs % per_word != 0 || out->inputs % per_word != 0)
+      return caf::make_error(errc::wrong_tensor, base_ + "qweight: its matrix has sides that are "
+                                                         "no multiples of 8");
+    const bool awq = config_.packing == weight_packing::awq;
+    const std::vector<int64_t> packed = awq ? std::vector{out->inputs, out->outputs / per_word}
+                                            : std::vector{out->inputs / per_word, out->outputs};
+    if (auto why = part("qweight", {dtype::i32}, packed, out->qweight))
+      return why;
+    if (auto why =
+            part("qzeros", {dtype::i32}, {out->groups, out->outputs / per_word}, out->qzeros))
+      return why;
+    if (auto why =
+            part("scales", {dtype::f16, dtype::bf16}, {out->groups, out->outputs}, out->scales))
+      return why;
+    if (auto why = read_groups(*out, width))
+      return why;
+    return std::shared_ptr<const packed_matrix>{std::move(out)};
+  }
+
+private:
+  caf::error part(const char* name, std::initializer_list<dtype> types,
+                  const std::vector<int64_t>& shape, weight_view& out) {
+    const auto found = files_(base_ + name);
+    if (!found)
+      return caf::make_error(errc::missing_tensor, "the checkpoint has no tensor " + base_ + name +
+                                                       ", which its quantization asks for");
+    if (std::find(types.begin(), types.end(), found->type) == types.end() ||
+        found->shape != shape || found->data == nullptr)
+      return caf::make_error(errc::wrong_tensor,
+                             "tensor " + base_ + name +
+                                 " has another shape or type than its quantization asks for; is "
+                                 "quantization_config in config.json that of this checkpoint?");
+    out = *found;
+    return {};
+  }
+
+  caf::error read_groups(packed_matrix& out, int64_t width) {
+    out.group.resize(static_cast<size_t>(out.inputs));
+    for (int64_t k = 0; k < out.inputs; ++k)
+      out.group[static_cast<size_t>(k)] = static_cast<int32_t>(k / width);
+    if (config_.packing == weight_packing::awq || !files_(base_ + "g_idx"))
+      return {};
+    weight_view given;
+    if (auto why = part("g_idx", {dtype::i32}, {out.inputs}, given))
+      return why;
+    std::memcpy(out.group.data(), given.data, out.group.size() * sizeof(int32_t));
+    for (const auto g : out.group)
+      if (g < 0 || g >= out.groups)
+        return caf::make_error(errc::wrong_tensor, "tensor " + base_ + "g_idx names group " +
+                                                       std::to_string(g) + " of " +
+                                                       std::to_string(out.groups));
+    return {};
+  }
+
+  const packed_config& config_;
+  const weight_lookup& files_;
+  std::string base_;
+};
+
+weight_view view_of(const std::shared_ptr<const packed_matrix>& matrix) {
+  weight_view out;
+  out.shape = {matrix->outputs, matrix->inputs};
+  const bool exact = matrix->is_q4_0();
+  out.type = exact ? dtype::q4_0 : dtype::bf16;
+  out.make = [matrix, exact](int64_t first, int64_t count, std::byte* to) {
+    exact ? matrix->make_q4_0(first, count, to) : matrix->make_bf16(first, count, to);
+  };
+  out.drop = [matrix] {
+    if (matrix->qweight.drop)
+      matrix->qweight.drop();
+  };
+  return out;
+}
+
+} // namespace
+
+caf::expected<weight_lookup> packed_weights(const model_config& config, weight_lookup files) {
+  auto views = std::make_shared<std::map<std::string, weight_view, std::less<>>>();
+  if (!config.packed)
+    return files;
+  packed_reader reader{*config.packed, files};
+  for (const auto& want : weight_plan(config)) {
+    if (want.shape.size() != 2 || files(want.name))
+      continue; // some matrices are left as they were
+    auto matrix = reader.read(want);
+    if (!matrix)
+      return matrix.error();
+    views->emplace(want.name, view_of(*matrix));
+  }
+  return weight_lookup{[views, files = std::move(files)](std::string_view name) {
+    const auto found = views->find(name);
+    return found != views->end() ? std::optional{found->second} : files(name);
+  }};
+}
+
+} // namespace troupe::engine

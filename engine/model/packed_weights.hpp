@@ -1,0 +1,21 @@
+#pragma once
+#include "engine/engine.hpp"
+#include "engine/model/model_config.hpp"
+
+namespace troupe::engine {
+
+/// Looks tensors up in a checkpoint of packed 4-bit weights as if it held the weights themselves;
+/// the others come as they are. Where the packed form says the same as q4_0 (GPTQ, symmetric,
+/// groups of whole blocks in order) it becomes that, exactly; else the weights are decoded to bf16
+/// while loading. Every packed tensor that `config` asks for is checked first: fails with
+/// missing_tensor or wrong_tensor, naming it.
+///
+/// GPTQ: https://arxiv.org/abs/2210.17323, AWQ: https://arxiv.org/abs/2306.00978. Weight (n, k) of
+/// [outputs, inputs] is scales[g][n] * (q(k, n) - zero(g, n)) with g the group of input k.
+/// GPTQ: q is nibble k % 8 of qweight[k / 8][n], zero nibble n % 8 of qzeros[g][n / 8] plus one
+/// modulo 16 (version 2: plus none), g = g_idx[k], k / group_size where there is no g_idx.
+/// AWQ (gemm): q is in qweight[k][n / 8] and zero in qzeros[g][n / 8], where outputs 0 to 7 have
+/// the nibbles 0, 4, 1, 5, 2, 6, 3, 7; g = k / group_size.
+caf::expected<weight_lookup> packed_weights(const model_config& config, weight_lookup files);
+
+} // namespace troupe::engine

@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <cmath>
+
+#include <gmock/gmock.h>
+
+#include "engine/errors.hpp"
+#include "engine/model/packed_weights.hpp"
+#include "tests/engine/model/golden_logits.hpp"
+
+namespace troupe::engine {
+namespace {
+
+using testing::HasSubstr;
+
+/// Made by tools/make_packed_models.py.
+golden::model packed_model(const std::string& name) {
+  auto out = golden::load_dir(golden::root().parent_path() / "packed_models" / name);
+  auto lookup = packed_weights(out.config, out.lookup());
+  EXPECT_TRUE(lookup) << describe(lookup.error());
+  if (lookup)
+    out.own_lookup = *lookup;
+  return out;
+}
+
+std::unique_ptr<gpu::device> exact_device() {
+  gpu::device_options options;
+  options.mode = gpu::precision::float32;
+  return gpu::make_cpu_device(options);
+}
+
+class packed_test : public testing::TestWithParam<const char*> {
+protected:
+  golden::model model = packed_model(GetParam());
+};
+
+INSTANTIATE_TEST_SUITE_P(models, packed_test,
+                         testing::Values("awq", "gptq_symmetric", "gptq_asymmetric",
+                                         "gptq_act_order", "gptq_one_group", "gptq_v2"),
+                         [](const auto& one) { return std::string{one.param}; });
+
+TEST_P(packed_test, logits_equal_those_of_transformers_with_the_weights_that_are_meant) {
+  for (const bool reference : {true, false}) {
+    auto device = reference ? gpu::make_reference_device() : exact_device();
+    const auto logits = golden::logits_of(model, *device);
+    ASSERT_EQ(logits.size(), model.logits.size());
+    float worst = 0, largest = 0;
+    for (size_t i = 0; i < logits.size(); ++i) {
+      worst = std::max(worst, std::abs(logits[i] - model.logits[i]));
+      largest = std::max(largest, std::abs(model.logits[i]));
+    }
+    EXPECT_LE(worst / largest, 1e-4f) << device->name();
+  }
+}
+
+TEST_P(packed_test, sixty_four_greedy_tokens_equal_those_of_transformers) {
+  engine_options options;
+  options.kv_type = dtype::f32;
+  auto device = exact_device();
+  auto engine = model.open(*device, options);
+  ASSERT_TRUE(engine);
+  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 64)));
+  EXPECT_EQ(golden::drain(*engine)[1], model.greedy);
+}
+
+TEST(packed_weights_test, symmetric_groups_in_order_stay_in_four_bits) {
+  const auto type_in = [](const char* name) {
+    return packed_model(name).lookup()("model.layers.1.mlp.down_proj.weight")->type;
+  };
+  EXPECT_EQ(type_in("gptq_symmetric"), dtype::q4_0);
+  EXPECT_EQ(type_in("gptq_act_order"), dtype::bf16);
+  EXPECT_EQ(type_in("gptq_asymmetric"), dtype::bf16);
+  EXPECT_EQ(type_in("awq"), dtype::bf16);
+}
+
+TEST(packed_weights_test, a_missing_or_misshapen_part_is_named) {
+  const auto model = golden::load_dir(golden::root().parent_path() / "packed_models" / "gptq_v2");
+  const auto complaint = [&](std::string_view part, auto change) {
+    const auto lookup =
+        packed_weights(model.config, [&](std::string_view name) -> std::optional<weight_view> {
+          auto found = model.lookup()(name);
+          return found && name.ends_with(part) ? change(*found) : found;
+        });
+    EXPECT_FALSE(lookup);
+    return lookup ? "" : describe(lookup.error());
+  };
+  using changed = std::optional<weight_view>;
+  EXPECT_THAT(complaint("k_proj.scales", [](weight_view) { return changed{}; }),
+              HasSubstr("no tensor model.layers.0.self_attn.k_proj.scales"));
+  EXPECT_THAT(complaint("up_proj.qzeros",
+                        [](weight_view x) {
+                          x.shape[0] += 1;
+                          return changed{x};
+                        }),
+              HasSubstr("up_proj.qzeros has another shape or type"));
+  EXPECT_THAT(complaint("v_proj.qweight",
+                        [](weight_view x) {
+                          x.type = dtype::f32;
+                          return changed{x};
+                        }),
+              HasSubstr("v_proj.qweight has another shape or type"));
+  static const std::vector<int32_t> wild(64, 99);
+  EXPECT_THAT(complaint("q_proj.g_idx",
+                        [](weight_view x) {
+                          x.data = wild.data();
+                          return changed{x};
+                        }),
+              HasSubstr("names group 99 of 2"));
+}
+
+TEST(packed_config_test, what_is_not_supported_is_said_with_what_is) {
+  const auto complaint = [](const std::string& fields) {
+    const auto config = parse_model_config(
+        R"({"architectures":["LlamaForCausalLM"],"vocab_size":8,"hidden_size":8,)"
+        R"("intermediate_size":8,"num_hidden_layers":1,"num_attention_heads":2,)"
+        R"("quantization_config":{)" +
+            fields + "}}",
+        "config.json");
+    EXPECT_FALSE(config);
+    return config ? "" : describe(config.error());
+  };
+  EXPECT_THAT(complaint(R"("quant_method":"bitsandbytes","load_in_4bit":true)"),
+              HasSubstr("quantization_config.quant_method is 'bitsandbytes', but supported are awq "
+                        "and gptq"));
+  EXPECT_THAT(complaint(R"("quant_method":"gptq","bits":3)"),
+              HasSubstr("bits is 3, but supported is 4"));
+  EXPECT_THAT(complaint(R"("quant_method":"gptq","bits":8)"), HasSubstr("bits is 8"));
+  EXPECT_THAT(complaint(R"("quant_method":"awq","version":"gemv")"),
+              HasSubstr("version is 'gemv'"));
+  EXPECT_THAT(complaint(R"("quant_method":"awq","w_bit":8)"), HasSubstr("bits is 8"));
+  EXPECT_THAT(complaint(R"("quant_method":"gptq","checkpoint_format":"marlin")"),
+              HasSubstr("checkpoint_format is 'marlin'"));
+  EXPECT_THAT(complaint(R"("quant_method":"gptq","dynamic":{"+:a":{"bits":8}})"),
+              HasSubstr("dynamic"));
+  EXPECT_THAT(complaint(R"("quant_method":"gptq","group_size":0)"), HasSubstr("group_size"));
+}
+
+} // namespace
+} // namespace troupe::engine
