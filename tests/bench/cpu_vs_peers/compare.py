@@ -67,12 +67,14 @@ def decodes(given):
 def run_troupe(given, directory, _, dtype):
     out, work, more, others = {}, {}, [], 0
     for number, (context, batches) in enumerate(decodes(given)):
-        first = number == 0  # it also measures prefill and the ceilings
+        flags = [] if number == 0 else ["--measure", "decode"]
+        if number > 0 or not given.probe:
+            flags.append("--no-ceilings")
         text = output_of(
             *(given.troupe, "bench", directory, "--dtype", dtype, "--reps", 1, "-o", "json"),
             *("--prompt", given.prompt, "--context", context, "--batch", joined(batches)),
             *("--tokens", given.tokens, "--threads", given.threads),
-            *(() if first else ("--measure", "decode", "--no-ceilings")),
+            *flags,
         )
         read = json.loads(text)
         more.append(read)
@@ -84,7 +86,7 @@ def run_troupe(given, directory, _, dtype):
     ceilings = more[0]["ceilings"]
     return out, {
         "machine": more[0]["machine"],
-        "read": max(one["bytes_per_second"] for one in ceilings["read"]),
+        "read": max((one["bytes_per_second"] for one in ceilings["read"]), default=0),
         "compute": {one["name"]: one["ops_per_second"] for one in ceilings["compute"]},
         "work": work,
         "others": others,
@@ -143,6 +145,7 @@ def measure(given, shape, dtype, directory, path):
     rates = {name: {} for name in names}
     ceilings = []
     for number in range(given.rounds):
+        given.probe = number in (0, given.rounds - 1)
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             print(f"{shape} {dtype}, round {number + 1}: {name}", file=sys.stderr)
@@ -169,7 +172,8 @@ def result_of(given, shape, dtype, rates, ceilings):
         out["machine"] = ceilings[0]["machine"]
         out["read"] = max(one["read"] for one in ceilings)
         out["compute"] = {
-            name: max(one["compute"][name] for one in ceilings) for name in ceilings[0]["compute"]
+            name: max(one["compute"].get(name, 0) for one in ceilings)
+            for name in ceilings[0]["compute"]
         }
         out["work"] = ceilings[0]["work"]
         out["others"] = [one["others"] for one in ceilings]
@@ -190,7 +194,9 @@ def floor_share(result, what, rate):
         return ""
     kind = {"bf16": "bf16", "int8": "int8", "int4": "int8"}[result["dtype"]]
     peaks = [ops for name, ops in result["compute"].items() if name.startswith(kind)]
-    peak = max(peaks or result["compute"].values())
+    peak = max(peaks or result["compute"].values(), default=0)
+    if not peak or not result["read"]:
+        return ""
     floor = max(work["bytes"] / result["read"], work["flops"] / peak)
     rows = result["prompt"] if what == "prefill" else int(what.split()[1])
     return f"{floor * rate / rows * 100:.0f} %"
