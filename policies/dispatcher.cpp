@@ -19,6 +19,7 @@ uint64_t dispatcher::worker_state::used_bytes() const {
 
 void dispatcher::add_model(served_model model) {
   auto& state = models_[model.id];
+  state.queue = fair_order{config_.fair};
   state.spec = std::move(model);
   if (state.spec.pinned)
     active_.insert(state.spec.id);
@@ -55,8 +56,11 @@ void dispatcher::worker_lost(worker_id worker, instant now) {
   const auto at = workers_.find(worker);
   if (at == workers_.end())
     return;
-  for (const auto& [id, x] : at->second.residents)
+  for (const auto& [id, x] : at->second.residents) {
     models_[id].at.erase(worker);
+    for (const auto& [sequence, epoch] : x.assigned)
+      models_[id].queue.finish(sequence);
+  }
   workers_.erase(at);
   if (workers_.empty())
     workerless_since_ = now;
@@ -100,8 +104,10 @@ void dispatcher::withdraw(const model_id& id, sequence_id sequence, instant now)
   if (at == models_.end() || at->second.queue.erase(sequence))
     return;
   for (const auto worker : at->second.at)
-    if (auto* x = find(worker, id); x && x->assigned.erase(sequence))
+    if (auto* x = find(worker, id); x && x->assigned.erase(sequence)) {
       x->last_used = now;
+      at->second.queue.finish(sequence);
+    }
 }
 
 void dispatcher::retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
@@ -113,7 +119,37 @@ void dispatcher::retired(worker_id worker, const model_id& model, sequence_id id
   if (at != x->assigned.end() && at->second == epoch) {
     x->assigned.erase(at);
     x->last_used = now;
+    models_.at(model).queue.finish(id);
   }
+}
+
+void dispatcher::charge(worker_id worker, const model_id& id, sequence_id sequence, uint32_t epoch,
+                        uint32_t tokens, uint32_t reused) {
+  const auto* x = find(worker, id);
+  if (!x)
+    return;
+  const auto at = x->assigned.find(sequence);
+  if (at == x->assigned.end() || at->second != epoch)
+    return; // it was given to somebody else since
+  auto& model = models_.at(id);
+  model.queue.charge(sequence, tokens, reused);
+  share_services(model);
+}
+
+/// Tenants that also wait for other models have been served there just as well.
+void dispatcher::share_services(model_state& from) {
+  const auto services = from.queue.take_services();
+  for (const auto& id : active_) {
+    auto& other = models_.at(id);
+    if (&other == &from || other.queue.size() == 0)
+      continue;
+    for (const auto& x : services)
+      other.queue.served_elsewhere(x, config_.debt_elsewhere_max);
+  }
+}
+
+std::vector<pair_drift> dispatcher::drifts(const model_id& model) const {
+  return models_.at(model).queue.drifts();
 }
 
 void dispatcher::room(worker_id worker, const model_id& model, uint32_t room, uint32_t known,

@@ -9,6 +9,7 @@
 
 #include "base/ids.hpp"
 #include "base/instant.hpp"
+#include "policies/fair_order.hpp"
 #include "policies/placement.hpp"
 #include "policies/queue_order.hpp"
 
@@ -34,6 +35,11 @@ struct dispatcher_config {
   /// How long a failed load is not tried again; doubles with every failure in a row.
   duration load_pause_first = std::chrono::seconds{1};
   duration load_pause_max = std::chrono::minutes{1};
+  /// Whose turn it is: prices of tokens. A prompt that was computed before costs a tenth.
+  vtc_config fair{.cost = {.input = 1, .cached = 0.1, .output = 2}};
+  /// What a tenant was served for one model counts for the others as well, up to this debt: what it
+  /// took while nobody else wanted it must not shut it out there.
+  double debt_elsewhere_max = 65536;
 };
 
 struct served_model {
@@ -134,6 +140,9 @@ public:
   void withdraw(const model_id& model, sequence_id id, instant now);
   void retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
                instant now);
+  /// A sequence has made tokens; `reused` of its prompt's tokens did not have to be computed.
+  void charge(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
+              uint32_t tokens, uint32_t reused);
   void room(worker_id worker, const model_id& model, uint32_t room, uint32_t known, instant now);
 
   void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
@@ -152,6 +161,8 @@ public:
   std::optional<instant> next_wakeup(instant now) const;
 
   model_view view(const model_id& model) const;
+  /// Tenants that wait for a model: how far their services have drifted apart.
+  std::vector<pair_drift> drifts(const model_id& model) const;
   /// Those that wait for a model, in their order.
   std::vector<waiting_sequence> waiting(const model_id& model) const;
   /// The sequence waits, or runs somewhere as far as is known here.
@@ -162,7 +173,7 @@ public:
 private:
   struct model_state {
     served_model spec;
-    fcfs_order queue;
+    fair_order queue;
     uint64_t bytes = 0;
     std::set<worker_id> at;
     bool wanted = false;
@@ -181,6 +192,7 @@ private:
     uint64_t used_bytes() const;
   };
 
+  void share_services(model_state& from);
   resident* find(worker_id worker, const model_id& model);
   duration keep_alive_of(const model_state& model) const;
   std::optional<instant> overdue_at(const model_state& model, const resident& x) const;

@@ -159,6 +159,7 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
       if (!best)
         break;
       const auto next = *model.queue.pop();
+      share_services(model);
       best->assigned[next.id] = next.epoch;
       best->last_used = now;
       best->used = true;
@@ -237,8 +238,10 @@ void dispatcher::cancel_reservations(worker_state& worker, worker_id id) {
 }
 
 void dispatcher::refuse_all(model_state& model, const refusal& why, std::vector<intent>& out) {
-  while (const auto x = model.queue.pop())
-    out.push_back(refuse_intent{x->id, x->epoch, model.spec.id, why});
+  for (const auto& x : model.queue.list()) {
+    model.queue.erase(x.id);
+    out.push_back(refuse_intent{x.id, x.epoch, model.spec.id, why});
+  }
   if (std::exchange(model.wanted, false))
     out.push_back(give_up_intent{model.spec.id, why});
 }

@@ -3,11 +3,13 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <tuple>
 #include <vector>
 
 #include "base/ids.hpp"
 #include "base/instant.hpp"
+#include "policies/fair_queue.hpp"
 
 namespace troupe::policies {
 
@@ -18,6 +20,13 @@ struct waiting_sequence {
   instant accepted{};   ///< when its request came in
   instant since{};      ///< when it began to wait this time
   bool resumed = false; ///< has run before; its worker went away
+  /// Who pays. The name is for people.
+  fair_share tenant{};
+  std::string tenant_name{};
+  fair_priority priority = fair_priority::standard;
+  uint32_t input_tokens = 0;
+  uint32_t cached_tokens = 0; ///< of the input, as far as is known before it runs
+  uint32_t output_max = 0;
   bool operator==(const waiting_sequence&) const = default;
 };
 
