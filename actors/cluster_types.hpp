@@ -65,10 +65,18 @@ struct worker_hello {
   std::vector<residence_report> residents;
 };
 
+/// Tokens that a sequence has made since the last report.
+struct served_tokens {
+  sequence_ref sequence;
+  uint32_t tokens = 0;
+  uint32_t reused = 0; ///< prompt tokens that did not have to be computed
+};
+
 struct worker_report {
   std::vector<residence_report> residents; ///< those that changed
   std::vector<sequence_ref> retired;
   bool leaving = false; ///< wants no more work
+  std::vector<served_tokens> served{};
 };
 
 struct load_order {

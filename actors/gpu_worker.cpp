@@ -39,7 +39,8 @@ void tell(pointer self) {
   auto& state = self->state;
   auto report = std::exchange(state.pending, {});
   report.leaving = state.leaving;
-  if (state.scheduler && (!report.residents.empty() || !report.retired.empty()))
+  if (state.scheduler &&
+      (!report.residents.empty() || !report.retired.empty() || !report.served.empty()))
     self->send(state.scheduler, atom::report_v, std::move(report));
 }
 
@@ -186,6 +187,16 @@ void give_up(pointer self, const model_id& id, hosted_model& x) {
   }
 }
 
+/// One more token, for the scheduler's accounts; a step may make several of one sequence.
+void note_service(pointer self, sequence_ref sequence, uint32_t reused) {
+  auto& served = self->state.pending.served;
+  if (!served.empty() && served.back().sequence.id == sequence.id &&
+      served.back().sequence.epoch == sequence.epoch &&
+      served.back().sequence.model == sequence.model)
+    return void(++served.back().tokens);
+  served.push_back({std::move(sequence), 1, reused});
+}
+
 void deliver(pointer self, const model_id& id, hosted_model& x,
              std::span<engine::token_event> events) {
   // Several choices of one request get one message; in the order of the events, so that a
@@ -196,6 +207,7 @@ void deliver(pointer self, const model_id& id, hosted_model& x,
     if (runner == x.runners.end())
       continue;
     const auto ended = event.finish != engine::finish_reason::none;
+    note_service(self, {id, event.id, runner->second.epoch}, event.reused);
     auto batch = std::find_if(batches.begin(), batches.end(), [&](const auto& entry) {
       return entry.first == runner->second.sink;
     });

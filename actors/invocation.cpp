@@ -1,5 +1,7 @@
 #include "actors/invocation.hpp"
 
+#include <algorithm>
+
 #include <caf/all.hpp>
 
 #include "actors/failures.hpp"
@@ -56,6 +58,13 @@ void succeed(pointer self) {
   wind_up(self);
 }
 
+/// How many tokens an answer may have.
+uint32_t answer_max(pointer self, uint32_t prompt_tokens) {
+  const auto& asked = self->state.setup.request.sampling;
+  const auto left = self->state.model->text->context_length() - prompt_tokens;
+  return asked.max_tokens.value_or(std::min(left, asked.max_tokens_allowed.value_or(left)));
+}
+
 void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
              caf::strong_actor_ptr lost_worker = nullptr) {
   auto& state = self->state;
@@ -65,15 +74,25 @@ void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
                       .keep_alive = state.setup.request.keep_alive,
                       .lost_worker = std::move(lost_worker)};
   const auto now = self->clock().now();
+  const auto& request = state.setup.request;
   for (const auto i : which) {
     auto& choice = state.choices[i];
     choice.at = phase::queued;
     choice.worker = nullptr;
-    order.sequences.push_back({.id = {state.setup.number, i},
-                               .epoch = choice.text.reopen(),
-                               .accepted = state.accepted,
-                               .since = now,
-                               .resumed = resumed});
+    const auto prompt = static_cast<uint32_t>(state.prompts[choice.prompt].size());
+    order.sequences.push_back(
+        {.id = {state.setup.number, i},
+         .epoch = choice.text.reopen(),
+         .accepted = state.accepted,
+         .since = now,
+         .resumed = resumed,
+         .tenant = {std::hash<std::string>{}(request.tenant), request.tenant_weight},
+         .tenant_name = request.tenant,
+         .priority = request.priority,
+         .input_tokens = prompt,
+         // The other choices of a prompt find it computed.
+         .cached_tokens = i % request.n == 0 ? 0 : prompt,
+         .output_max = answer_max(self, prompt)});
   }
   self->send(state.setup.scheduler, atom::enqueue_v, std::move(order));
 }
@@ -234,8 +253,7 @@ void dispatch(pointer self, const dispatch_order& order) {
   sequence.prompt_size = static_cast<uint32_t>(prompt.size());
   sequence.sampling = state.sampling;
   sequence.sampling.seed = choice.seed;
-  sequence.sampling.max_tokens = state.setup.request.sampling.max_tokens.value_or(
-      state.model->text->context_length() - sequence.prompt_size);
+  sequence.sampling.max_tokens = answer_max(self, sequence.prompt_size);
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }
 

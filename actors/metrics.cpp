@@ -1,5 +1,7 @@
 #include "actors/metrics.hpp"
 
+#include <algorithm>
+
 namespace troupe::actors {
 
 namespace {
@@ -36,6 +38,10 @@ struct metrics::families {
                                            "Used share of the KV blocks, 0 to 1")},
         state{family<prometheus::Gauge>(in, "troupe_model_state",
                                         "1 for the state that the model is in")},
+        drift{family<prometheus::Gauge>(
+            in, "troupe_fairness_drift_ratio",
+            "Of two tenants that wait all the time: by how much their services, divided by their "
+            "weights, drifted apart, in parts of the proven bound")},
         workers{family<prometheus::Gauge>(in, "troupe_workers", "Workers that are joined").Add({})},
         prompt_tokens{family<prometheus::Counter>(in, "troupe_prompt_tokens_total",
                                                   "Prompt tokens of accepted requests")},
@@ -61,7 +67,7 @@ struct metrics::families {
                                                  "Acceptance to last token")},
         cold_start{family<prometheus::Histogram>(in, "troupe_cold_start_seconds",
                                                  "Load order to ready")} {}
-  gauge &running, &waiting, &kv_usage, &state;
+  gauge &running, &waiting, &kv_usage, &state, &drift;
   prometheus::Gauge& workers;
   counter &prompt_tokens, &generated_tokens, &requests, &evictions;
   prometheus::Counter& load_bytes;
@@ -110,5 +116,28 @@ void metrics::loaded(uint64_t bytes) {
 }
 
 void metrics::worker_count(size_t count) { families_->workers.Set(static_cast<double>(count)); }
+
+void metrics::fairness(const model_id& model, const std::vector<policies::pair_drift>& pairs) {
+  const std::lock_guard guard{mutex_};
+  const auto at = drifts_.find(model.text);
+  if (pairs.empty() && at == drifts_.end())
+    return;
+  auto& shown = at == drifts_.end() ? drifts_[model.text] : at->second;
+  auto gone = std::exchange(shown, {});
+  for (const auto& x : pairs) {
+    const auto key = std::minmax(x.first, x.second);
+    auto& gauge = shown[key];
+    if (auto kept = gone.extract(key))
+      gauge = kept.mapped();
+    else if (!gauge)
+      gauge = &families_->drift.Add(
+          {{"model", model.text}, {"tenant", key.first}, {"other", key.second}});
+    gauge->Set(x.bound > 0 ? x.drift / x.bound : 0);
+  }
+  for (const auto& [key, gauge] : gone)
+    families_->drift.Remove(gauge);
+  if (shown.empty())
+    drifts_.erase(model.text);
+}
 
 } // namespace troupe::actors

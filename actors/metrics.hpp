@@ -1,8 +1,11 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
@@ -11,6 +14,7 @@
 #include <prometheus/registry.h>
 
 #include "base/ids.hpp"
+#include "policies/fair_monitor.hpp"
 
 namespace troupe::actors {
 
@@ -45,6 +49,8 @@ public:
   void evicted(const std::string& reason);
   void loaded(uint64_t bytes);
   void worker_count(size_t count);
+  /// Pairs of tenants that wait for a model; those of the last call that are not in it go away.
+  void fairness(const model_id& model, const std::vector<policies::pair_drift>& pairs);
 
 private:
   struct families;
@@ -52,6 +58,8 @@ private:
   std::unique_ptr<families> families_;
   std::mutex mutex_; // held while a series is looked up
   std::unordered_map<std::string, std::unique_ptr<model_metrics>> models_;
+  using pair_gauges = std::map<std::pair<std::string, std::string>, prometheus::Gauge*>;
+  std::unordered_map<std::string, pair_gauges> drifts_;
 };
 
 } // namespace troupe::actors

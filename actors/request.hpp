@@ -13,6 +13,7 @@
 #include "base/ids.hpp"
 #include "base/instant.hpp"
 #include "engine/engine.hpp"
+#include "policies/fair_queue.hpp"
 
 /// What a request is and what comes back, in plain types: the gateway and the command line build
 /// the one and consume the other without knowing about actors.
@@ -44,6 +45,7 @@ struct sampling_request {
   std::optional<uint64_t> seed;       ///< unset = drawn per request; choice i of n uses seed + i
   int32_t top_logprobs = -1;          ///< -1 none, 0..20
   std::optional<uint32_t> max_tokens; ///< unset = up to the context's end
+  std::optional<uint32_t> max_tokens_allowed{}; ///< what the tenant may have if it is unset
   uint32_t min_tokens = 0;
   bool ignore_eos = false;
   std::vector<std::string> stop; ///< never part of the text that is sent
@@ -55,7 +57,10 @@ struct invocation_request {
   /// When its last byte came in; unset = when its invocation began.
   instant received{};
   model_id model;
+  /// Who pays; requests of one tenant share what its weight is worth under contention.
   std::string tenant = "anonymous";
+  double tenant_weight = 1; ///< finite and above 0
+  policies::fair_priority priority = policies::fair_priority::standard;
   /// Several prompts (completions only) give prompts.size() * n choices, prompt-major.
   std::vector<prompt> prompts;
   uint32_t n = 1;
@@ -79,6 +84,9 @@ enum class failure_kind : uint8_t {
   timed_out,               ///< 504
   cancelled,               ///< the client went away; nobody is told
   internal,                ///< 500
+  rate_limited,            ///< 429 + Retry-After: requests or tokens per minute
+  too_many_at_once,        ///< 429 + Retry-After
+  beyond_quota,            ///< 429, and no use in trying again: it alone is over the limit
 };
 struct failure {
   failure_kind kind = failure_kind::internal;

@@ -45,6 +45,7 @@ void publish(pointer self, const model_id& id) {
   meters.state_loading->Set(state == "loading");
   meters.state_ready->Set(state == "ready");
   meters.state_failed->Set(state == "failed");
+  self->state.setup.meters->fairness(id, self->state.policy.drifts(id));
 }
 
 /// Every request that waits for this model hears how far its load is.
@@ -249,6 +250,9 @@ void report(pointer self, const worker_report& x) {
     return;
   const auto now = self->clock().now();
   std::set<model_id> changed;
+  for (const auto& made : x.served)
+    state.policy.charge(worker, made.sequence.model, made.sequence.id, made.sequence.epoch,
+                        made.tokens, made.reused);
   for (const auto& gone : x.retired) {
     state.policy.retired(worker, gone.model, gone.id, gone.epoch, now);
     // Its owner may wait for another place already, in a later epoch.
@@ -265,6 +269,8 @@ void report(pointer self, const worker_report& x) {
   }
   if (x.leaving)
     state.policy.worker_leaving(worker);
+  if (x.retired.empty() && x.residents.empty() && !x.leaving)
+    return; // charges alone call for no decision
   decide(self);
   for (const auto& id : changed)
     if (state.models.contains(id))

@@ -277,6 +277,12 @@ std::string encode(const worker_report& x) {
   for (unsigned i = 0; i < retired.size(); ++i)
     write(retired[i], x.retired[i]);
   to.setLeaving(x.leaving);
+  auto served = to.initServed(count(x.served.size()));
+  for (unsigned i = 0; i < served.size(); ++i) {
+    write(served[i].initSequence(), x.served[i].sequence);
+    served[i].setTokens(x.served[i].tokens);
+    served[i].setReused(x.served[i].reused);
+  }
   return cp::to_bytes(message);
 }
 
@@ -289,6 +295,9 @@ caf::error decode(std::string_view bytes, worker_report& x) {
     for (const auto& retired : from.getRetired())
       x.retired.push_back(read(retired));
     x.leaving = from.getLeaving();
+    x.served.clear();
+    for (const auto& served : from.getServed())
+      x.served.push_back({read(served.getSequence()), served.getTokens(), served.getReused()});
     return {};
   });
 }

@@ -95,6 +95,20 @@ api_error to_api_error(const actors::failure& why) {
     return server_error(504, "timeout", why, {});
   case failure_kind::cancelled:
     return server_error(500, "cancelled", why, {});
+  case failure_kind::rate_limited:
+  case failure_kind::too_many_at_once:
+  case failure_kind::beyond_quota: {
+    const bool places = why.kind == failure_kind::too_many_at_once;
+    api_error out{429,
+                  why.message,
+                  "rate_limit_error",
+                  why.param,
+                  places ? "concurrency_limit" : "rate_limit_exceeded",
+                  {}};
+    out.retry_after = why.retry_after;
+    out.worth_retrying = why.kind != failure_kind::beyond_quota;
+    return out;
+  }
   case failure_kind::internal:
     break;
   }

@@ -102,11 +102,19 @@ struct WorkerHello {
   residents @4 :List(Residence);
 }
 
+# Tokens that a sequence has made since the last report.
+struct Served {
+  sequence @0 :SequenceRef;
+  tokens @1 :UInt32;
+  reused @2 :UInt32; # prompt tokens that did not have to be computed
+}
+
 # Worker -> scheduler: what has changed.
 struct WorkerReport {
   residents @0 :List(Residence);
   retired @1 :List(SequenceRef);
   leaving @2 :Bool;
+  served @3 :List(Served);
 }
 
 # Scheduler -> worker.

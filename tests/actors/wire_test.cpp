@@ -110,7 +110,7 @@ TEST(wire, every_other_message_survives_a_round_trip) {
   expect_round_trip(ref);
   expect_round_trip(sequence_loss{ref, loss_kind::internal, "why"});
   expect_round_trip(worker_hello{1, "node", "cpu", 1u << 30, {residence, residence}});
-  expect_round_trip(worker_report{{residence}, {ref}, true});
+  expect_round_trip(worker_report{{residence}, {ref}, true, {{ref, 5, 48}}});
   expect_round_trip(model_ref{{"m"}});
   expect_round_trip(load_progress{{"m"}, "loading", 1, 2});
   expect_round_trip(load_outcome{residence, 1.5, 77, "broken", true});
