@@ -191,6 +191,46 @@ void add_config(CLI::App& app, command_line& into) {
   command(*config, into, "schema", "The JSON Schema of troupe.yaml.");
 }
 
+void add_access(CLI::App& app, command_line& into) {
+  auto* tenants = app.add_subcommand("tenants", "Who may use a running server, and who did.");
+  tenants->require_subcommand(1);
+  watched(inspection(*tenants, into, "list", "What was agreed with each."), into);
+  auto* usage = inspection(*tenants, into, "usage", "What each has used since the start.");
+  watched(usage, into);
+  for (auto* one : {usage, inspection(*tenants, into, "show", "What was agreed with one.")})
+    one->add_option("tenant", into.tenant, "The tenant's name.")->required(one != usage);
+  auto* keys = app.add_subcommand("keys", "Make keys of the API.");
+  keys->require_subcommand(1);
+  auto* create = command(*keys, into, "create", "Make a key, shown once, and its hash.");
+  create->add_option("tenant", into.tenant, "Whose key it is to be.")->required();
+  create->add_option("--name", into.key_name, "What it is for.");
+  create->add_option("-o,--output", into.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json"}));
+  command(*keys, into, "hash", "The hash of a key that is read from standard input.");
+}
+
+void add_simulate(CLI::App& app, command_line& into) {
+  auto* simulate = app.add_subcommand("simulate", "Try decisions out on a simulated engine.");
+  simulate->require_subcommand(1);
+  auto* fairness = command(*simulate, into, "fairness",
+                           "Compare queues on the experiments of the paper on fair serving.");
+  auto& to = into.simulate;
+  const auto list = [&](const char* flag, std::vector<std::string>& names, const char* about) {
+    fairness->add_option(flag, names, about)
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->type_name("NAME");
+  };
+  list("--suite", to.suites, "Only this experiment; may be given several times.");
+  list("--policy", to.policies,
+       "fcfs, lcf, vtc, vtc-predict, vtc-oracle, vtc-half, rpm-N or drr-N; may be given several "
+       "times.");
+  fairness->add_option("--seed", to.seed, "Of arrivals and lengths.");
+  fairness->add_option("--svg", to.svg_file, "Plot of service over time.")->type_name("FILE");
+  fairness->add_option("-o,--output", into.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json"}));
+}
+
 } // namespace
 
 std::unique_ptr<CLI::App> make_app(command_line& into) {
@@ -214,6 +254,8 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
   command(*app, into, "devices", "What this machine can compute on, and whether it computes right.")
       ->add_option("-o,--output", into.output, "How to print.")
       ->check(CLI::IsMember({"table", "json"}));
+  add_access(*app, into);
+  add_simulate(*app, into);
   command(*app, into, "version", "Print the version.")
       ->add_option("-o,--output", into.output, "How to print.")
       ->check(CLI::IsMember({"table", "json"}));

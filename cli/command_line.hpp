@@ -6,6 +6,7 @@
 #include "cli/bench/options.hpp"
 #include "cli/inspect.hpp"
 #include "cli/run.hpp"
+#include "cli/simulate.hpp"
 #include "config/load.hpp"
 
 namespace CLI {
@@ -34,6 +35,9 @@ struct command_line {
   std::string shell;
   std::string file;
   bool show_origin = false;
+  simulate_options simulate;
+  std::string tenant;
+  std::string key_name;
 };
 
 /// The tree of commands; parsing fills `into`, which must outlive it. What `into` holds before are

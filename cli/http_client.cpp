@@ -1,6 +1,7 @@
 #include "cli/http_client.hpp"
 
 #include <atomic>
+#include <cstdlib>
 
 #include <curl/curl.h>
 #include <nlohmann/json.hpp>
@@ -18,10 +19,21 @@ size_t append(char* data, size_t size, size_t count, void* to) {
 }
 
 void set_post(CURL* curl, const std::string& body, header_list& headers) {
-  headers.reset(curl_slist_append(nullptr, "Content-Type: application/json"));
+  headers.reset(curl_slist_append(headers.release(), "Content-Type: application/json"));
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
   curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.data());
+}
+
+/// The key that servers with keys ask for. From the environment alone: other users of the machine
+/// see command lines.
+void set_key(CURL* curl, header_list& headers) {
+  const char* key = std::getenv("TROUPE_API_KEY");
+  if (!key || !*key)
+    return;
+  headers.reset(
+      curl_slist_append(headers.release(), (std::string{"Authorization: Bearer "} + key).c_str()));
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
 }
 
 handle open(const std::string& url) {
@@ -64,6 +76,7 @@ http_answer outcome(CURL* curl, CURLcode why, std::string body) {
 http_answer http_request(const std::string& url, bool post, const std::string& body) {
   auto curl = open(url);
   header_list headers{nullptr, curl_slist_free_all};
+  set_key(curl.get(), headers);
   std::string answer;
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, append);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &answer);
@@ -95,6 +108,7 @@ http_answer http_stream::run(const std::string& url, const std::string& body,
                              const std::function<void(std::string_view)>& on_comment) {
   auto curl = open(url);
   header_list headers{nullptr, curl_slist_free_all};
+  set_key(curl.get(), headers);
   stream_reader reader{.curl = curl.get(), .on_data = on_data, .on_comment = on_comment};
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, take_events);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &reader);

@@ -84,6 +84,17 @@ int show_actors(const inspect_options& options, bool tree) {
   });
 }
 
+int show_tenants(const inspect_options& options, const std::string& name, bool usage) {
+  const bool colour = colours_wanted(STDOUT_FILENO);
+  return show(options, "/admin/tenants", [&](const json& rows) {
+    auto chosen = rows;
+    if (!name.empty())
+      std::erase_if(chosen.get_ref<json::array_t&>(),
+                    [&](const json& row) { return row.value("name", "") != name; });
+    return tenants_text(chosen, usage, colour);
+  });
+}
+
 int load_model(const inspect_options& options, const std::string& model) {
   return act(options, model, "load");
 }

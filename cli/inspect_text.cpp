@@ -126,6 +126,27 @@ std::string actors_text(const json& rows, bool colour) {
   return render_table(lines, colour);
 }
 
+std::string tenants_text(const json& rows, bool usage, bool colour) {
+  table out{usage ? std::vector<std::string>{"TENANT", "RUNNING", "REQUESTS", "PROMPT",
+                                             "COMPLETION", "REFUSED"}
+                  : std::vector<std::string>{"TENANT", "WEIGHT", "PRIORITY", "MODE", "KEYS", "RPM",
+                                             "TPM", "CONCURRENCY", "MAX TOKENS"}};
+  for (const auto& row : rows) {
+    if (usage) {
+      out.push_back({text(row, "name"), text(row, "running"), text(row, "requests"),
+                     text(row, "prompt_tokens"), text(row, "completion_tokens"),
+                     text(row, "refused")});
+      continue;
+    }
+    const auto limits = row.value("limits", json::object());
+    const auto keys = row.value("keys", json::array());
+    out.push_back({text(row, "name"), text(row, "weight"), text(row, "priority"), text(row, "mode"),
+                   std::to_string(keys.size()), count(limits, "rpm"), count(limits, "tpm"),
+                   count(limits, "concurrency"), count(limits, "max_tokens")});
+  }
+  return render_table(out, colour);
+}
+
 std::string actor_tree_text(const json& rows) {
   std::multimap<actor_key, size_t> children;
   std::map<actor_key, size_t> known;

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/access.hpp"
 #include "cli/bench/bench.hpp"
 #include "cli/command_line.hpp"
 #include "cli/complain.hpp"
@@ -16,6 +17,7 @@
 #include "cli/logging.hpp"
 #include "cli/run.hpp"
 #include "cli/serve.hpp"
+#include "cli/simulate.hpp"
 #include "cli/usage_error.hpp"
 #include "config/layers.hpp"
 #include "config/load.hpp"
@@ -104,6 +106,16 @@ int dispatch(command_line& typed, const CLI::App& app) {
     return cli::stop_model(typed.inspect, typed.model);
   if (name == "bench")
     return cli::bench::run(typed.bench);
+  if (name == "tenants list" || name == "tenants show" || name == "tenants usage")
+    return cli::show_tenants(typed.inspect, typed.tenant, name == "tenants usage");
+  if (name == "keys create")
+    return cli::create_key(typed.tenant, typed.key_name, typed.inspect.json);
+  if (name == "keys hash")
+    return cli::hash_key();
+  if (name == "simulate fairness") {
+    typed.simulate.json = typed.inspect.json;
+    return cli::simulate_fairness(typed.simulate);
+  }
   if (name == "config check")
     return check_config(typed.file);
   if (name == "devices")

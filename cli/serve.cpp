@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "cli/access.hpp"
 #include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/node_setup.hpp"
@@ -116,6 +117,9 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
   signal_watch signals; // before any thread starts
   if (settings.role == "worker")
     return serve_worker(settings, signals, profile);
+  auto tenants = tenants_of(settings);
+  if (!tenants)
+    return complain(describe(tenants.error()), usage);
   auto found = find_served(settings, named);
   if (!found)
     return complain(describe(found.error()), not_found);
@@ -125,7 +129,9 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
   auto node = actors::node::start(std::move(options));
   if (!node)
     return complain(describe(node.error()), failed);
-  auto server = gateway::server::start(server_options_of(settings), (*node)->edge());
+  auto edge = server_options_of(settings);
+  edge.tenants = std::move(*tenants);
+  auto server = gateway::server::start(std::move(edge), (*node)->edge());
   if (!server)
     return complain(describe(server.error()), cannot_listen);
   const auto port = (*server)->port();

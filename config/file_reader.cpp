@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/tenant_reader.hpp"
+
 namespace troupe::config {
 namespace {
 
@@ -41,7 +43,7 @@ std::string guess(const std::string& name, const std::string& prefix) {
   if (prefix.empty()) {
     const auto sections = section_names();
     here.insert(here.end(), sections.begin(), sections.end());
-    here.push_back("models");
+    here.insert(here.end(), {"models", "tenants", "admin_keys"});
   }
   if (const auto near = closest(name, here); !near.empty())
     return prefix + std::string{near};
@@ -101,6 +103,16 @@ void file_reader::node_entry(const yaml_node::entry& entry, const std::string& p
   const yaml_node& node = *entry.node;
   if (path == "models")
     return models(node);
+  if (path == "tenants" || path == "admin_keys") {
+    tenant_reader reader{
+        folder_, [this](position at, std::string what) { problem_at(at, std::move(what)); }};
+    if (path == "tenants")
+      into_.values_.tenants = reader.tenants(node);
+    else
+      into_.values_.admin_keys = reader.keys(node, path);
+    into_.origins_[path] = place(entry.at);
+    return;
+  }
   if (const auto* which = find_key(path)) {
     if (assign(*which, node, into_.values_))
       into_.origins_[path] = place(entry.at);

@@ -122,6 +122,8 @@ constexpr key<settings> node_table[] = {
         choice_list{precision_names}),
     node<&s::keep_alive>("keep_alive", kind::keep_alive,
                          "How long an idle model stays loaded; 0 = unload at once, -1 = for ever."),
+    node<&s::default_tenant>("default_tenant", kind::text,
+                             "Whose requests those without a key are, while there are no keys."),
     node<&s::queue_max>("queue_max", kind::count,
                         "Requests that may wait for one model; beyond it: 503 with Retry-After.",
                         1u, count_max),

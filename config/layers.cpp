@@ -13,14 +13,15 @@
 
 #include "config/file_reader.hpp"
 #include "config/keys.hpp"
+#include "config/tenant_reader.hpp"
 
 namespace troupe::config {
 namespace {
 
 /// Variables that begin with TROUPE_ and are not settings of a node.
-constexpr std::array<std::string_view, 7> other_variables{
-    "TROUPE_URL",        "TROUPE_CONFIG", "TROUPE_JOBS", "TROUPE_SKIP_INSTALL",
-    "TROUPE_SOURCE_DIR", "TROUPE_BINARY", "TROUPE_BUILD"};
+constexpr std::array<std::string_view, 8> other_variables{
+    "TROUPE_URL",          "TROUPE_API_KEY",    "TROUPE_CONFIG", "TROUPE_JOBS",
+    "TROUPE_SKIP_INSTALL", "TROUPE_SOURCE_DIR", "TROUPE_BINARY", "TROUPE_BUILD"};
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
@@ -147,6 +148,8 @@ void layers::check() {
              "a head needs cluster.listen (--cluster-listen HOST:PORT): where its workers join");
   if (v.cluster.join && v.cluster.join->port == 0)
     complain("cluster.join", "names port 0: write the port that the head listens on");
+  for (auto& what : check_tenants(v.tenants))
+    complain("tenants", std::move(what));
   std::map<std::string, std::string> owners;
   for (const auto& [name, given] : v.models)
     if (given.aliases)
@@ -190,7 +193,7 @@ std::string show(const settings& values, const std::map<std::string, std::string
         line("    " + std::string{entry.path} + ": " + format_value(entry.type, *held),
              "models." + name + "." + std::string{entry.path});
   }
-  return text;
+  return text + show_tenants(values.tenants, values.admin_keys);
 }
 
 } // namespace troupe::config

@@ -84,6 +84,56 @@ json section() {
           {"properties", json::object()}};
 }
 
+json access_keys(const char* about) {
+  const json text = {{"type", "string"}, {"minLength", 1}};
+  json one = section();
+  one["type"] = "object";
+  one["properties"] = {
+      {"hash", {{"type", "string"}, {"pattern", "^sha256:[0-9a-f]{64}$"}}},
+      {"env", text},
+      {"file", text},
+      {"name", text},
+      {"expires", {{"type", "string"}, {"pattern", "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt].+)?$"}}}};
+  one["oneOf"] = json::array();
+  for (const auto* name : {"hash", "env", "file"})
+    one["oneOf"].push_back({{"required", json::array({name})}});
+  return {{"description", about}, {"type", json::array({"array", "null"})}, {"items", one}};
+}
+
+json tenant() {
+  json out = section(), limits = section();
+  for (const auto& [name, about] : {std::pair{"rpm", "Requests in any 60 seconds."},
+                                    {"tpm", "Tokens in any 60 seconds."},
+                                    {"concurrency", "Requests at a time."},
+                                    {"max_tokens", "Tokens of one answer."}}) {
+    limits["properties"][name] = {{"description", about}};
+    limits["properties"][name].update(number_or_text("^[0-9]+(\\.[0-9]+)?[kMG]?$", 1));
+  }
+  out["properties"] = {
+      {"keys", access_keys("Keys that make a request this tenant's.")},
+      {"models",
+       {{"description", "Names of models that may be used; * and ? match several."},
+        {"type", "array"},
+        {"items", {{"type", "string"}, {"minLength", 1}}},
+        {"minItems", 1}}},
+      {"weight",
+       {{"description", "Share under contention."},
+        {"type", "number"},
+        {"minimum", 0.001},
+        {"maximum", 1e6},
+        {"default", 1}}},
+      {"priority",
+       {{"description", "Higher classes go first."},
+        {"enum", json::array({"interactive", "standard", "batch"})},
+        {"default", "standard"}}},
+      {"limits", std::move(limits)},
+      {"mode",
+       {{"description", "Refuse what is over a limit, or only count it."},
+        {"enum", json::array({"enforce", "shadow"})},
+        {"default", "enforce"}}}};
+  return out;
+}
+
 } // namespace
 
 std::string json_schema() {
@@ -114,6 +164,10 @@ std::string json_schema() {
        "Settings by model id; * and ? match several, later ones win, exact names beat both."},
       {"type", json::array({"object", "null"})},
       {"additionalProperties", std::move(model)}};
+  properties["admin_keys"] = access_keys("Keys of the routes below /admin.");
+  properties["tenants"] = {{"description", "Who may use the API, and how much, by name."},
+                           {"type", json::array({"object", "null"})},
+                           {"additionalProperties", tenant()}};
   return root.dump(2) + "\n";
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/tenants.hpp"
 #include "config/units.hpp"
 
 namespace troupe::config {
@@ -76,6 +77,11 @@ struct settings {
   log_settings log;
   /// By model id or glob, in file order.
   std::vector<std::pair<std::string, model_settings>> models;
+  /// In file order. With keys in any of them, requests need one.
+  std::vector<tenant_settings> tenants;
+  std::vector<access_key_settings> admin_keys;
+  /// Whose requests those without a key are, as long as there are no keys.
+  std::string default_tenant = "anonymous";
 };
 
 /// What applies to one model: globs in file order, later ones winning, and the exact name last.

@@ -2,11 +2,13 @@
 #include "gateway/api.hpp"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 
 #include <spdlog/spdlog.h>
 
 #include "base/text.hpp"
+#include "gateway/access.hpp"
 #include "gateway/api_error.hpp"
 #include "gateway/sinks.hpp"
 
@@ -44,6 +46,7 @@ const api::route api::routes[] = {
      &api::admin_load},
     {"POST", "/admin/models/", "/unload", true, false, false, true, "/admin/models/{id}/unload",
      &api::admin_unload},
+    {"GET", "/admin/tenants", "", false, false, false, true, "/admin/tenants", &api::admin_tenants},
     {"GET", "/admin/actors", "", false, false, false, true, "/admin/actors", &api::admin_actors},
 };
 
@@ -92,6 +95,72 @@ api_error draining_error() {
   return out;
 }
 
+/// Stops a request as soon as it is known, also when asked before.
+class cancellation {
+public:
+  void cancel() {
+    const std::lock_guard guard{lock_};
+    cancelled_ = true;
+    if (running_)
+      running_->cancel();
+  }
+  void of(std::shared_ptr<actors::invocation_handle> running) {
+    const std::lock_guard guard{lock_};
+    running_ = std::move(running);
+    if (cancelled_ && running_)
+      running_->cancel();
+  }
+
+private:
+  std::mutex lock_;
+  std::shared_ptr<actors::invocation_handle> running_;
+  bool cancelled_ = false;
+};
+
+void start(actors::services& services, actors::invocation_request invocation,
+           std::shared_ptr<actors::reply_sink> sink, const std::shared_ptr<reply_channel>& channel,
+           std::shared_ptr<cancellation> running) {
+  if (!running)
+    running = std::make_shared<cancellation>();
+  running->of(services.invoke(std::move(invocation), std::move(sink)));
+  channel->on_gone([running] { running->cancel(); });
+}
+
+/// Applies a tenant's terms to its request.
+result<admitted_request> admit(const http_request& request, actors::invocation_request& invocation,
+                               uint32_t choices) {
+  const auto& terms = request.tenant->terms();
+  if (auto error = refuse_model(request, invocation.model.text))
+    return std::move(*error);
+  auto& sampling = invocation.sampling;
+  if (terms.max_tokens > 0 && sampling.max_tokens.value_or(0) > terms.max_tokens && terms.enforce)
+    return api_error{400,
+                     "'" + terms.name + "' may ask for answers of " +
+                         std::to_string(terms.max_tokens) + " tokens at most.",
+                     "invalid_request_error",
+                     "max_tokens",
+                     "invalid_value",
+                     {}};
+  if (terms.max_tokens > 0 && terms.enforce)
+    sampling.max_tokens_allowed = terms.max_tokens;
+  auto ticket = actors::quota_ticket::begin(request.tenant, std::chrono::steady_clock::now());
+  if (const auto* why = std::get_if<policies::quota_refusal>(&ticket))
+    return to_api_error(over_limit(*request.tenant, *why));
+  invocation.tenant = terms.name;
+  invocation.tenant_weight = terms.weight;
+  invocation.priority = terms.priority;
+  admitted_request out;
+  out.who = request.tenant;
+  out.ticket = std::move(std::get<std::unique_ptr<actors::quota_ticket>>(ticket));
+  // Where nobody says how long an answer may get, a quarter of a minute's tokens is kept for it.
+  const auto unsaid = std::min<uint64_t>(1024, std::max<uint64_t>(1, terms.limits.tpm / 4));
+  out.answer_max =
+      choices * uint64_t{sampling.max_tokens           ? *sampling.max_tokens
+                         : sampling.max_tokens_allowed ? *sampling.max_tokens_allowed
+                                                       : static_cast<uint32_t>(unsaid)};
+  return out;
+}
+
 } // namespace
 
 api::api(actors::services& services, api_options options)
@@ -121,6 +190,8 @@ void api::handle(http_request request, channel_ptr channel) {
     if (!percent_decode(*middle, model))
       return channel->send(error_response(
           client_error(400, "invalid_value", "The path holds a broken percent escape.")));
+    if (!let_in(candidate, request, channel))
+      return;
     if (candidate.is_work && draining_)
       return channel->send(error_response(draining_error()));
     if (candidate.takes_json)
@@ -145,6 +216,29 @@ void api::handle(http_request request, channel_ptr channel) {
   }
   out.headers.emplace_back("allow", allowed);
   channel->send(std::move(out));
+}
+
+/// Every route but those for load balancers needs a key once there are keys.
+bool api::let_in(const route& to, http_request& request, const channel_ptr& channel) {
+  if (to.handle == &api::health || to.handle == &api::ready)
+    return true;
+  using verdict = actors::tenant_registry::verdict;
+  const auto found = options_.tenants->authenticate(bearer_key(request.authorization),
+                                                    std::chrono::system_clock::now());
+  request.authorization.clear();
+  if (found.what != verdict::welcome) {
+    channel->set_header("www-authenticate", "Bearer");
+    channel->send(error_response(refuse_key(found.what)));
+    return false;
+  }
+  if (to.is_admin && !found.admin) {
+    channel->send(error_response(refuse_admin(options_.tenants->has_admin_keys())));
+    return false;
+  }
+  request.tenant = found.who;
+  if (found.who)
+    show_limits(*found.who, *channel, std::chrono::steady_clock::now());
+  return true;
 }
 
 void api::chat_completions(const http_request& request, const channel_ptr& channel,
@@ -175,13 +269,20 @@ void api::generate(const http_request& request, const channel_ptr& channel, bool
   shape.logprobs = invocation.sampling.top_logprobs >= 0;
   shape.include_usage = wanted.include_usage;
   shape.stream = wanted.stream;
-  auto sink = wanted.stream ? make_stream_sink(channel, std::move(shape))
-                            : make_whole_sink(channel, std::move(shape));
-  auto running = services_.invoke(std::move(invocation), std::move(sink));
-  channel->on_gone([running = std::move(running)] {
-    if (running)
-      running->cancel();
-  });
+  auto sink = wanted.stream ? make_stream_sink(channel, shape) : make_whole_sink(channel, shape);
+  if (!request.tenant)
+    return start(services_, std::move(invocation), std::move(sink), channel, nullptr);
+  auto let = admit(request, invocation, shape.choices);
+  if (const auto* error = std::get_if<api_error>(&let)) {
+    show_limits(*request.tenant, *channel, std::chrono::steady_clock::now());
+    return channel->send(error_response(*error));
+  }
+  auto& admitted = std::get<admitted_request>(let);
+  admitted.channel = channel;
+  const auto running = std::make_shared<cancellation>();
+  admitted.cancel = [running] { running->cancel(); };
+  start(services_, std::move(invocation), make_quota_sink(std::move(sink), std::move(admitted)),
+        channel, running);
 }
 
 } // namespace troupe::gateway

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "actors/services.hpp"
+#include "actors/tenants.hpp"
 #include "gateway/http.hpp"
 #include "gateway/openai_request.hpp"
 
@@ -14,6 +15,8 @@ struct api_options {
   bool admin = true;
   request_limits limits;
   std::chrono::milliseconds request_timeout{600'000};
+  std::shared_ptr<const actors::tenant_registry> tenants =
+      std::make_shared<actors::tenant_registry>();
   /// Runs work that takes longer than an actor or I/O thread may be held (tokenizing a book).
   std::function<void(std::function<void()>)> offload = [](std::function<void()> work) { work(); };
 };
@@ -34,6 +37,7 @@ private:
   struct route;
   static const route routes[];
 
+  bool let_in(const route& to, http_request& request, const channel_ptr& channel);
   void generate(const http_request& request, const channel_ptr& channel, bool chat);
   void chat_completions(const http_request&, const channel_ptr&, const std::string&);
   void completions(const http_request&, const channel_ptr&, const std::string&);
@@ -49,6 +53,7 @@ private:
   void admin_models(const http_request&, const channel_ptr&, const std::string&);
   void admin_load(const http_request&, const channel_ptr&, const std::string& model);
   void admin_unload(const http_request&, const channel_ptr&, const std::string& model);
+  void admin_tenants(const http_request&, const channel_ptr&, const std::string&);
   void admin_actors(const http_request&, const channel_ptr&, const std::string&);
 
   actors::services& services_;

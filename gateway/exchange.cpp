@@ -43,6 +43,11 @@ void exchange::set_route(std::string_view route) {
   route_ = route;
 }
 
+void exchange::set_header(std::string name, std::string value) {
+  std::lock_guard guard{lock_};
+  headers_[std::move(name)] = std::move(value);
+}
+
 std::string exchange::make_head(int status, std::string_view type, std::string_view lengths) const {
   const auto took = std::chrono::steady_clock::now() - facts_.received;
   const auto took_ms = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
@@ -57,6 +62,8 @@ std::string exchange::make_head(int status, std::string_view type, std::string_v
     out += type;
     out += "\r\n";
   }
+  for (const auto& [name, value] : headers_)
+    out += name + ": " + value + "\r\n";
   out += lengths;
   return out;
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -44,6 +45,7 @@ public:
            std::function<void(exchange&)> over);
 
   void set_route(std::string_view route) override;
+  void set_header(std::string name, std::string value) override;
   void send(http_response response) override;
   void start_stream() override;
   void write(std::string_view bytes) override;
@@ -75,6 +77,7 @@ private:
   std::function<void()> on_gone_;
   std::function<void()> on_silence_;
   std::string_view route_ = "none";
+  std::map<std::string, std::string> headers_;
   phase phase_ = phase::open;
   bool client_left_ = false;
   bool keep_alive_;

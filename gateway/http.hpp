@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -8,6 +9,9 @@
 #include "base/instant.hpp"
 
 /// One HTTP exchange in plain values: the routes speak it, the network side carries it.
+namespace troupe::actors {
+class tenant;
+}
 namespace troupe::gateway {
 
 struct http_request {
@@ -16,7 +20,9 @@ struct http_request {
   std::string content_type;
   std::string content_encoding;
   std::string body;
-  std::string id; ///< what x-request-id says in the response
+  std::string authorization;              ///< holds a key: never to be logged or shown
+  std::shared_ptr<actors::tenant> tenant; ///< whose request it is; null for the administrator
+  std::string id;                         ///< what x-request-id says in the response
   instant received{};
 };
 
@@ -35,6 +41,9 @@ public:
   virtual ~reply_channel() = default;
   /// Names the route in metrics; `route` must be a constant.
   virtual void set_route(std::string_view route) = 0;
+  /// A header of the response, whatever that will be; a later value replaces an earlier one. Too
+  /// late once the response has begun.
+  virtual void set_header(std::string name, std::string value) = 0;
   /// The whole response.
   virtual void send(http_response response) = 0;
   /// Status 200 and the headers of an event stream.

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/rfc3339.hpp"
+#include "gateway/access.hpp"
 #include "gateway/api.hpp"
 #include "gateway/api_error.hpp"
 
@@ -98,14 +99,19 @@ http_response status_response(const caf::expected<model_status>& status,
 
 } // namespace
 
-void api::list_models(const http_request&, const channel_ptr& channel, const std::string&) {
-  services_.models([channel](caf::expected<std::vector<model_status>> models) {
+void api::list_models(const http_request& request, const channel_ptr& channel, const std::string&) {
+  services_.models([channel,
+                    who = request.tenant](caf::expected<std::vector<model_status>> models) {
+    if (models)
+      std::erase_if(*models, [&](const model_status& x) { return !may_use(who.get(), x.id.text); });
     channel->send(list_response(models, public_model));
   });
 }
 
-void api::retrieve_model(const http_request&, const channel_ptr& channel,
+void api::retrieve_model(const http_request& request, const channel_ptr& channel,
                          const std::string& model) {
+  if (const auto error = refuse_model(request, model))
+    return channel->send(error_response(*error));
   services_.model({model}, [channel](caf::expected<model_status> status) {
     channel->send(status_response(status, public_model));
   });

@@ -190,6 +190,7 @@ private:
     out.limits.n_max = options_.n_max;
     out.limits.choices_max = std::max(out.limits.choices_max, options_.n_max);
     out.request_timeout = options_.request_timeout;
+    out.tenants = options_.tenants;
     out.offload = [pool = offload_](std::function<void()> work) {
       asio::post(*pool, std::move(work));
     };
@@ -222,6 +223,7 @@ private:
     out.content_type = header.get_field_or(restinio::http_field::content_type, std::string{});
     out.content_encoding =
         header.get_field_or(restinio::http_field::content_encoding, std::string{});
+    out.authorization = header.get_field_or(restinio::http_field::authorization, std::string{});
     out.id = make_request_id(header.get_field_or("x-request-id", std::string{}));
     return out;
   }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "actors/services.hpp"
+#include "actors/tenants.hpp"
 #include "base/error.hpp"
 
 namespace troupe::gateway {
@@ -23,6 +24,9 @@ struct server_options {
   std::chrono::milliseconds sse_silence_max{10'000}; ///< a comment is sent after so much silence
   std::chrono::milliseconds request_timeout{600'000};
   uint32_t n_max = 128; ///< choices per request
+  /// Who may use the API; the default asks nobody for a key.
+  std::shared_ptr<const actors::tenant_registry> tenants =
+      std::make_shared<actors::tenant_registry>();
 };
 
 /// The HTTP edge. Threads of its own; `services` must outlive it.

@@ -3,6 +3,7 @@
 
 #include "engine/errors.hpp"
 #include "engine/frontend/frontend.hpp"
+#include "gateway/access.hpp"
 #include "gateway/api.hpp"
 #include "gateway/api_error.hpp"
 
@@ -58,10 +59,12 @@ http_response detokenize_now(const engine::frontend& text, const detokenize_requ
 
 /// Reads the request, gets the model's text side, and answers from the thread for long work.
 template <class Request>
-void answer(actors::services& services, const api_options& options,
+void answer(actors::services& services, const api_options& options, const http_request& request,
             const std::shared_ptr<reply_channel>& channel, result<Request> parsed,
             http_response (*compute)(const engine::frontend&, const Request&)) {
   if (const auto* error = std::get_if<api_error>(&parsed))
+    return channel->send(error_response(*error));
+  if (const auto error = refuse_model(request, std::get<Request>(parsed).model.text))
     return channel->send(error_response(*error));
   auto wanted = std::make_shared<Request>(std::move(std::get<Request>(parsed)));
   services.frontend(wanted->model, [offload = options.offload, channel, wanted,
@@ -77,11 +80,12 @@ void answer(actors::services& services, const api_options& options,
 } // namespace
 
 void api::tokenize(const http_request& request, const channel_ptr& channel, const std::string&) {
-  answer(services_, options_, channel, parse_tokenize_request(request.body), tokenize_now);
+  answer(services_, options_, request, channel, parse_tokenize_request(request.body), tokenize_now);
 }
 
 void api::detokenize(const http_request& request, const channel_ptr& channel, const std::string&) {
-  answer(services_, options_, channel, parse_detokenize_request(request.body), detokenize_now);
+  answer(services_, options_, request, channel, parse_detokenize_request(request.body),
+         detokenize_now);
 }
 
 } // namespace troupe::gateway

@@ -1,0 +1,140 @@
+#include "cli/access.hpp"
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <random>
+
+#include <nlohmann/json.hpp>
+
+#include "base/sha256.hpp"
+#include "cli/complain.hpp"
+#include "cli/exit_codes.hpp"
+#include "config/errors.hpp"
+#include "config/keys.hpp"
+
+namespace troupe::cli {
+namespace {
+
+caf::error missing(const std::string& where, const std::string& what) {
+  return caf::make_error(config::errc::invalid_value, where + ": " + what);
+}
+
+std::string trimmed(std::string text) {
+  const auto blank = " \t\r\n";
+  text.erase(text.find_last_not_of(blank) + 1);
+  return text.erase(0, text.find_first_not_of(blank));
+}
+
+caf::expected<actors::access_key> key_of(const config::access_key_settings& from,
+                                         const std::string& where) {
+  actors::access_key out;
+  out.name = from.name;
+  if (from.expires)
+    out.expires = *from.expires;
+  if (!from.hash.empty()) {
+    const auto digest = digest_from_hex(std::string_view{from.hash}.substr(7));
+    if (!digest)
+      return missing(where, "the hash is not one of SHA-256");
+    out.hash = *digest;
+    return out;
+  }
+  std::string key;
+  if (!from.env.empty()) {
+    const char* held = std::getenv(from.env.c_str());
+    key = trimmed(held ? held : "");
+    if (key.empty())
+      return missing(where, "the environment variable " + from.env + " is not set");
+    out.name = out.name.empty() ? from.env : out.name;
+  } else {
+    std::ifstream file{from.file, std::ios::binary};
+    key = trimmed({std::istreambuf_iterator<char>{file}, {}});
+    if (key.empty())
+      return missing(where, "the file " + from.file + " cannot be read or is empty");
+    out.name = out.name.empty() ? from.file : out.name;
+  }
+  out.hash = sha256(key);
+  return out;
+}
+
+caf::error read_keys(const std::vector<config::access_key_settings>& from, const std::string& path,
+                     std::vector<actors::access_key>& to) {
+  for (size_t i = 0; i < from.size(); ++i) {
+    auto key = key_of(from[i], path + "[" + std::to_string(i) + "]");
+    if (!key)
+      return std::move(key.error());
+    to.push_back(std::move(*key));
+  }
+  return {};
+}
+
+policies::fair_priority priority_of(const std::string& text) {
+  return text == "interactive" ? policies::fair_priority::interactive
+         : text == "batch"     ? policies::fair_priority::batch
+                               : policies::fair_priority::standard;
+}
+
+} // namespace
+
+caf::expected<std::shared_ptr<const actors::tenant_registry>>
+tenants_of(const config::settings& settings) {
+  std::vector<actors::tenant_terms> all;
+  for (const auto& from : settings.tenants) {
+    actors::tenant_terms terms{.name = from.name};
+    if (auto why = read_keys(from.keys, "tenants." + from.name + ".keys", terms.keys))
+      return why;
+    if (!from.models.empty())
+      terms.may_use = [patterns = from.models](const std::string& model) {
+        for (const auto& pattern : patterns)
+          if (config::glob_match(pattern, model))
+            return true;
+        return false;
+      };
+    terms.weight = from.weight;
+    terms.priority = priority_of(from.priority);
+    terms.limits = {from.rpm, from.tpm, from.concurrency};
+    terms.max_tokens = static_cast<uint32_t>(std::min<uint64_t>(from.max_tokens, UINT32_MAX));
+    terms.enforce = from.enforce;
+    all.push_back(std::move(terms));
+  }
+  std::vector<actors::access_key> admin;
+  if (auto why = read_keys(settings.admin_keys, "admin_keys", admin))
+    return why;
+  return std::make_shared<const actors::tenant_registry>(std::move(all), settings.default_tenant,
+                                                         std::move(admin));
+}
+
+int create_key(const std::string& tenant, const std::string& name, bool json) {
+  // 256 bits of the operating system's randomness.
+  std::random_device random;
+  sha256_digest secret{};
+  for (size_t i = 0; i < secret.size(); i += 4) {
+    const auto word = random();
+    for (size_t k = 0; k < 4; ++k)
+      secret[i + k] = static_cast<uint8_t>(word >> (8 * k));
+  }
+  const auto key = "tr-" + to_hex(secret);
+  const auto hash = "sha256:" + to_hex(sha256(key));
+  if (json) {
+    std::cout << nlohmann::ordered_json{{"tenant", tenant}, {"key", key}, {"hash", hash}}.dump(2)
+              << "\n";
+    return ok;
+  }
+  std::cout << key << "\n";
+  std::cerr << "\nThis key is shown once and stored nowhere. To make it " << tenant
+            << "'s, put this into troupe.yaml:\n\ntenants:\n  " << config::yaml_text(tenant)
+            << ":\n    keys:\n      - {hash: \"" << hash << "\""
+            << (name.empty() ? "" : ", name: " + config::yaml_text(name)) << "}\n";
+  return ok;
+}
+
+int hash_key() {
+  const auto key = trimmed({std::istreambuf_iterator<char>{std::cin}, {}});
+  if (key.empty())
+    return complain("no key on standard input", usage);
+  std::cout << "sha256:" << to_hex(sha256(key)) << "\n";
+  return ok;
+}
+
+} // namespace troupe::cli

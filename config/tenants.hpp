@@ -1,0 +1,33 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace troupe::config {
+
+/// A key of the API as the file names it: exactly one of `hash`, `env` and `file` is set.
+struct access_key_settings {
+  std::string hash; ///< "sha256:" and 64 hex digits
+  std::string env;  ///< variable that holds the key itself
+  std::string file; ///< file that holds the key itself
+  std::string name; ///< for people
+  std::optional<std::chrono::sys_seconds> expires;
+};
+
+/// Who may use the API, and how much. Limits of 0 are none.
+struct tenant_settings {
+  std::string name;
+  std::vector<access_key_settings> keys{};
+  std::vector<std::string> models{}; ///< names or globs; empty = all
+  double weight = 1;                 ///< share under contention
+  std::string priority = "standard";
+  uint64_t rpm = 0;         ///< requests in any 60 seconds
+  uint64_t tpm = 0;         ///< tokens in any 60 seconds
+  uint64_t concurrency = 0; ///< requests at a time
+  uint64_t max_tokens = 0;  ///< of one answer
+  bool enforce = true;      ///< false: what would be refused is only counted
+};
+
+} // namespace troupe::config
