@@ -70,7 +70,7 @@ TEST_F(amx_test, bytes_give_the_bits_that_vectors_give) {
 TEST_F(amx_test, pairs_match_the_reference) {
   random_data random{42};
   const auto reference = make_reference_device();
-  for (const int64_t rows : {1, 2, 15, 16, 17, 32, 33, 47, 100, 259}) {
+  for (const int64_t rows : {1, 2, 15, 16, 17, 32, 33, 47, 100, 259, 3, 12}) {
     const int64_t n = random.between(1, 200), k = 32 * random.between(1, 40);
     const auto w = panels(random, dtype::bf16, n, k);
     const random_weight bias{random, dtype::f32, 1, n};

@@ -9,16 +9,21 @@ namespace {
 
 constexpr int64_t tile_rows = 16;
 
-/// bf16: two tiles of rows times two panels. Tiles 0 .. 3 hold sums, 4 and 5 rows of x, 6 and 7
-/// weights.
+/// bf16: two tiles of rows times two panels, or one times four, which reads more of the weights
+/// side by side where rows are few and memory is what one waits for. Tiles 0 .. 3 hold sums; each
+/// row tile of x has one of its own, and the weights what is left.
 template <class Tiles>
 class tile_pairs {
 public:
-  tile_pairs(const panel_job& job, const tile_range& range) : job_{job}, range_{range} {}
+  tile_pairs(const panel_job& job, const tile_range& range)
+      : job_{job}, range_{range}, rows_{range.row_end - range.row_begin} {}
 
   void run() {
-    for (int64_t col = range_.col_begin; col < range_.col_end; col += 2 * panel_cols)
-      run_columns(col, range_.col_end - col > panel_cols);
+    const int64_t step = (rows_ <= tile_rows ? 4 : 2) * panel_cols;
+    for (int64_t col = range_.col_begin; col < range_.col_end; col += step) {
+      const int64_t left = range_.col_end - col;
+      run_columns(col, left < step ? left : step);
+    }
     tiles_.release();
   }
 
@@ -27,46 +32,51 @@ private:
 
   /// Blocks of k outside, so that the weights of a pass stay in the L1 cache while all rows go over
   /// them. Sums are put aside unrounded.
-  void run_columns(int64_t col, bool two_panels) {
+  void run_columns(int64_t col, int64_t cols) {
     constexpr int64_t pass_blocks = 16;
-    const int64_t rows = range_.row_end - range_.row_begin;
-    const int64_t step = rows <= 2 * tile_rows ? job_.blocks : pass_blocks;
+    const int64_t step = rows_ <= 2 * tile_rows ? job_.blocks : pass_blocks;
+    const auto panels = static_cast<int>((cols + panel_cols - 1) / panel_cols);
     for (int64_t block = 0; block < job_.blocks; block += step) {
       const panel_pass pass{block, block + step < job_.blocks ? block + step : job_.blocks,
                             block == 0, false};
-      for (int64_t row = 0; row < rows; row += 2 * tile_rows) {
-        const bool two_tiles = rows - row > tile_rows;
-        if (two_tiles && two_panels)
-          run_tiles<2, 2>(pass, row, col);
-        else if (two_tiles)
-          run_tiles<2, 1>(pass, row, col);
-        else if (two_panels)
-          run_tiles<1, 2>(pass, row, col);
-        else
-          run_tiles<1, 1>(pass, row, col);
-      }
+      for (int64_t row = 0; row < rows_; row += 2 * tile_rows)
+        run_rows(pass, row, col, panels);
     }
-    for (int64_t row = 0; row < rows; ++row)
-      for (int panel = 0; panel <= (two_panels ? 1 : 0); ++panel) {
-        const int64_t at = col + panel * panel_cols;
-        store_row<1>(job_, {load_f32(sums(row, panel))}, range_.row_begin + row, at,
-                     range_.col_end - at);
-      }
+    for (int64_t row = 0; row < rows_; ++row)
+      for (int panel = 0; panel < panels; ++panel)
+        store_row<1>(job_, {load_f32(sums(row, panel))}, range_.row_begin + row,
+                     col + panel * panel_cols, cols - panel * panel_cols);
   }
 
+  void run_rows(const panel_pass& pass, int64_t row, int64_t col, int panels) {
+    if (rows_ - row > tile_rows)
+      return panels == 2 ? run_tiles<2, 2>(pass, row, col) : run_tiles<2, 1>(pass, row, col);
+    switch (panels) {
+    case 1:
+      return run_tiles<1, 1>(pass, row, col);
+    case 2:
+      return run_tiles<1, 2>(pass, row, col);
+    case 3:
+      return run_tiles<1, 3>(pass, row, col);
+    default:
+      return run_tiles<1, 4>(pass, row, col);
+    }
+  }
+
+  static constexpr int64_t sums_stride = 4 * panel_cols * 4;
   float* sums(int64_t row, int panel) const {
-    return static_cast<float*>(job_.scratch) + (2 * row + panel) * panel_cols;
+    return static_cast<float*>(job_.scratch) + (4 * row + panel) * panel_cols;
   }
 
   template <int RowTiles, int Panels>
   void run_tiles(const panel_pass& pass, int64_t row, int64_t col) {
-    const int64_t left = range_.row_end - range_.row_begin - row - (RowTiles - 1) * tile_rows;
+    const int64_t left = rows_ - row - (RowTiles - 1) * tile_rows;
     configure<RowTiles, Panels>(left < tile_rows ? left : tile_rows);
-    each_sum<RowTiles, Panels>([&]<int Tile>() {
+    each_sum<RowTiles, Panels>([&]<int Tile, int RowTile, int Panel>() {
       if (pass.first)
         tiles_.template zero<Tile>();
       else
-        tiles_.template load<Tile>(sums(row + Tile / 2 * tile_rows, Tile % 2), sums_stride);
+        tiles_.template load<Tile>(sums(row + RowTile * tile_rows, Panel), sums_stride);
     });
     const auto* x = static_cast<const unsigned char*>(job_.x) +
                     (range_.row_begin + row) * job_.x_row_bytes + pass.begin * 64;
@@ -74,59 +84,63 @@ private:
         job_.panels + col / panel_cols * job_.panel_bytes + pass.begin * block_bytes;
     for (int64_t block = pass.begin; block < pass.end; ++block, x += 64, w += block_bytes) {
       tiles_.template load<4>(x, job_.x_row_bytes);
-      tiles_.template load<6>(w, 64);
-      tiles_.template add_pairs<0, 4, 6>();
-      if constexpr (Panels == 2) {
-        tiles_.template load<7>(w + job_.panel_bytes, 64);
-        tiles_.template add_pairs<1, 4, 7>();
-      }
-      if constexpr (RowTiles == 2) {
+      if constexpr (RowTiles == 2)
         tiles_.template load<5>(x + tile_rows * job_.x_row_bytes, job_.x_row_bytes);
-        tiles_.template add_pairs<2, 5, 6>();
-        if constexpr (Panels == 2)
-          tiles_.template add_pairs<3, 5, 7>();
-      }
+      each_sum<RowTiles, Panels>([&]<int Tile, int RowTile, int Panel>() {
+        constexpr int weights = weights_tile<RowTiles>(Panel);
+        if constexpr (RowTile == 0)
+          tiles_.template load<weights>(w + Panel * job_.panel_bytes, 64);
+        tiles_.template add_pairs<Tile, 4 + RowTile, weights>();
+      });
     }
-    each_sum<RowTiles, Panels>([&]<int Tile>() {
-      tiles_.template store<Tile>(sums(row + Tile / 2 * tile_rows, Tile % 2), sums_stride);
+    each_sum<RowTiles, Panels>([&]<int Tile, int RowTile, int Panel>() {
+      tiles_.template store<Tile>(sums(row + RowTile * tile_rows, Panel), sums_stride);
     });
   }
 
-  static constexpr int64_t sums_stride = 2 * panel_cols * 4;
+  /// Two row tiles keep two panels' weights at a time; one goes through three tiles in turns.
+  template <int RowTiles>
+  static constexpr int weights_tile(int panel) {
+    return RowTiles == 2 ? 6 + panel : 5 + panel % 3;
+  }
 
-  /// Calls body.operator()<tile>() for every tile of sums: 2 * row tile + panel.
+  /// Calls body.operator()<tile, row tile, panel>() for every tile of sums.
   template <int RowTiles, int Panels, class Body>
-  void each_sum(const Body& body) {
-    body.template operator()<0>();
-    if constexpr (Panels == 2)
-      body.template operator()<1>();
-    if constexpr (RowTiles == 2)
-      body.template operator()<2>();
-    if constexpr (RowTiles == 2 && Panels == 2)
-      body.template operator()<3>();
+  static void each_sum(const Body& body) {
+    static_assert(RowTiles * Panels <= 4 && (RowTiles == 1 || Panels <= 2));
+    body.template operator()<0, 0, 0>();
+    if constexpr (Panels > 1)
+      body.template operator()<1, 0, 1>();
+    if constexpr (Panels > 2)
+      body.template operator()<2, 0, 2>();
+    if constexpr (Panels > 3)
+      body.template operator()<3, 0, 3>();
+    if constexpr (RowTiles > 1)
+      body.template operator()<2, 1, 0>();
+    if constexpr (RowTiles > 1 && Panels > 1)
+      body.template operator()<3, 1, 1>();
   }
 
   /// Configuring costs as much as some products: only where the shapes change.
   template <int RowTiles, int Panels>
   void configure(int64_t last_rows) {
-    const int64_t key = (last_rows * 2 + RowTiles - 1) * 2 + Panels - 1;
+    const int64_t key = (last_rows * 2 + RowTiles - 1) * 4 + Panels - 1;
     if (key == configured_)
       return;
     configured_ = key;
     typename Tiles::shape shape{};
-    for (int tile = 0; tile < RowTiles; ++tile) {
-      const int64_t rows = tile == RowTiles - 1 ? last_rows : tile_rows;
-      shape.set(4 + tile, rows, 64);
-      for (int panel = 0; panel < Panels; ++panel)
-        shape.set(2 * tile + panel, rows, 64);
-    }
-    for (int panel = 0; panel < Panels; ++panel)
-      shape.set(6 + panel, 16, 64);
+    each_sum<RowTiles, Panels>([&]<int Tile, int RowTile, int Panel>() {
+      const int64_t rows = RowTile == RowTiles - 1 ? last_rows : tile_rows;
+      shape.set(Tile, rows, 64);
+      shape.set(4 + RowTile, rows, 64);
+      shape.set(weights_tile<RowTiles>(Panel), 16, 64);
+    });
     tiles_.configure(shape);
   }
 
   const panel_job& job_;
   const tile_range& range_;
+  int64_t rows_;
   int64_t configured_ = -1;
   Tiles tiles_;
 };
