@@ -12,9 +12,14 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Columns of a task: enough tasks that threads finish together, wide enough to stream through the
-/// weights. A multiple of `step`, what the kernels compute side by side.
-int64_t task_columns(int64_t n, int64_t threads, int64_t step, int64_t most) {
-  return std::clamp(n / (threads * 4) / step * step, step, most);
+/// weights. A multiple of `step`, what the kernels compute side by side, or at least of `least`
+/// where there would be fewer tasks than threads.
+int64_t task_columns(int64_t n, int64_t threads, int64_t row_tasks, int64_t least, int64_t step,
+                     int64_t most) {
+  const auto columns = std::clamp(n / (threads * 4) / step * step, step, most);
+  if (ceil_div(n, columns) * row_tasks >= threads)
+    return columns;
+  return std::min(columns, ceil_div(ceil_div(n, threads), least) * least);
 }
 
 } // namespace
@@ -110,8 +115,8 @@ void cpu_device::linear_plain(const linear_args& args) {
 void cpu_device::run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel) {
   const int64_t n = args.w.rows, work = args.rows * n * job.k;
   const int64_t threads = work <= 4 * serial_elements_max ? 1 : pool_.size();
-  const auto cols = task_columns(n, threads, 8, linear_cols_max);
   const auto row_tasks = ceil_div(args.rows, linear_rows_max);
+  const auto cols = task_columns(n, threads, row_tasks, 8, 8, linear_cols_max);
   for_tasks(ceil_div(n, cols) * row_tasks, work, [&](int64_t task, unsigned thread) {
     const auto row = task % row_tasks * linear_rows_max; // rows first: the weights stay in cache
     const auto col = task / row_tasks * cols;
@@ -162,12 +167,15 @@ void cpu_device::linear_panels(const linear_args& args) {
 /// time, for all rows of the batch.
 void cpu_device::run_panels(const panel_job& job, const linear_args& args, int64_t in_panels) {
   const auto n = is_blocks(args.w.type) ? args.w.rows : in_panels, k = args.w.cols;
+  if (n == 0)
+    return;
   const auto work = args.rows * n * k, row_bytes = block_row_bytes(args.w.type, k);
   const auto kernel = panel_kernel(args.w.type);
   const int64_t threads = work <= 4 * serial_elements_max ? 1 : pool_.size();
-  const auto cols = task_columns(n, threads, is_blocks(args.w.type) ? 32 : 64, panel_cols_max);
   const auto call_rows = isa_.kernels.panel_call_rows;
   const auto row_tasks = ceil_div(args.rows, call_rows);
+  const auto cols = task_columns(n, threads, row_tasks, panel_cols,
+                                 is_blocks(args.w.type) ? 32 : 64, panel_cols_max);
   const auto panel_tasks = ceil_div(in_panels, cols) * row_tasks;
   const auto run = [&](const panel_job& mine, int64_t row, int64_t col, int64_t col_end) {
     kernel(mine, {row, std::min(row + call_rows, args.rows), col, col_end});
@@ -214,7 +222,7 @@ void cpu_device::linear_expanded(const linear_args& args) {
     else
       isa_.kernels.widen[kind_of(args.w.type)](block, 1.0f, out, block_elements);
   };
-  const auto cols = task_columns(n, pool_.size(), 8, expanded_cols_max);
+  const auto cols = task_columns(n, pool_.size(), 1, 8, 8, expanded_cols_max);
   const auto body = [&](int64_t task, unsigned thread) {
     const auto col = task * cols, here = std::min(cols, n - col);
     auto* own = thread_scratch_[thread].get<unsigned char>(

@@ -102,6 +102,31 @@ TEST_P(panels_test, rows_alone_and_in_any_batch_have_the_same_bits) {
   }
 }
 
+TEST_P(panels_test, more_threads_than_the_outputs_have_tiles_give_the_same_bits) {
+  random_data random{35};
+  for (const int64_t n : {7, 16, 100, 500})
+    for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0}) {
+      const int64_t rows = 5, k = 4096;
+      const random_weight plain{random, dtype::bf16, n, k};
+      std::vector<unsigned char> bytes(bytes_of(type, static_cast<uint64_t>(n * k)));
+      fast->quantize({plain.get(), bytes.data(), type, weight_layout::panels});
+      const auto x = random.floats(rows * k);
+      std::vector<float> first;
+      for (const unsigned threads : {1u, 2u, 7u}) {
+        auto which = GetParam();
+        which.threads = threads;
+        std::vector<float> out(static_cast<size_t>(rows * n));
+        linear_args args{
+            x.data(), {bytes.data(), type, n, k, weight_layout::panels}, {}, out.data(), rows, k,
+            n};
+        which.make()->linear(args);
+        if (threads == 1)
+          first = out;
+        EXPECT_TRUE(same_bits(out.data(), first.data(), rows * n)) << n << " " << threads;
+      }
+    }
+}
+
 TEST_P(panels_test, embeddings_are_the_same_as_from_rows) {
   random_data random{34};
   const bf16_panels w{random, *fast, 53, 96};
