@@ -6,12 +6,13 @@ namespace troupe::gpu::cpu {
 namespace {
 
 constexpr int64_t group_bytes = 4;
+constexpr int64_t f16_bytes = 2;
 
 /// What is added to every byte: 128 to those of q8_0.
 uint32_t flip_of(dtype type) { return type == dtype::q8_0 ? 0x80808080u : 0; }
 
 int64_t block_bytes(dtype type) { return static_cast<int64_t>(bytes_of(type, block_elements)); }
-int64_t scale_bytes_of(dtype type) { return is_blocks(type) ? 2 : 0; }
+int64_t scale_bytes_of(dtype type) { return is_blocks(type) ? f16_bytes : 0; }
 int64_t groups_of(dtype type) { return (block_bytes(type) - scale_bytes_of(type)) / group_bytes; }
 
 void copy_flipped(const unsigned char* from, unsigned char* to, uint32_t flip) {
@@ -38,8 +39,8 @@ void pack_panel(dtype type, const unsigned char* rows, int64_t count, int64_t k,
   for (int64_t block = 0; block < blocks; ++block)
     for (int64_t row = 0; row < count; ++row) {
       const unsigned char* from = rows + row * row_bytes + block * block_bytes(type);
-      std::memcpy(panel + (block * panel_rows + row) * scale_bytes, from,
-                  static_cast<size_t>(scale_bytes));
+      if (scale_bytes != 0)
+        std::memcpy(panel + (block * panel_rows + row) * scale_bytes, from, f16_bytes);
       unsigned char* to = values + (block * groups * panel_rows + row) * group_bytes;
       for (int64_t group = 0; group < groups; ++group)
         copy_flipped(from + scale_bytes + group * group_bytes,
@@ -52,8 +53,8 @@ void unpack_block(dtype type, const unsigned char* panel, int64_t row, int64_t b
   const auto blocks = k / int64_t{block_elements}, groups = groups_of(type);
   const auto scale_bytes = scale_bytes_of(type);
   const unsigned char* values = panel + blocks * panel_rows * scale_bytes;
-  std::memcpy(out, panel + (block * panel_rows + row) * scale_bytes,
-              static_cast<size_t>(scale_bytes));
+  if (scale_bytes != 0)
+    std::memcpy(out, panel + (block * panel_rows + row) * scale_bytes, f16_bytes);
   const unsigned char* from = values + (block * groups * panel_rows + row) * group_bytes;
   for (int64_t group = 0; group < groups; ++group)
     copy_flipped(from + group * panel_rows * group_bytes, out + scale_bytes + group * group_bytes,
