@@ -1,0 +1,33 @@
+#include "policies/step_budget.hpp"
+
+#include <algorithm>
+
+namespace troupe::policies {
+
+uint32_t prompt_rows(const step_budget_config& config, const step_cost& cost, step_shape decoding,
+                     uint64_t prompt_context, uint32_t rows_max) {
+  if (decoding.rows == 0)
+    return rows_max;
+  const bool has_target = config.target > duration{0};
+  if (has_target && !cost.is_measured())
+    return rows_max; // one chunk, and it is known
+  const double limit = has_target ? std::chrono::duration<double, std::milli>(config.target).count()
+                                  : config.patience * cost.ms(decoding);
+  const auto fits = [&](uint32_t rows) {
+    const auto count = static_cast<double>(rows);
+    const double pairs = count * (static_cast<double>(prompt_context) + (count + 1) / 2);
+    return cost.ms(decoding + step_shape{count, pairs}) <= limit;
+  };
+  // The cost grows with the rows: the last that fits is found by halving.
+  uint32_t low = std::min(config.prompt_rows_min, rows_max), high = rows_max;
+  while (low < high) {
+    const auto middle = low + (high - low + 1) / 2;
+    if (fits(middle))
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  return low;
+}
+
+} // namespace troupe::policies

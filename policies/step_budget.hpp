@@ -1,0 +1,28 @@
+#pragma once
+#include <cstdint>
+
+#include "policies/step_cost.hpp"
+
+namespace troupe::policies {
+
+struct step_budget_config {
+  /// Most that a step should take while sequences decode; 0 = `patience` times what the decoding
+  /// alone takes.
+  duration target{0};
+  double patience = 2;
+  /// Prompts get so many rows of every step, or none of them would ever end under a target that
+  /// the decoding alone exceeds.
+  uint32_t prompt_rows_min = 16;
+};
+
+/// How many rows of a prompt share a step with decoding sequences: as many as let the step end in
+/// time, so that texts keep their pace while prompts are computed (stall-free schedules: Agrawal et
+/// al., "Sarathi-Serve", OSDI'24, section 4.3, with the token budget found by measurement instead
+/// of by profiling ahead).
+///
+/// `decoding` are the rows of the sequences that decode, `prompt_context` the tokens of the first
+/// prompt that are computed already. At most `rows_max`, and all of those where nobody decodes.
+uint32_t prompt_rows(const step_budget_config& config, const step_cost& cost, step_shape decoding,
+                     uint64_t prompt_context, uint32_t rows_max);
+
+} // namespace troupe::policies
