@@ -95,7 +95,8 @@ struct rope_args {
 };
 
 /// One layer's paged KV memory: k and v are each [blocks, kv_heads, block_size, head_dim] of `type`
-/// (f32 or bf16).
+/// (f32, bf16 or i8). With i8 a token's key or value in one head has a scale of its own: its
+/// largest magnitude over 127, and element = scale * byte.
 struct kv_cache_view {
   void* k = nullptr;
   void* v = nullptr;
@@ -104,9 +105,12 @@ struct kv_cache_view {
   int64_t kv_heads = 0;
   int64_t block_size = 0;
   int64_t head_dim = 0;
+  float* k_scales = nullptr; ///< i8 only: [blocks, kv_heads, block_size]
+  float* v_scales = nullptr;
 };
 
-/// Stores new keys and values: row i goes to slot slots[i] = block * block_size + offset.
+/// Stores new keys and values: row i goes to slot slots[i] = block * block_size + offset. In i8, a
+/// head that holds anything but finite numbers gets a scale of NaN, so that attention shows it.
 struct kv_write_args {
   const float* k = nullptr; // [rows, kv_heads * head_dim], rows k_stride apart
   const float* v = nullptr;

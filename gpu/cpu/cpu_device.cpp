@@ -117,8 +117,11 @@ void cpu_device::kv_write(const kv_write_args& args) {
   const auto& cache = args.cache;
   const auto dim = cache.head_dim;
   const auto bytes = dim * static_cast<int64_t>(size_of(cache.type));
-  const auto store = [&](const float* from, unsigned char* to) {
-    if (cache.type == dtype::bf16)
+  const auto store = [&](const float* from, int64_t row, void* data, float* scales) {
+    auto* to = static_cast<unsigned char*>(data) + row * bytes;
+    if (cache.type == dtype::i8)
+      scales[row] = isa_.kernels.to_i8(from, to, dim);
+    else if (cache.type == dtype::bf16)
       isa_.kernels.to_bf16(from, to, dim);
     else
       std::memcpy(to, from, static_cast<size_t>(bytes));
@@ -128,9 +131,9 @@ void cpu_device::kv_write(const kv_write_args& args) {
       const auto block = args.slots[i] / cache.block_size;
       const auto offset = args.slots[i] % cache.block_size;
       for (int64_t h = 0; h < cache.kv_heads; ++h) {
-        const auto to = ((block * cache.kv_heads + h) * cache.block_size + offset) * bytes;
-        store(args.k + i * args.k_stride + h * dim, static_cast<unsigned char*>(cache.k) + to);
-        store(args.v + i * args.v_stride + h * dim, static_cast<unsigned char*>(cache.v) + to);
+        const auto row = (block * cache.kv_heads + h) * cache.block_size + offset;
+        store(args.k + i * args.k_stride + h * dim, row, cache.k, cache.k_scales);
+        store(args.v + i * args.v_stride + h * dim, row, cache.v, cache.v_scales);
       }
     }
   });
@@ -219,9 +222,12 @@ void cpu_device::run_attention(const attention_args& args, const attention_task&
     end[i] = args.context[task.sequence] - (row_end - row) + 1;
     begin[i] = args.window > 0 ? std::max(end[i] - args.window, int64_t{0}) : 0;
   }
-  isa_.kernels.attention[cache.type == dtype::bf16]({
+  const auto kind = cache.type == dtype::i8 ? 2 : cache.type == dtype::bf16 ? 1 : 0;
+  isa_.kernels.attention[kind]({
       static_cast<const unsigned char*>(cache.k),
       static_cast<const unsigned char*>(cache.v),
+      cache.k_scales,
+      cache.v_scales,
       args.block_table + task.sequence * args.table_stride,
       cache.kv_heads,
       task.kv_head,

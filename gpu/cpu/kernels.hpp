@@ -79,6 +79,8 @@ constexpr int64_t panel_cols_max = 128;
 struct attention_job {
   const unsigned char* k; ///< [blocks, kv_heads, block_size, head_dim]
   const unsigned char* v;
+  const float* k_scales; ///< [blocks, kv_heads, block_size] of an int8 cache, else null
+  const float* v_scales;
   const int32_t* blocks; ///< the sequence's block table
   int64_t kv_heads;
   int64_t kv_head;
@@ -115,11 +117,13 @@ struct kernel_table {
   void (*to_bytes)(const float* from, int32_t added, activation_block* out, int64_t n);
   /// `n` elements of blocks, [0] q8_0, [1] q4_0, as floats.
   void (*expand[2])(const unsigned char* from, float* out, int64_t n);
-  /// [0] f32 cache, [1] bf16 cache
-  void (*attention[2])(const attention_job& job);
+  /// [0] f32 cache, [1] bf16 cache, [2] int8 cache
+  void (*attention[3])(const attention_job& job);
   /// out = from * scale
   void (*widen[element_kinds])(const void* from, float scale, float* out, int64_t n);
   void (*to_bf16)(const float* from, unsigned char* out, int64_t n);
+  /// Signed bytes in units of the returned scale, which is NaN if not all of `from` is finite.
+  float (*to_i8)(const float* from, unsigned char* out, int64_t n);
   float (*sum_of_squares)(const float* x, int64_t n);
   /// out = x * factor * gain
   void (*scale_by)(const float* x, float factor, const float* gain, float* out, int64_t n);

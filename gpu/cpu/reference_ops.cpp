@@ -74,23 +74,6 @@ void rope(const rope_args& args) {
   }
 }
 
-void kv_write(const kv_write_args& args) {
-  const auto& cache = args.cache;
-  for (int64_t i = 0; i < args.rows; ++i) {
-    const auto block = args.slots[i] / cache.block_size;
-    const auto offset = args.slots[i] % cache.block_size;
-    for (int64_t h = 0; h < cache.kv_heads; ++h) {
-      for (int64_t d = 0; d < cache.head_dim; ++d) {
-        const auto from = h * cache.head_dim + d;
-        const auto to =
-            ((block * cache.kv_heads + h) * cache.block_size + offset) * cache.head_dim + d;
-        store_element(cache.k, cache.type, to, args.k[i * args.k_stride + from]);
-        store_element(cache.v, cache.type, to, args.v[i * args.v_stride + from]);
-      }
-    }
-  }
-}
-
 namespace {
 
 double activate(activation act, double x) {

@@ -54,7 +54,7 @@ TEST_P(cpu_invariance_test, attention_does_not_depend_on_how_a_prompt_is_cut) {
     shape.group = random.between(1, 8);
     shape.kv_heads = random.between(1, 2);
     shape.window = random.one_of<int64_t>({0, 0, 3, 50, 64});
-    shape.type = random.one_of({dtype::f32, dtype::bf16});
+    shape.type = random.one_of({dtype::f32, dtype::bf16, dtype::i8});
     shape.rows = {static_cast<int32_t>(random.between(1, 150))};
     shape.context = {shape.rows[0] + static_cast<int32_t>(random.between(0, 100))};
     attention_case test{random, shape};
@@ -78,15 +78,15 @@ TEST_P(cpu_invariance_test, attention_does_not_depend_on_how_a_prompt_is_cut) {
   }
 }
 
-TEST_P(cpu_invariance_test, attention_of_a_sequence_does_not_depend_on_its_neighbours) {
-  random_data random{23};
-  attention_shape shape{64, 2, 3, 16, 0, dtype::bf16, {}, {}};
+/// Attention of 30 sequences at once gives the bits of 30 calls.
+void expect_sequences_independent(device& dev, random_data& random, dtype type) {
+  attention_shape shape{64, 2, 3, 16, 0, type, {}, {}};
   for (int s = 0; s < 30; ++s) {
     shape.rows.push_back(static_cast<int32_t>(random.one_of<int64_t>({1, 1, 9})));
     shape.context.push_back(shape.rows.back() + static_cast<int32_t>(random.between(0, 300)));
   }
   attention_case test{random, shape};
-  const auto together = test.run(*dev);
+  const auto together = test.run(dev);
   std::vector<float> apart(together.size());
   auto args = test.args(apart.data());
   const auto all = args;
@@ -99,9 +99,15 @@ TEST_P(cpu_invariance_test, attention_of_a_sequence_does_not_depend_on_its_neigh
     args.row_start = start;
     args.context = all.context + s;
     args.block_table = all.block_table + s * all.table_stride;
-    dev->attention(args);
+    dev.attention(args);
   }
   EXPECT_TRUE(same_bits(together.data(), apart.data(), static_cast<int64_t>(apart.size())));
+}
+
+TEST_P(cpu_invariance_test, attention_of_a_sequence_does_not_depend_on_its_neighbours) {
+  random_data random{23};
+  for (const auto type : {dtype::bf16, dtype::i8})
+    expect_sequences_independent(*dev, random, type);
 }
 
 /// Calls run(device, rows, first row, out) for the whole batch and for every row alone.

@@ -189,6 +189,60 @@ TEST_P(cpu_ops_test, kv_write_stores_the_same_bits_as_the_reference) {
     }
 }
 
+TEST_P(cpu_ops_test, an_int8_cache_holds_the_same_bits_as_the_references) {
+  random_data random{13};
+  for (const int64_t dim : {20, 64, 128}) {
+    constexpr int64_t kv_heads = 3, block_size = 8, blocks = 5, rows = 40;
+    const auto row = kv_heads * dim;
+    auto k = random.floats(rows * row);
+    const auto v = random.floats(rows * row, 100.0f);
+    const auto head = [&](int64_t number) { return k.begin() + number * dim; };
+    head(0)[3] = std::numeric_limits<float>::quiet_NaN();
+    head(2)[dim - 1] = -std::numeric_limits<float>::infinity();
+    std::fill_n(head(3), dim, 0.0f);
+    std::fill_n(head(4), dim, 1e-38f); // too little for a scale
+    head(5)[1] = -0.0f;
+    std::vector<int64_t> slots(rows);
+    std::iota(slots.begin(), slots.end(), 0);
+    random.shuffle(slots);
+    struct written {
+      std::vector<int8_t> k, v;
+      std::vector<float> k_scales, v_scales;
+    } both[2];
+    for (int i = 0; i < 2; ++i) {
+      auto& [k8, v8, k_scales, v_scales] = both[i];
+      k8.assign(rows * row, 0x11);
+      v8 = k8;
+      k_scales.assign(rows * kv_heads, 7.0f);
+      v_scales = k_scales;
+      const kv_cache_view cache{k8.data(),  v8.data(), dtype::i8,       blocks,         kv_heads,
+                                block_size, dim,       k_scales.data(), v_scales.data()};
+      (i == 0 ? fast : reference)
+          ->kv_write({k.data(), v.data(), cache, slots.data(), rows, row, row});
+    }
+    EXPECT_EQ(both[0].k, both[1].k);
+    EXPECT_EQ(both[0].v, both[1].v);
+    for (size_t i = 0; i < both[0].k_scales.size(); ++i) {
+      EXPECT_EQ(std::isnan(both[0].k_scales[i]), std::isnan(both[1].k_scales[i]));
+      EXPECT_TRUE(std::isnan(both[0].k_scales[i]) || both[0].k_scales[i] == both[1].k_scales[i]);
+    }
+    EXPECT_EQ(both[0].v_scales, both[1].v_scales);
+    EXPECT_EQ(std::count_if(both[0].k_scales.begin(), both[0].k_scales.end(),
+                            [](float x) { return std::isnan(x); }),
+              2);
+    // Every value is within half a scale of what was given.
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t h = 0; h < kv_heads; ++h) {
+        const auto slot = slots[static_cast<size_t>(i)];
+        const auto at = (slot / block_size * kv_heads + h) * block_size + slot % block_size;
+        const float scale = both[0].v_scales[static_cast<size_t>(at)];
+        for (int64_t d = 0; d < dim; ++d)
+          ASSERT_NEAR(scale * static_cast<float>(both[0].v[static_cast<size_t>(at * dim + d)]),
+                      v[static_cast<size_t>(i * row + h * dim + d)], 0.501f * scale);
+      }
+  }
+}
+
 TEST_P(cpu_ops_test, attention_matches_the_reference_for_random_batches) {
   random_data random{8};
   for (int round = 0; round < 40; ++round) {
@@ -197,7 +251,7 @@ TEST_P(cpu_ops_test, attention_matches_the_reference_for_random_batches) {
     shape.kv_heads = random.between(1, 3);
     shape.group = random.between(1, 8);
     shape.block_size = random.one_of<int64_t>({1, 5, 16, 32, 100});
-    shape.type = random.one_of({dtype::f32, dtype::bf16});
+    shape.type = random.one_of({dtype::f32, dtype::bf16, dtype::i8});
     shape.window = random.one_of<int64_t>({0, 0, 1, 7, 64, 100});
     const auto sequences = random.one_of<int64_t>({1, 2, 5, 64});
     for (int64_t s = 0; s < sequences; ++s) {
@@ -214,10 +268,11 @@ TEST_P(cpu_ops_test, attention_matches_the_reference_for_random_batches) {
 
 TEST_P(cpu_ops_test, attention_matches_the_reference_over_thousands_of_positions) {
   random_data random{9};
-  for (const int64_t window : {0, 1000}) {
-    attention_case test{random, {64, 1, 3, 16, window, dtype::bf16, {1, 3}, {3001, 4096}}};
-    expect_close(test.run(*fast), test.run(*reference), 1e-5f, 5e-6f);
-  }
+  for (const auto type : {dtype::bf16, dtype::i8})
+    for (const int64_t window : {0, 1000}) {
+      attention_case test{random, {64, 1, 3, 16, window, type, {1, 3}, {3001, 4096}}};
+      expect_close(test.run(*fast), test.run(*reference), 1e-5f, 5e-6f);
+    }
 }
 
 TEST_P(cpu_ops_test, gated_activations_match_the_reference_from_tail_to_tail) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -141,8 +142,12 @@ private:
         static_cast<size_t>(blocks * shape_.kv_heads * shape_.block_size * shape_.head_dim);
     k_.assign(elements * size_of(shape_.type), 0xff); // all ones is a NaN in every type
     v_ = k_;
-    cache_ = {k_.data(),       v_.data(),         shape_.type,    blocks,
-              shape_.kv_heads, shape_.block_size, shape_.head_dim};
+    if (shape_.type == dtype::i8)
+      k_scales_.assign(elements / static_cast<size_t>(shape_.head_dim), std::nanf(""));
+    v_scales_ = k_scales_;
+    cache_ = {k_.data(),       v_.data(),        shape_.type,
+              blocks,          shape_.kv_heads,  shape_.block_size,
+              shape_.head_dim, k_scales_.data(), v_scales_.data()};
     const auto writer = make_reference_device();
     const int64_t row = shape_.kv_heads * shape_.head_dim;
     for (size_t s = 0; s < shape_.rows.size(); ++s) {
@@ -163,6 +168,7 @@ private:
   std::vector<int32_t> table_;
   std::vector<int32_t> row_start_;
   std::vector<unsigned char> k_, v_;
+  std::vector<float> k_scales_, v_scales_;
   kv_cache_view cache_;
   std::vector<float> q_;
 };

@@ -1,5 +1,5 @@
 #pragma once
-#include "gpu/cpu/simd/body_rows.hpp"
+#include "gpu/cpu/simd/body_kv.hpp"
 
 /// Paged attention over the primitives of the simd/vec_*.hpp that was included before.
 ///
@@ -18,7 +18,8 @@ struct span {
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-template <element Kind>
+/// `Cache` (of body_kv.hpp) says how keys and values are kept.
+template <class Cache>
 class attention_tile {
 public:
   explicit attention_tile(const attention_job& job)
@@ -84,13 +85,17 @@ private:
   /// Where each visible position's key and value are. The neighbours that complete a group of four
   /// repeat a visible one; their scores are thrown away.
   void locate(int64_t at, span all) {
-    const int64_t bytes = dim_ * bytes_of<Kind>;
+    const int64_t bytes = dim_ * Cache::bytes;
     for (int64_t t = all.begin; t < all.end; ++t) {
       const int64_t slot = (at + t) % job_.block_size;
       const int64_t block = job_.blocks[(at + t) / job_.block_size];
       const int64_t row = (block * job_.kv_heads + job_.kv_head) * job_.block_size + slot;
       keys_[t] = job_.k + row * bytes;
       values_[t] = job_.v + row * bytes;
+      if constexpr (Cache::has_scales) {
+        key_scales_[t] = job_.k_scales[row];
+        value_scales_[t] = job_.v_scales[row];
+      }
     }
     for (int64_t t = all.begin / 4 * 4; t < all.begin; ++t)
       keys_[t] = keys_[all.begin];
@@ -111,7 +116,7 @@ private:
       for (; d + lanes <= dim_; d += lanes) {
 #pragma GCC unroll 8
         for (int j = 0; j < 4; ++j) {
-          const vec key = load<Kind>(keys_[t + j] + d * bytes_of<Kind>);
+          const vec key = Cache::load(keys_[t + j] + d * Cache::bytes);
 #pragma GCC unroll 8
           for (int i = 0; i < Queries; ++i)
             sums[i][j] = fma(load_f32(q_ + (first + i) * padded_ + d), key, sums[i][j]);
@@ -120,7 +125,7 @@ private:
       if (d < dim_) {
 #pragma GCC unroll 8
         for (int j = 0; j < 4; ++j) {
-          const vec key = load_part<Kind>(keys_[t + j] + d * bytes_of<Kind>, dim_ - d);
+          const vec key = Cache::load_part(keys_[t + j] + d * Cache::bytes, dim_ - d);
 #pragma GCC unroll 8
           for (int i = 0; i < Queries; ++i)
             sums[i][j] = fma(load_f32(q_ + (first + i) * padded_ + d), key, sums[i][j]);
@@ -136,6 +141,8 @@ private:
   /// Turns a query's scores of this chunk into weights and rescales what it has gathered so far.
   void soften(int query, span mine) {
     float* scores = scores_ + query * attention_keys;
+    if constexpr (Cache::has_scales)
+      multiply(scores, key_scales_);
     for (int64_t t = 0; t < mine.begin; ++t)
       scores[t] = -__builtin_inff();
     for (int64_t t = mine.end; t < attention_keys; ++t)
@@ -150,6 +157,8 @@ private:
       store_f32(scores + t, weight);
       sums = add(sums, weight);
     }
+    if constexpr (Cache::has_scales)
+      multiply(scores, value_scales_); // of the visible ones: nobody reads the others
     float parts[4];
     sum_lanes(sums, zero(), zero(), zero(), parts);
     float rescale[lanes];
@@ -159,6 +168,11 @@ private:
     float* gathered = sums_ + query * padded_;
     for (int64_t d = 0; d < padded_; d += lanes)
       store_f32(gathered + d, mul(load_f32(gathered + d), splat(rescale[0])));
+  }
+
+  static void multiply(float* scores, const float* scales) {
+    for (int t = 0; t < attention_keys; t += lanes)
+      store_f32(scores + t, mul(load_f32(scores + t), load_f32(scales + t)));
   }
 
   /// Adds weight * value for queries first .. first + count - 1. Positions that all of them see
@@ -203,12 +217,12 @@ private:
       for (int v = 0; v < Vectors; ++v)
         sums[i][v] = load_f32(sums_ + (first + i) * padded_ + d + v * lanes);
     for (int64_t t = range.begin; t < range.end; ++t) {
-      const unsigned char* at = values_[t] + d * bytes_of<Kind>;
+      const unsigned char* at = values_[t] + d * Cache::bytes;
       vec value[Vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v)
         value[v] =
-            Part ? load_part<Kind>(at, dim_ - d) : load<Kind>(at + v * lanes * bytes_of<Kind>);
+            Part ? Cache::load_part(at, dim_ - d) : Cache::load(at + v * lanes * Cache::bytes);
 #pragma GCC unroll 8
       for (int i = 0; i < Queries; ++i) {
         const vec weight = splat(scores_[(first + i) * attention_keys + t]);
@@ -234,11 +248,14 @@ private:
   float total_[attention_queries];
   const unsigned char* keys_[attention_keys];
   const unsigned char* values_[attention_keys];
+  // Of positions that nobody sees they keep what they held: never read.
+  float key_scales_[Cache::has_scales ? attention_keys : 1] = {};
+  float value_scales_[Cache::has_scales ? attention_keys : 1] = {};
 };
 
-template <element Kind>
+template <class Cache>
 void attention(const attention_job& job) {
-  attention_tile<Kind>{job}.run();
+  attention_tile<Cache>{job}.run();
 }
 
 } // namespace

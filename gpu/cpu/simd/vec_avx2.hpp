@@ -65,6 +65,14 @@ inline vec load_bf16(const void* p) { return widen_bf16(load_16(p)); }
 inline vec load_f16(const void* p) { return _mm256_cvtph_ps(load_16(p)); }
 inline vec load_bf16_part(const void* p, int64_t n) { return widen_bf16(load_16_part(p, n)); }
 inline vec load_f16_part(const void* p, int64_t n) { return _mm256_cvtph_ps(load_16_part(p, n)); }
+inline vec load_i8(const void* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+}
+inline vec load_i8_part(const void* p, int64_t n) {
+  unsigned char part[lanes] = {};
+  memcpy(part, p, static_cast<size_t>(n));
+  return load_i8(part);
+}
 
 inline __m128i narrow_bf16(vec a) {
   const __m256i bits = _mm256_castps_si256(a);

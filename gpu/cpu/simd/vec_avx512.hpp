@@ -65,6 +65,13 @@ inline vec load_bf16(const void* p) { return widen_bf16(load_16(p)); }
 inline vec load_f16(const void* p) { return widen_f16(load_16(p)); }
 inline vec load_bf16_part(const void* p, int64_t n) { return widen_bf16(load_16_part(p, n)); }
 inline vec load_f16_part(const void* p, int64_t n) { return widen_f16(load_16_part(p, n)); }
+inline vec widen_i8(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }
+inline vec load_i8(const void* p) {
+  return widen_i8(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+inline vec load_i8_part(const void* p, int64_t n) {
+  return widen_i8(_mm_maskz_loadu_epi8(first_lanes(n), p));
+}
 
 inline __m256i narrow_bf16(vec a) {
   const __m512i bits = _mm512_castps_si512(a);

@@ -82,6 +82,16 @@ inline vec load_bf16(const void* p) { return widen_bf16(_mm_loadu_si64(p)); }
 inline vec load_f16(const void* p) { return widen_f16(_mm_loadu_si64(p)); }
 inline vec load_bf16_part(const void* p, int64_t n) { return widen_bf16(load_16_part(p, n)); }
 inline vec load_f16_part(const void* p, int64_t n) { return widen_f16(load_16_part(p, n)); }
+inline vec load_i8(const void* p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
+}
+inline vec load_i8_part(const void* p, int64_t n) {
+  unsigned char part[lanes] = {};
+  memcpy(part, p, static_cast<size_t>(n));
+  return load_i8(part);
+}
 
 /// Rounds to nearest even; a NaN stays a quiet NaN.
 inline void store_bf16(void* p, vec a) {
