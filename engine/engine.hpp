@@ -13,6 +13,7 @@
 #include "base/dtype.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
+#include "base/instant.hpp"
 
 namespace troupe::gpu {
 class device;
@@ -118,6 +119,13 @@ using weight_lookup = std::function<std::optional<weight_view>(std::string_view 
 /// while loading. The vocabulary projection takes 8 bits at least.
 enum class quantization : uint8_t { none, int8, int4 };
 
+/// What becomes of the keys and values of a sequence that is pushed out.
+enum class preemption : uint8_t {
+  cheaper,   ///< whichever takes less time by what was measured
+  recompute, ///< dropped, and computed anew
+  swap,      ///< copied to the host and back, as long as there is room
+};
+
 struct engine_options {
   uint64_t kv_bytes = 256ull << 20; ///< KV arena; the block count follows from it
   uint32_t block_size = 16;         ///< tokens in a KV block
@@ -128,7 +136,16 @@ struct engine_options {
   bool reuse_prefixes = true;       ///< share KV blocks of equal beginnings
   uint32_t draft_tokens_max = 8;    ///< guessed from earlier text and checked in one step; 0 = off
   quantization quantize = quantization::none;
-  std::optional<dtype> kv_type; ///< f32 or bf16; default: f32 for f32 checkpoints, else bf16
+  /// f32, bf16 or i8 (a scale for each token and head: nearly twice the tokens of bf16 in the same
+  /// memory); default: f32 for f32 checkpoints, else bf16.
+  std::optional<dtype> kv_type;
+  /// Most that a step should take while sequences decode; 0 = twice what the decoding alone takes.
+  duration step_target{0};
+  /// Host memory for the keys and values of sequences that were pushed out; touched when used.
+  uint64_t swap_bytes = 64ull << 20;
+  preemption preempt = preemption::cheaper;
+  /// Measures steps; without one their costs are guessed. Stays on its node.
+  std::function<instant()> clock = {};
 };
 
 struct engine_memory {
@@ -141,6 +158,10 @@ struct engine_memory {
 struct engine_counters {
   uint64_t steps = 0;
   uint64_t rows = 0; ///< tokens computed, guesses and those of pushed out sequences included
+  uint64_t guesses = 0, right_guesses = 0;
+  uint64_t recomputed = 0; ///< sequences that were pushed out and their KV dropped
+  uint64_t swapped = 0;    ///< sequences that were pushed out and their KV copied to the host
+  uint64_t swap_bytes = 0; ///< of the host that are in use now
 };
 
 /// Runs many sequences of one model: paged KV, continuous batching. One thread at a time.

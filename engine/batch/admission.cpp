@@ -5,6 +5,14 @@
 /// Who of the waiting starts, and with what of it computed already.
 namespace troupe::engine {
 
+namespace {
+
+/// To wait for rows that another sequence computes costs a step, which takes as long as so many
+/// rows. Not the measured number: who waits for whom should not depend on a clock.
+constexpr auto wait_rows_min = static_cast<size_t>(policies::step_cost::usual_free_rows);
+
+} // namespace
+
 /// What running sequences have computed, or are about to compute, of the beginning of another one.
 struct step_planner::kinship {
   const sequence* donor = nullptr; ///< has computed the most
@@ -54,12 +62,13 @@ step_planner::kinship step_planner::closest_kin(const sequence& one) const {
   return out;
 }
 
-/// Takes a block for the tokens that follow `one`'s known blocks, as far as the donor has them.
+/// Takes a block for the tokens that follow `one`'s full blocks, as far as the donor has them.
 void step_planner::copy_partial_block(sequence& one, const kinship& kin) {
   const auto known = one.blocks.size();
-  if (kin.computed <= known * limits_.block_size || !blocks_.take(1, one.blocks))
+  if (one.computed != known * limits_.block_size || kin.computed <= one.computed ||
+      !blocks_.take(1, one.blocks))
     return;
-  copies_.push_back({kin.donor->blocks[known], one.blocks.back()});
+  moves_.push_back({block_move::way::copy, kin.donor->blocks[known], one.blocks.back()});
   one.computed = std::min(kin.computed, (known + 1) * limits_.block_size);
 }
 
@@ -76,10 +85,10 @@ step_planner::admission step_planner::try_admit(sequence& next, int64_t& kept_bl
   const auto lacking = [&](size_t shared) {
     return int64_t{blocks_for(next.size() + 1)} - static_cast<int64_t>(shared) + 1;
   };
-  // To wait for the rest of a prompt is cheaper than to compute it once more beside it, unless that
-  // takes no longer than the step which the wait is worth.
-  const auto at_hand = std::max(known * limits_.block_size, kin.computed);
-  if (kin.expected >= at_hand + rows_for_nothing) {
+  // To wait for the rest of a prompt is cheaper than to compute it once more beside it.
+  const auto at_hand = std::max({known * limits_.block_size, kin.computed,
+                                 can_restore(next, known) ? next.saved_computed : size_t{0}});
+  if (kin.expected >= at_hand + wait_rows_min) {
     kept_blocks += lacking(kin.expected / limits_.block_size);
     return give_up(admission::waits_for_kin);
   }
@@ -92,6 +101,7 @@ step_planner::admission step_planner::try_admit(sequence& next, int64_t& kept_bl
   next.request.tokens.reserve(next.size_max);
   next.blocks.reserve(blocks_for(next.size_max));
   next.draft.reserve(limits_.draft_max);
+  restore(next);
   copy_partial_block(next, kin);
   if (!next.was_admitted)
     next.reused = static_cast<uint32_t>(next.computed);

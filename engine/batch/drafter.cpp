@@ -41,13 +41,13 @@ void look_up_draft(std::span<const token_id> tokens, size_t count, std::vector<t
     out.push_back(tokens[found + i % period]);
 }
 
-float break_even_share(size_t sequences) {
-  const auto rows = static_cast<float>(sequences);
-  return std::min(1.0f, rows / (rows + float{rows_for_nothing}) + margin);
+float break_even_share(size_t sequences, double free_rows) {
+  const auto rows = static_cast<double>(sequences);
+  return std::min(1.0f, static_cast<float>(rows / (rows + free_rows)) + margin);
 }
 
-uint32_t draft_rows_max(size_t sequences) {
-  return static_cast<uint32_t>(sequences) + rows_for_nothing;
+uint32_t draft_rows_max(size_t sequences, double free_rows) {
+  return static_cast<uint32_t>(sequences) + static_cast<uint32_t>(free_rows);
 }
 
 uint32_t draft_pace::next(float worth) {

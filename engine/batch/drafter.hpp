@@ -9,24 +9,20 @@
 /// Guesses of what a sequence says next, which one step checks together.
 namespace troupe::engine {
 
-/// A step takes as long as so many rows, and its rows: measured by engine_bench on 2 cores in bf16,
-/// 18 ms for one row, 1.6 to 1.8 ms for each further one. Devices with more arithmetic for their
-/// bandwidth have more rows to give away.
-inline constexpr uint32_t rows_for_nothing = 10;
-
 /// Sets `out` to the tokens, `count` at most, that followed the last earlier occurrence of the
 /// ending of `tokens`: of the longest ending that occurs (of two to eight tokens), the latest.
 /// Empty if none occurs. (Prompt lookup: the drafter of Saxena's "Prompt Lookup Decoding" for the
 /// verification of Leviathan et al., arXiv 2211.17192.)
 void look_up_draft(std::span<const token_id> tokens, size_t count, std::vector<token_id>& out);
 
-/// The share of right guesses, 0..1, at which a step of `sequences` decoding sequences computes no
-/// more for each token than it does without guesses.
-float break_even_share(size_t sequences);
+/// The share of right guesses, 0..1, at which a step of `sequences` decoding sequences takes no
+/// longer for each token than it does without guesses. A step takes as long as `free_rows` rows,
+/// and its rows.
+float break_even_share(size_t sequences, double free_rows);
 
 /// Guesses with which a step of `sequences` decoding sequences takes about twice as long as
 /// without: more would make those wait whose texts cannot be guessed.
-uint32_t draft_rows_max(size_t sequences);
+uint32_t draft_rows_max(size_t sequences, double free_rows);
 
 /// How much to guess for one sequence, from how its guesses fared: longer while all are right, and
 /// pauses, each twice as long as the one before, while too few are right to pay for their rows.

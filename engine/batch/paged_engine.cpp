@@ -34,8 +34,9 @@ caf::error check_options(const engine_options& options) {
     return why;
   if (auto why = within("draft_tokens_max", options.draft_tokens_max, 0, 64))
     return why;
-  if (options.kv_type && *options.kv_type != dtype::f32 && *options.kv_type != dtype::bf16)
-    return refuse("engine option kv_type must be f32 or bf16");
+  if (options.kv_type && *options.kv_type != dtype::f32 && *options.kv_type != dtype::bf16 &&
+      *options.kv_type != dtype::i8)
+    return refuse("engine option kv_type must be f32, bf16 or i8");
   return {};
 }
 
@@ -48,6 +49,8 @@ step_limits limits_of(const engine_options& options) {
   out.reuse_prefixes = options.reuse_prefixes;
   out.draft_max = options.draft_tokens_max;
   out.logit_rows_max = out.sequences_max + out.draft_max;
+  out.budget.target = options.step_target;
+  out.preempt = options.preempt;
   return out;
 }
 
@@ -188,26 +191,44 @@ caf::error paged_engine::settle(sequence& one, std::span<float> logits) {
     if (event.finish != finish_reason::none || right == drafted || event.token != one.draft[right])
       break;
   }
+  counters_.guesses += drafted;
+  counters_.right_guesses += right;
   if (drafted > 0)
     one.pace.learn(static_cast<uint32_t>(drafted), static_cast<uint32_t>(right));
   planner_.advance(one, drafted - right);
   return {};
 }
 
-caf::expected<std::span<token_event>> paged_engine::step() {
-  events_.clear();
-  if (!planner_.plan())
-    return std::span{events_};
-  for (const auto& copy : planner_.copies())
-    parts_.kv.copy_block(copy.from, copy.to);
-  build_batch();
-  ++counters_.steps;
-  counters_.rows += batch_.tokens.size();
-  auto logits = parts_.forward->run(batch_, parts_.kv);
-  if (!logits)
-    return logits.error();
+/// Carries out the plan's moves of blocks, and measures what goes to the host and back.
+caf::error paged_engine::move_blocks() {
+  const auto& kv = parts_.kv;
+  const auto slot = [&](int32_t number) {
+    return parts_.swap.get() + static_cast<uint64_t>(number) * kv.shape().block_bytes;
+  };
+  const auto begun = now();
+  uint64_t swapped_bytes = 0;
+  for (const auto& move : planner_.moves()) {
+    if (move.how == block_move::way::copy) {
+      kv.copy_block(move.from, move.to);
+      continue;
+    }
+    swapped_bytes += kv.shape().block_bytes;
+    if (move.how == block_move::way::save)
+      kv.save_block(move.from, slot(move.to));
+    else
+      kv.load_block(slot(move.from), move.to);
+  }
+  if (swapped_bytes == 0)
+    return {};
+  if (auto why = kv.device().synchronize())
+    return why;
+  planner_.learn_copying(swapped_bytes, now() - begun);
+  return {};
+}
+
+/// Chooses tokens for the sequences that are computed to their ends. `logits` has their rows.
+void paged_engine::finish_rows(std::span<float> logits) {
   const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
-  auto rest = *logits;
   for (auto one = planner_.running().begin(); one != planner_.running().end();) {
     const auto here = one++;
     if (here->rows == 0)
@@ -217,15 +238,41 @@ caf::expected<std::span<token_event>> paged_engine::step() {
       continue;
     }
     const auto own = vocabulary * (here->draft.size() + 1);
-    if (auto why = settle(*here, rest.first(own))) {
+    if (auto why = settle(*here, logits.first(own))) {
       failures_.push_back({here->request.id, here->request.epoch, std::move(why)});
       planner_.retire(here);
     } else if (events_.back().finish != finish_reason::none) {
       planner_.retire(here);
     }
-    rest = rest.subspan(own);
+    logits = logits.subspan(own);
   }
+}
+
+caf::expected<std::span<token_event>> paged_engine::step() {
+  events_.clear();
+  if (!planner_.plan())
+    return std::span{events_};
+  if (auto why = move_blocks())
+    return why;
+  const auto begun = now();
+  const auto shape = planner_.shape();
+  build_batch();
+  ++counters_.steps;
+  counters_.rows += batch_.tokens.size();
+  auto logits = parts_.forward->run(batch_, parts_.kv);
+  if (!logits)
+    return logits.error();
+  finish_rows(*logits);
+  planner_.learn_step(shape, now() - begun);
   return std::span{events_};
+}
+
+engine_counters paged_engine::counters() const {
+  auto out = counters_;
+  out.recomputed = planner_.recomputed();
+  out.swapped = planner_.swapped();
+  out.swap_bytes = planner_.slots_in_use() * parts_.kv.shape().block_bytes;
+  return out;
 }
 
 uint32_t paged_engine::room() const {
@@ -255,7 +302,7 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
   auto weights = model_weights::bind(config, lookup, device, options.quantize);
   if (!weights)
     return weights.error();
-  const auto limits = limits_of(options);
+  auto limits = limits_of(options);
   auto planned = options;
   planned.block_size = limits.block_size;
   planned.sequences_max = limits.sequences_max;
@@ -269,6 +316,9 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
   auto kv = kv_arena::create(config, shape, device);
   if (!kv)
     return kv.error();
+  limits.block_bytes = shape.block_bytes;
+  limits.swap_slots =
+      static_cast<uint32_t>(std::min<uint64_t>(options.swap_bytes / shape.block_bytes, INT32_MAX));
   const auto context = context_of(config, shape, options);
   auto forward = graph::create(config, **weights, device, limits.rows_max, limits.sequences_max,
                                blocks_per_sequence(context, limits), limits.draft_max);
@@ -281,7 +331,12 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
                             std::move(*kv),
                             limits,
                             context,
-                            options.waiting_max};
+                            options.waiting_max,
+                            options.clock,
+                            nullptr};
+  // Pages that are never written to are never taken.
+  if (limits.swap_slots > 0)
+    parts.swap = std::make_unique_for_overwrite<std::byte[]>(limits.swap_slots * shape.block_bytes);
   return std::unique_ptr<engine>{std::make_unique<paged_engine>(std::move(parts))};
 }
 

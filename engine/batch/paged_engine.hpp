@@ -1,4 +1,6 @@
 #pragma once
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -24,6 +26,8 @@ public:
     step_limits limits;
     uint32_t context = 0;
     uint32_t waiting_max = 0;
+    std::function<instant()> clock;    ///< or none
+    std::unique_ptr<std::byte[]> swap; ///< [swap_slots, block_bytes]
   };
   explicit paged_engine(parts built);
 
@@ -38,10 +42,13 @@ public:
   double kv_usage() const override;
   uint32_t context_length() const override { return parts_.context; }
   engine_memory memory() const override;
-  engine_counters counters() const override { return counters_; }
+  engine_counters counters() const override;
 
 private:
   void build_batch();
+  caf::error move_blocks();
+  void finish_rows(std::span<float> logits);
+  instant now() const { return parts_.clock ? parts_.clock() : instant{}; }
   caf::error check(const sequence_request& request) const;
   caf::error choose(sequence& one, std::span<float> logits);
   caf::error settle(sequence& one, std::span<float> logits);

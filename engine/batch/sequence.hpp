@@ -16,6 +16,9 @@ struct sequence {
   uint32_t rows = 0;           ///< planned for the current step
   uint32_t reused = 0;         ///< tokens that were found computed; told with the next token
   bool was_admitted = false;
+  std::vector<int32_t> saved;  ///< swap slots of the blocks that it had when it was pushed out
+  size_t saved_after = 0;      ///< blocks in front of those: shared ones, which were not saved
+  size_t saved_computed = 0;   ///< tokens that all of them held
   size_t size_max = 0;         ///< tokens that it may come to have
   std::vector<token_id> draft; ///< guessed for the current step: its last rows
   draft_pace pace;

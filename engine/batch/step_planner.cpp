@@ -15,6 +15,7 @@ std::optional<sequence> step_planner::remove(sequence_id id) {
   }
   if (const auto found = std::find_if(waiting_.begin(), waiting_.end(), matches);
       found != waiting_.end()) {
+    free_saved(*found);
     sequence out = std::move(*found);
     waiting_.erase(found);
     return out;
@@ -44,16 +45,6 @@ void step_planner::advance(sequence& one, size_t wrong) {
     blocks_.remember(one.request.salt, tokens, std::span{one.blocks}.first(one.remembered + 1));
 }
 
-void step_planner::preempt_youngest() {
-  auto& victim = running_.back();
-  blocks_.give_back(victim.blocks);
-  victim.computed = victim.remembered = 0;
-  victim.rows = 0;
-  victim.draft.clear();
-  waiting_.push_front(std::move(victim));
-  running_.pop_back();
-}
-
 bool step_planner::reserve(std::list<sequence>::iterator one, uint32_t rows) {
   const auto needed = static_cast<int32_t>(blocks_for(one->computed + rows)) -
                       static_cast<int32_t>(one->blocks.size());
@@ -71,17 +62,17 @@ bool step_planner::reserve(std::list<sequence>::iterator one, uint32_t rows) {
 
 /// Guesses take what nobody else wants: rows that the step has left, and blocks that are free and
 /// not spoken for. With many sequences in the batch there are none, and nothing to gain either.
-void step_planner::draft(uint32_t budget) {
+void step_planner::draft(uint32_t rows_planned) {
   uint32_t wanted = 0;
   for (const auto& one : running_)
     wanted += one.rows > 0 && one.computed + one.rows == one.size();
-  // With a prompt in it, a step is bound by arithmetic: no row is cheap.
-  const bool has_prompt = limits_.rows_max - budget > wanted;
-  if (has_prompt)
+  // With a prompt in it, a step has other things to do with its time.
+  if (rows_planned > wanted)
     return;
-  const auto worth = break_even_share(wanted);
-  budget = std::min({budget, draft_rows_max(wanted),
-                     limits_.logit_rows_max - std::min(wanted, limits_.logit_rows_max)});
+  const auto worth = break_even_share(wanted, cost_.free_rows());
+  auto budget =
+      std::min({limits_.rows_max - rows_planned, draft_rows_max(wanted, cost_.free_rows()),
+                limits_.logit_rows_max - std::min(wanted, limits_.logit_rows_max)});
   auto spare = budget > 0 ? unclaimed() : 0;
   for (auto one = running_.begin(); one != running_.end() && budget > 0; ++one) {
     const auto part = wanted > 1 ? (budget + wanted - 1) / wanted : budget;
@@ -103,33 +94,78 @@ void step_planner::draft(uint32_t budget) {
   }
 }
 
+/// A row for each sequence that only needs its next token.
+void step_planner::give_decoding_rows(uint32_t& budget) {
+  for (auto one = running_.begin(); one != running_.end() && budget > 0; ++one) {
+    if (one->missing() != 1)
+      continue;
+    if (!reserve(one, 1))
+      return; // it was the youngest itself
+    --budget;
+  }
+}
+
+/// Half of the rows, or more, for the oldest prompt, so that it ends however many follow it; the
+/// rest for the shortest ones, which should not wait for a long one's end.
+void step_planner::give_prompt_rows(uint32_t budget) {
+  const auto lacks_rows = [](const sequence& one) { return one.missing() > 1 && one.rows == 0; };
+  const auto give = [&](std::list<sequence>::iterator one, size_t most) {
+    const auto rows = static_cast<uint32_t>(std::min(one->missing(), most));
+    if (!reserve(one, one->rows + rows))
+      return false;
+    budget -= rows;
+    return true;
+  };
+  const auto oldest = std::find_if(running_.begin(), running_.end(), lacks_rows);
+  if (oldest == running_.end() || budget == 0 || !give(oldest, (budget + 1) / 2))
+    return;
+  while (budget > 0) {
+    auto shortest = running_.end();
+    for (auto one = oldest; one != running_.end(); ++one)
+      if (lacks_rows(*one) && (shortest == running_.end() || one->missing() < shortest->missing()))
+        shortest = one;
+    if (shortest == running_.end())
+      break;
+    if (!give(shortest, budget))
+      return;
+  }
+  if (budget > 0 && oldest->rows < oldest->missing())
+    give(oldest, std::min<size_t>(budget, oldest->missing() - oldest->rows));
+}
+
+/// Prompt rows that the step has time for beside the rows that are planned.
+uint32_t step_planner::prompt_budget(uint32_t rows_max) const {
+  const auto prompt = std::find_if(running_.begin(), running_.end(),
+                                   [](const sequence& one) { return one.missing() > 1; });
+  if (prompt == running_.end())
+    return 0;
+  return policies::prompt_rows(limits_.budget, cost_, shape(), prompt->computed, rows_max);
+}
+
+policies::step_shape step_planner::shape() const {
+  policies::step_shape out;
+  for (const auto& one : running_) {
+    const auto rows = static_cast<double>(one.rows);
+    out.rows += rows;
+    out.pairs += rows * (static_cast<double>(one.computed) + (rows + 1) / 2);
+  }
+  return out;
+}
+
 bool step_planner::plan() {
-  copies_.clear();
+  moves_.clear();
   admit();
   for (auto& one : running_) {
     one.rows = 0;
     one.draft.clear();
   }
   uint32_t budget = limits_.rows_max;
-  const auto give = [&](bool decoding) {
-    for (auto one = running_.begin(); one != running_.end() && budget > 0;) {
-      if ((one->missing() == 1) != decoding || one->rows != 0) {
-        ++one;
-        continue;
-      }
-      const auto rows = static_cast<uint32_t>(std::min<size_t>(one->missing(), budget));
-      if (!reserve(one, rows))
-        return; // it was the youngest itself
-      budget -= rows;
-      ++one;
-    }
-  };
-  give(true);
-  give(false);
+  give_decoding_rows(budget);
+  give_prompt_rows(prompt_budget(budget));
+  const auto rows = static_cast<uint32_t>(shape().rows);
   if (limits_.draft_max > 0)
-    draft(budget);
-  return std::any_of(running_.begin(), running_.end(),
-                     [](const sequence& one) { return one.rows > 0; });
+    draft(rows);
+  return rows > 0;
 }
 
 } // namespace troupe::engine

@@ -5,6 +5,8 @@
 
 #include "engine/batch/sequence.hpp"
 #include "engine/kv/block_pool.hpp"
+#include "policies/preemption.hpp"
+#include "policies/step_budget.hpp"
 
 namespace troupe::engine {
 
@@ -15,19 +17,30 @@ struct step_limits {
   bool reuse_prefixes = true;
   uint32_t draft_max = 0;       ///< guessed tokens of a sequence in one step
   uint32_t logit_rows_max = 64; ///< rows of one step whose logits are wanted, guesses included
+  policies::step_budget_config budget = {};
+  preemption preempt = preemption::cheaper;
+  uint32_t swap_slots = 0;  ///< blocks that the host has room for
+  uint64_t block_bytes = 0; ///< over all layers
 };
 
-/// A block whose contents belong in another one too, before the step's rows are computed.
-struct block_copy {
+/// Contents that go from one block to another.
+struct block_move {
+  enum class way : uint8_t {
+    copy, ///< from a block to a block
+    save, ///< from a block to a swap slot of the host
+    load, ///< from a swap slot to a block
+  };
+  way how = way::copy;
   int32_t from = 0;
   int32_t to = 0;
 };
 
 /// Decides which rows the next step runs. Every running sequence that only needs its next token
-/// gets a row first; what is left of the step goes to prompts, oldest first, cut into chunks
-/// (stall-free batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4). When KV blocks run
-/// out, the youngest sequence gives its blocks up and is computed anew later (vLLM, SOSP'23,
-/// section 4.5). Rows that are left over check guesses of what decoding sequences say next.
+/// gets a row first; what is left of the step goes to prompts, cut into chunks no larger than lets
+/// the step end in time (stall-free batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4).
+/// When KV blocks run out, the youngest sequence gives its blocks up; what was in them is computed
+/// anew later, or waits on the host (vLLM, SOSP'23, section 4.5). Rows that are left over check
+/// guesses of what decoding sequences say next.
 ///
 /// What two sequences of one salt begin with is computed once: whole blocks are shared through the
 /// pool, and of the block where they part the later one gets a copy, so that choices of one prompt
@@ -37,7 +50,9 @@ class step_planner {
 public:
   step_planner(step_limits limits, int32_t blocks)
       : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes} {
-    copies_.reserve(limits.sequences_max);
+    moves_.reserve(limits.sequences_max);
+    for (auto slot = static_cast<int32_t>(limits.swap_slots); slot-- > 0;)
+      free_slots_.push_back(slot);
   }
 
   void add(sequence one) { waiting_.push_back(std::move(one)); }
@@ -59,7 +74,18 @@ public:
   const std::deque<sequence>& waiting() const { return waiting_; }
   const block_pool& blocks() const { return blocks_; }
   /// To be made in this order before the planned rows are computed.
-  const std::vector<block_copy>& copies() const { return copies_; }
+  const std::vector<block_move>& moves() const { return moves_; }
+  /// Rows and attended positions of the planned step.
+  policies::step_shape shape() const;
+  /// The step of this shape took so long.
+  void learn_step(policies::step_shape shape, duration took) { cost_.learn(shape, took); }
+  /// Copies between blocks and swap slots took so long.
+  void learn_copying(uint64_t size_bytes, duration took) { copying_.learn(size_bytes, took); }
+  uint64_t recomputed() const { return recomputed_; } ///< preemptions of either kind so far
+  uint64_t swapped() const { return swapped_; }
+  uint32_t slots_in_use() const {
+    return limits_.swap_slots - static_cast<uint32_t>(free_slots_.size());
+  }
   const step_limits& limits() const { return limits_; }
   uint32_t blocks_for(size_t tokens) const {
     return static_cast<uint32_t>((tokens + limits_.block_size - 1) / limits_.block_size);
@@ -73,15 +99,26 @@ private:
   admission try_admit(sequence& next, int64_t& kept_blocks);
   kinship closest_kin(const sequence& one) const;
   void copy_partial_block(sequence& one, const kinship& kin);
+  bool can_restore(const sequence& one, size_t known_blocks) const;
+  void restore(sequence& one);
+  void free_saved(sequence& one);
+  bool save(sequence& victim);
+  void give_decoding_rows(uint32_t& budget);
+  void give_prompt_rows(uint32_t budget);
+  uint32_t prompt_budget(uint32_t rows_max) const;
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
-  void draft(uint32_t budget);
+  void draft(uint32_t rows_planned);
 
   step_limits limits_;
   block_pool blocks_;
   std::list<sequence> running_;
   std::deque<sequence> waiting_;
-  std::vector<block_copy> copies_;
+  std::vector<block_move> moves_;
+  std::vector<int32_t> free_slots_;
+  policies::step_cost cost_;
+  policies::copy_speed copying_;
+  uint64_t recomputed_ = 0, swapped_ = 0;
 };
 
 } // namespace troupe::engine

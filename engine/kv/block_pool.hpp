@@ -26,6 +26,7 @@ public:
   int32_t total() const { return static_cast<int32_t>(blocks_.size()); }
   /// Blocks that no sequence holds, remembered ones included.
   int32_t available() const { return static_cast<int32_t>(free_.size()) + idle_; }
+  uint32_t holders(int32_t id) const { return blocks_[static_cast<size_t>(id)].holders; }
   /// Appends `count` blocks to `to`, or does nothing and returns false if there are not so many.
   bool take(int32_t count, std::vector<int32_t>& to);
   /// Lets go of all blocks of `from`, in order of position, and empties it.

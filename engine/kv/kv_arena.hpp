@@ -21,7 +21,7 @@ struct kv_shape {
 /// As many blocks as `options.kv_bytes` holds, but no more than its sequences could ever fill.
 kv_shape plan_kv(const model_config& config, dtype weights, const engine_options& options);
 
-/// The KV memory of all layers on a device: one allocation, [layer][k, v][block].
+/// The KV memory of all layers on a device: one allocation, [layer][k, v][block], scales first.
 class kv_arena {
 public:
   /// `device` must outlive the arena.
@@ -31,8 +31,15 @@ public:
   gpu::kv_cache_view layer(int64_t index) const;
   /// Queues a copy of what block `from` holds, in all layers, to block `to`.
   void copy_block(int32_t from, int32_t to) const;
+  /// Queues copies of a block's `block_bytes` to the host, and from there.
+  void save_block(int32_t from, std::byte* to) const;
+  void load_block(const std::byte* from, int32_t to) const;
+  gpu::device& device() const { return *device_; }
 
 private:
+  template <class Body>
+  void for_parts(const Body& body) const;
+
   gpu::device* device_ = nullptr;
   kv_shape shape_;
   int64_t layers_ = 0;

@@ -55,11 +55,11 @@ TEST(admission, a_wait_for_a_prefix_holds_back_nobody_else) {
   planner.add(planned(3, random_tokens(6, 2)));
   EXPECT_EQ(run_step(planner), 32u);
   EXPECT_EQ(running(planner), (numbers{1, 3}));
-  run_step(planner);
-  run_step(planner);
-  EXPECT_EQ(running(planner), (numbers{1, 3})); // 96 of the first one's tokens, at most
-  run_step(planner);
-  run_step(planner);
+  EXPECT_EQ(planner.find({3, 0})->generated(), 1u); // its prompt and its first token
+  for (int step = 0; step < 10 && running(planner).size() < 3; ++step) {
+    EXPECT_LT(planner.find({1, 0})->computed, 90u); // less than a step's worth is worth no wait
+    run_step(planner);
+  }
   EXPECT_EQ(running(planner), (numbers{1, 3, 2}));
 }
 
@@ -69,13 +69,13 @@ TEST(admission, the_choices_of_a_prompt_compute_it_once_and_one_row_each) {
     const auto prompt = random_tokens(size, 3);
     for (uint64_t id = 1; id <= 8; ++id)
       planner.add(planned(id, prompt));
-    if (size < rows_for_nothing) { // a wait would take longer
+    if (size < policies::step_cost::usual_free_rows) { // a wait would take longer
       EXPECT_EQ(run_step(planner), 8 * size);
       continue;
     }
     EXPECT_EQ(run_step(planner), size);
     EXPECT_EQ(run_step(planner), 8u) << size; // the first one's next token, the others' last
-    EXPECT_EQ(planner.copies().size(), (size - 1) % 4 == 0 ? 0u : 7u);
+    EXPECT_EQ(planner.moves().size(), (size - 1) % 4 == 0 ? 0u : 7u);
     EXPECT_EQ(run_step(planner), 8u);
   }
 }
@@ -111,22 +111,56 @@ TEST(admission, who_waits_goes_on_alone_when_the_other_is_cancelled) {
 }
 
 TEST(admission, another_salt_neither_waits_nor_copies) {
-  step_planner planner{{.sequences_max = 8, .rows_max = 128, .block_size = 4}, 200};
+  step_planner planner{
+      {.sequences_max = 8, .rows_max = 128, .block_size = 4, .budget = {.patience = 1e6}}, 200};
   const auto prompt = random_tokens(42, 7);
   planner.add(planned(1, prompt, 1));
   planner.add(planned(2, prompt, 2));
   EXPECT_EQ(run_step(planner), 84u);
   planner.add(planned(3, prompt, 3));
   EXPECT_EQ(run_step(planner), 2u + 42u);
-  EXPECT_TRUE(planner.copies().empty());
+  EXPECT_TRUE(planner.moves().empty());
+}
+
+const sequence& running_one(const step_planner& planner, uint64_t number) {
+  return *planner.find({number, 0});
+}
+
+TEST(prompts, a_short_one_need_not_wait_for_the_end_of_a_long_one) {
+  step_planner planner{{.sequences_max = 8, .rows_max = 32, .block_size = 4}, 400};
+  planner.add(planned(1, random_tokens(400, 8)));
+  EXPECT_EQ(run_step(planner), 32u);
+  planner.add(planned(2, random_tokens(200, 9)));
+  planner.add(planned(3, random_tokens(12, 10)));
+  EXPECT_EQ(run_step(planner), 32u);
+  EXPECT_EQ(running_one(planner, 3).generated(), 1u);
+  EXPECT_EQ(running_one(planner, 1).computed, 32u + 16u);
+  EXPECT_EQ(running_one(planner, 2).computed, 4u); // what was left
+}
+
+TEST(prompts, the_oldest_gets_half_of_the_rows_however_many_short_ones_come) {
+  step_planner planner{{.sequences_max = 64, .rows_max = 64, .block_size = 4}, 4000};
+  planner.add(planned(1, random_tokens(400, 11)));
+  run_step(planner);
+  size_t before = running_one(planner, 1).computed;
+  for (uint64_t id = 2; running_one(planner, 1).missing() > 1; ++id) {
+    planner.add(planned(id, random_tokens(10, id)));
+    planner.add(planned(id + 1000, random_tokens(10, id + 1000)));
+    run_step(planner);
+    const auto now = running_one(planner, 1).computed;
+    ASSERT_GE(now - before, std::min<size_t>(8, 400 - before)); // half of the least budget
+    before = now;
+  }
 }
 
 class shared_prompts : public testing::TestWithParam<std::string> {
 protected:
   golden::model model = golden::load(GetParam());
   std::unique_ptr<gpu::device> device = gpu::make_cpu_device();
-  std::unique_ptr<engine> open(bool reuse, uint32_t rows = 512) {
+  std::unique_ptr<engine> open(bool reuse, uint32_t rows = 512,
+                               std::optional<dtype> kv_type = std::nullopt) {
     engine_options options;
+    options.kv_type = kv_type;
     options.block_size = 8;
     options.step_tokens_max = rows;
     options.reuse_prefixes = reuse;
@@ -139,13 +173,14 @@ TEST_P(shared_prompts, copies_of_blocks_change_no_text_and_save_rows) {
   constexpr uint64_t choices = 6;
   constexpr uint32_t length = 9;
   for (size_t size = 19; size <= 27; size += 2) {
+    const auto kv_type = size % 4 == 1 ? std::optional{dtype::i8} : std::nullopt;
     auto prompt = model.prompt;
     while (prompt.size() < size)
       prompt.push_back(prompt[prompt.size() % 7]);
     prompt.resize(size);
     std::map<uint64_t, ids> texts[2];
     for (const bool reuse : {false, true}) {
-      auto engine = open(reuse);
+      auto engine = open(reuse, 512, kv_type);
       for (uint64_t id = 0; id < choices; ++id)
         ASSERT_FALSE(engine->add(golden::request(id, prompt, length, 0.9f, id)));
       texts[reuse] = golden::drain(*engine);

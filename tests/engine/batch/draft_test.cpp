@@ -68,7 +68,7 @@ TEST(draft_pace, guesses_of_which_a_quarter_is_right_pay_in_a_small_batch_only) 
   size_t asked[2] = {};
   for (const bool is_large : {false, true}) {
     draft_pace pace;
-    const auto worth = break_even_share(is_large ? 32 : 1);
+    const auto worth = break_even_share(is_large ? 32 : 1, policies::step_cost::usual_free_rows);
     for (int step = 0; step < 1000; ++step)
       if (pace.next(worth) > 0) {
         ++asked[is_large];

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <random>
 
 #include "engine/batch/step_planner.hpp"
 #include "engine/errors.hpp"
 #include "engine/kv/kv_arena.hpp"
 #include "tests/engine/model/golden_model.hpp"
+#include "tests/engine/model/poisoned_model.hpp"
 
 namespace troupe::engine {
 namespace {
@@ -33,51 +33,14 @@ void run_dry(engine& engine) {
     ASSERT_TRUE(engine.step());
 }
 
-/// The model with an embedding of NaN for one token.
-class poisoned_token {
-public:
-  poisoned_token(const golden::model& model, token_id token) : model_{model} {
-    const auto found = *model.lookup()("model.embed_tokens.weight");
-    const auto columns = static_cast<size_t>(found.shape[1]);
-    const auto size = static_cast<size_t>(found.shape[0]) * columns * size_of(found.type);
-    table_.resize(size);
-    std::memcpy(table_.data(), found.data, size);
-    // All bits set is NaN in every floating type.
-    const auto row = columns * size_of(found.type);
-    std::memset(table_.data() + static_cast<size_t>(token) * row, 0xff, row);
-    // The head keeps the sound weights, or every sequence would be hit.
-    head_ = found;
-  }
-  std::unique_ptr<engine> open(gpu::device& device) {
-    auto config = model_.config;
-    config.tied_embeddings = false;
-    auto made = engine::create(config,
-                               [this](std::string_view name) {
-                                 if (name == "lm_head.weight")
-                                   return std::optional{head_};
-                                 auto found = model_.lookup()(name);
-                                 if (found && name == "model.embed_tokens.weight")
-                                   found->data = table_.data();
-                                 return found;
-                               },
-                               nullptr, device, {});
-    EXPECT_TRUE(made) << describe(made.error());
-    return made ? std::move(*made) : nullptr;
-  }
-
-private:
-  const golden::model& model_;
-  std::vector<char> table_;
-  weight_view head_;
-};
-
 TEST_F(batching, a_sequence_with_bad_numbers_fails_alone) {
   const token_id poison = model.prompt[0] == 3 ? 4 : 3;
   auto sound = golden::request(1, model.prompt, 12, 0.8f, 5);
   ASSERT_EQ(std::count(sound.tokens.begin(), sound.tokens.end(), poison), 0);
   sound.sampling.logit_bias = {{poison, -100.0f}};
   const auto expected = undisturbed(sound);
-  poisoned_token poisoned{model, poison}; // outlives the engine, which reads its weights in place
+  golden::poisoned_token poisoned{model,
+                                  poison}; // outlives the engine, which reads its weights in place
   auto engine = poisoned.open(*device);
   ASSERT_TRUE(engine);
   ASSERT_FALSE(engine->add(sound));

@@ -59,11 +59,13 @@ TEST_P(golden_model, sixty_four_greedy_tokens_equal_those_of_transformers) {
 TEST_P(golden_model, chunked_prompts_and_crowds_change_nothing) {
   auto device = fast_device();
   for (const float temperature : {0.0f, 0.9f}) {
-    auto alone = model.open(*device);
+    engine_options options;
+    if (temperature == 0.0f)
+      options.kv_type = dtype::i8;
+    auto alone = model.open(*device, options);
     ASSERT_FALSE(alone->add(golden::request(1, model.prompt, 24, temperature, 99)));
     const auto expected = golden::drain(*alone)[1];
     for (const uint32_t chunk : {3u, 7u}) {
-      engine_options options;
       options.sequences_max = 3;
       options.step_tokens_max = chunk;
       auto crowded = model.open(*device, options);
