@@ -55,6 +55,7 @@ struct residence_report {
   uint32_t running = 0; ///< sequences it holds, waiting ones included
   double kv_usage = 0;
   uint32_t context_length = 0;
+  engine::engine_counters work = {}; ///< since the last report; `swap_bytes` is what is in use
 };
 
 struct worker_hello {

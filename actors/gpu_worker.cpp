@@ -25,12 +25,26 @@ residence_report report_of(const model_id& id, const hosted_model& x) {
           .context_length = x.engine->context_length()};
 }
 
+/// What the engine has done since this was asked last.
+engine::engine_counters work_since(hosted_model& x) {
+  const auto now = x.engine->counters();
+  const auto told = std::exchange(x.told_work, now);
+  return {.steps = now.steps - told.steps,
+          .rows = now.rows - told.rows,
+          .guesses = now.guesses - told.guesses,
+          .right_guesses = now.right_guesses - told.right_guesses,
+          .recomputed = now.recomputed - told.recomputed,
+          .swapped = now.swapped - told.swapped,
+          .swap_bytes = now.swap_bytes};
+}
+
 void note_room(pointer self, const model_id& id, hosted_model& x) {
   auto now = report_of(id, x);
   if (now.room == x.told_room && now.running == x.told_running)
     return;
   x.told_room = now.room;
   x.told_running = now.running;
+  now.work = work_since(x);
   self->state.pending.residents.push_back(std::move(now));
 }
 

@@ -37,6 +37,7 @@ struct hosted_model {
   std::map<sequence_id, runner> runners;
   bool leaving = false;
   uint32_t told_room = 0, told_running = 0;
+  engine::engine_counters told_work = {};
 };
 
 struct gpu_worker_state {

@@ -36,6 +36,19 @@ struct metrics::families {
         waiting{family<prometheus::Gauge>(in, "troupe_requests_waiting", "Sequences in the queue")},
         kv_usage{family<prometheus::Gauge>(in, "troupe_kv_cache_usage_ratio",
                                            "Used share of the KV blocks, 0 to 1")},
+        swap_bytes{family<prometheus::Gauge>(in, "troupe_swap_bytes",
+                                             "Host memory that pushed out sequences take")},
+        steps{family<prometheus::Counter>(in, "troupe_engine_steps_total",
+                                          "Batches that were computed")},
+        rows{family<prometheus::Counter>(in, "troupe_engine_rows_total",
+                                         "Tokens that were computed, prompts and guesses "
+                                         "included")},
+        guesses{family<prometheus::Counter>(in, "troupe_draft_tokens_total",
+                                            "Tokens that were guessed, by whether they were "
+                                            "right")},
+        preemptions{family<prometheus::Counter>(
+            in, "troupe_preemptions_total",
+            "Sequences that had to make room, by what became of their KV")},
         state{family<prometheus::Gauge>(in, "troupe_model_state",
                                         "1 for the state that the model is in")},
         drift{family<prometheus::Gauge>(
@@ -67,7 +80,9 @@ struct metrics::families {
                                                  "Acceptance to last token")},
         cold_start{family<prometheus::Histogram>(in, "troupe_cold_start_seconds",
                                                  "Load order to ready")} {}
-  gauge &running, &waiting, &kv_usage, &state, &drift;
+  gauge &running, &waiting, &kv_usage, &swap_bytes;
+  counter &steps, &rows, &guesses, &preemptions;
+  gauge &state, &drift;
   prometheus::Gauge& workers;
   counter &prompt_tokens, &generated_tokens, &requests, &evictions;
   prometheus::Counter& load_bytes;
@@ -92,15 +107,43 @@ model_metrics& metrics::of(const model_id& model) {
   const auto state = [&](const char* name) {
     return &f.state.Add({{"model", model.text}, {"state", name}});
   };
-  out = std::make_unique<model_metrics>(model_metrics{
-      &f.running.Add(label), &f.waiting.Add(label), &f.kv_usage.Add(label),
-      &f.prompt_tokens.Add(label), &f.generated_tokens.Add(label),
-      &f.queue_time.Add(label, first_token_buckets), &f.dispatch.Add(label, dispatch_buckets),
-      &f.first_token.Add(label, first_token_buckets),
-      &f.inter_token.Add(label, inter_token_buckets), &f.end_to_end.Add(label, end_to_end_buckets),
-      &f.cold_start.Add(label, cold_start_buckets), state("cold"), state("loading"), state("ready"),
-      state("failed")});
+  out = std::make_unique<model_metrics>(
+      model_metrics{&f.running.Add(label),
+                    &f.waiting.Add(label),
+                    &f.kv_usage.Add(label),
+                    &f.swap_bytes.Add(label),
+                    &f.steps.Add(label),
+                    &f.rows.Add(label),
+                    &f.guesses.Add({{"model", model.text}, {"result", "wrong"}}),
+                    &f.guesses.Add({{"model", model.text}, {"result", "right"}}),
+                    &f.preemptions.Add({{"model", model.text}, {"kind", "recompute"}}),
+                    &f.preemptions.Add({{"model", model.text}, {"kind", "swap"}}),
+                    &f.prompt_tokens.Add(label),
+                    &f.generated_tokens.Add(label),
+                    &f.queue_time.Add(label, first_token_buckets),
+                    &f.dispatch.Add(label, dispatch_buckets),
+                    &f.first_token.Add(label, first_token_buckets),
+                    &f.inter_token.Add(label, inter_token_buckets),
+                    &f.end_to_end.Add(label, end_to_end_buckets),
+                    &f.cold_start.Add(label, cold_start_buckets),
+                    state("cold"),
+                    state("loading"),
+                    state("ready"),
+                    state("failed")});
   return *out;
+}
+
+void model_metrics::add(const engine::engine_counters& work) {
+  const auto count = [](prometheus::Counter* to, uint64_t more) {
+    to->Increment(static_cast<double>(more));
+  };
+  count(steps, work.steps);
+  count(rows, work.rows);
+  count(wrong_guesses, work.guesses - std::min(work.guesses, work.right_guesses));
+  count(right_guesses, work.right_guesses);
+  count(recomputed, work.recomputed);
+  count(swapped, work.swapped);
+  swap_bytes->Set(static_cast<double>(work.swap_bytes));
 }
 
 void metrics::request_ended(const model_id& model, const std::string& result) {

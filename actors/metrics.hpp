@@ -14,6 +14,7 @@
 #include <prometheus/registry.h>
 
 #include "base/ids.hpp"
+#include "engine/engine.hpp"
 #include "policies/fair_monitor.hpp"
 
 namespace troupe::actors {
@@ -23,6 +24,13 @@ struct model_metrics {
   prometheus::Gauge* running;
   prometheus::Gauge* waiting;
   prometheus::Gauge* kv_usage;
+  prometheus::Gauge* swap_bytes;
+  prometheus::Counter* steps;
+  prometheus::Counter* rows;
+  prometheus::Counter* wrong_guesses;
+  prometheus::Counter* right_guesses;
+  prometheus::Counter* recomputed;
+  prometheus::Counter* swapped;
   prometheus::Counter* prompt_tokens;
   prometheus::Counter* generated_tokens;
   prometheus::Histogram* queue_time;
@@ -35,6 +43,8 @@ struct model_metrics {
   prometheus::Gauge* state_loading;
   prometheus::Gauge* state_ready;
   prometheus::Gauge* state_failed;
+  /// Adds what an engine has done since it was asked last.
+  void add(const engine::engine_counters& work);
 };
 
 /// The metrics of the actors, in a registry that the gateway shares and serializes.

@@ -108,6 +108,7 @@ caf::error node_impl::make_cards() {
       card->options.kv_bytes = at->second.kv_bytes.value_or(card->options.kv_bytes);
       card->options.context_max = at->second.context_max.value_or(card->options.context_max);
       card->options.quantize = at->second.quantize.value_or(card->options.quantize);
+      card->options.kv_type = at->second.kv_type.value_or(card->options.kv_type);
       for (const auto& alias : at->second.aliases)
         if (!aliases_.emplace(model_id{alias}, source.id).second)
           return caf::make_error(errc::invalid_options, "two models have the alias " + alias);
@@ -240,7 +241,9 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
                           : local.device->memory_bytes() / 100 * options_.memory_limit_percent;
   // An engine outlives neither the device nor the files it points into.
   setup.make_engine = [device = local.device](const opened_model& x) {
-    return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, x.order.options);
+    auto options = x.order.options;
+    options.clock = [] { return std::chrono::steady_clock::now(); };
+    return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, options);
   };
   setup.loader = loader;
   setup.registry = registry_;

@@ -31,6 +31,8 @@ struct model_settings {
   std::optional<uint64_t> kv_bytes;
   std::optional<uint32_t> context_max;
   std::optional<engine::quantization> quantize;
+  /// An inner nothing follows the weights, whatever the node's default is.
+  std::optional<std::optional<dtype>> kv_type;
   std::vector<std::string> aliases;
 };
 

@@ -264,7 +264,9 @@ void report(pointer self, const worker_report& x) {
     if (!state.policy.knows(resident.model))
       continue;
     state.policy.room(worker, resident.model, resident.room, resident.running, now);
-    state.models.at(resident.model).meters->kv_usage->Set(resident.kv_usage);
+    auto& meters = *state.models.at(resident.model).meters;
+    meters.kv_usage->Set(resident.kv_usage);
+    meters.add(resident.work);
     changed.insert(resident.model);
   }
   if (x.leaving)
@@ -315,6 +317,7 @@ void unloaded(pointer self, const model_id& id) {
   auto& model = state.models.at(id);
   model.progress = {};
   model.meters->kv_usage->Set(0);
+  model.meters->swap_bytes->Set(0);
   answer_unloads(self, id);
   decide(self);
   publish(self, id);

@@ -94,11 +94,31 @@ void write(cp::Residence::Builder to, const residence_report& x) {
   to.setRunning(x.running);
   to.setKvUsage(x.kv_usage);
   to.setContextLength(x.context_length);
+  auto work = to.initWork();
+  work.setSteps(x.work.steps);
+  work.setRows(x.work.rows);
+  work.setGuesses(x.work.guesses);
+  work.setRightGuesses(x.work.right_guesses);
+  work.setRecomputed(x.work.recomputed);
+  work.setSwapped(x.work.swapped);
+  work.setSwapBytes(x.work.swap_bytes);
 }
 
 residence_report read(cp::Residence::Reader from) {
-  return {{text(from.getModel())}, from.getBytes(),   from.getRoom(),
-          from.getRunning(),       from.getKvUsage(), from.getContextLength()};
+  const auto work = from.getWork();
+  return {.model = {text(from.getModel())},
+          .bytes = from.getBytes(),
+          .room = from.getRoom(),
+          .running = from.getRunning(),
+          .kv_usage = from.getKvUsage(),
+          .context_length = from.getContextLength(),
+          .work = {.steps = work.getSteps(),
+                   .rows = work.getRows(),
+                   .guesses = work.getGuesses(),
+                   .right_guesses = work.getRightGuesses(),
+                   .recomputed = work.getRecomputed(),
+                   .swapped = work.getSwapped(),
+                   .swap_bytes = work.getSwapBytes()}};
 }
 
 caf::error read(cp::TokenEvent::Reader from, engine::token_event& x) {
@@ -302,6 +322,9 @@ caf::error decode(std::string_view bytes, worker_report& x) {
   });
 }
 
+/// A day: what is longer would overflow, and is a mistake.
+constexpr uint64_t step_target_us_max = 86'400'000'000;
+
 std::string encode(const load_order& x) {
   capnp::MallocMessageBuilder message;
   auto to = message.initRoot<cp::LoadOrder>();
@@ -316,6 +339,9 @@ std::string encode(const load_order& x) {
   to.setReusePrefixes(x.options.reuse_prefixes);
   to.setDraftTokensMax(x.options.draft_tokens_max);
   to.setQuantize(static_cast<uint8_t>(x.options.quantize));
+  to.setStepTargetUs(static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(x.options.step_target).count()));
+  to.setSwapBytes(x.options.swap_bytes);
   to.setKvType(x.options.kv_type ? static_cast<uint8_t>(*x.options.kv_type) + 1 : 0);
   return cp::to_bytes(message);
 }
@@ -332,6 +358,10 @@ caf::error decode(std::string_view bytes, load_order& x) {
     x.options.waiting_max = from.getWaitingMax();
     x.options.reuse_prefixes = from.getReusePrefixes();
     x.options.draft_tokens_max = from.getDraftTokensMax();
+    if (from.getStepTargetUs() > step_target_us_max)
+      return bad_value("a load order's stepTargetUs");
+    x.options.step_target = std::chrono::microseconds{static_cast<int64_t>(from.getStepTargetUs())};
+    x.options.swap_bytes = from.getSwapBytes();
     if (from.getQuantize() > static_cast<uint8_t>(engine::quantization::int4))
       return bad_value("a load order's quantize");
     x.options.quantize = static_cast<engine::quantization>(from.getQuantize());

@@ -23,6 +23,14 @@ engine::quantization quantization_of(const std::string& name) {
                           : engine::quantization::none;
 }
 
+/// None = as the weights are.
+std::optional<dtype> kv_type_of(const std::string& name) {
+  return name == "f32"    ? std::optional{dtype::f32}
+         : name == "bf16" ? std::optional{dtype::bf16}
+         : name == "int8" ? std::optional{dtype::i8}
+                          : std::nullopt;
+}
+
 } // namespace
 
 bool within(const std::filesystem::path& dir, const std::vector<std::string>& named) {
@@ -104,8 +112,9 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.reuse_prefixes = settings.engine.prefix_cache;
   out.engine.draft_tokens_max = settings.engine.draft_tokens_max;
   out.engine.quantize = quantization_of(settings.engine.quantize);
-  if (settings.engine.kv_type != "auto")
-    out.engine.kv_type = settings.engine.kv_type == "f32" ? dtype::f32 : dtype::bf16;
+  out.engine.kv_type = kv_type_of(settings.engine.kv_type);
+  out.engine.step_target = settings.engine.step_target;
+  out.engine.swap_bytes = settings.engine.swap_bytes;
   out.cluster_listen = settings.cluster.listen;
   out.join = settings.cluster.join;
   for (const auto& model : models) {
@@ -118,6 +127,8 @@ actors::node_options node_options_of(const config::settings& settings,
     one.context_max = given.context_max;
     if (given.quantize)
       one.quantize = quantization_of(*given.quantize);
+    if (given.kv_type)
+      one.kv_type = kv_type_of(*given.kv_type);
     one.aliases = given.aliases.value_or(std::vector<std::string>{});
     out.settings.emplace(model.id, std::move(one));
   }

@@ -26,6 +26,8 @@ struct engine_settings {
   uint32_t draft_tokens_max = 8;
   std::string quantize = "none";
   std::string kv_type = "auto";
+  std::chrono::milliseconds step_target{0};
+  uint64_t swap_bytes = 64ull << 20;
 };
 
 struct limit_settings {
@@ -52,6 +54,7 @@ struct model_settings {
   std::optional<uint64_t> kv_bytes;
   std::optional<uint32_t> context_max;
   std::optional<std::string> quantize;
+  std::optional<std::string> kv_type;
   std::optional<std::vector<std::string>> aliases;
 };
 

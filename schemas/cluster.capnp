@@ -91,6 +91,18 @@ struct Residence {
   running @3 :UInt32;  # sequences held, waiting ones included
   kvUsage @4 :Float64;
   contextLength @5 :UInt32;
+  work @6 :EngineWork;
+}
+
+# What an engine has done since the last report.
+struct EngineWork {
+  steps @0 :UInt64;
+  rows @1 :UInt64;
+  guesses @2 :UInt64;
+  rightGuesses @3 :UInt64;
+  recomputed @4 :UInt64;
+  swapped @5 :UInt64;
+  swapBytes @6 :UInt64; # in use now
 }
 
 # Worker -> scheduler: here I am.
@@ -131,6 +143,8 @@ struct LoadOrder {
   reusePrefixes @9 :Bool = true;
   quantize @10 :UInt8; # 0 none, 1 int8, 2 int4
   draftTokensMax @11 :UInt32 = 8;
+  stepTargetUs @12 :UInt64; # 0 = twice what decoding alone takes
+  swapBytes @13 :UInt64 = 67108864;
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

@@ -90,6 +90,8 @@ TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
 TEST(wire, a_load_order_keeps_its_options) {
   load_order x{{"m"}, "/models/ü m", {}};
   x.options = {1ull << 40, 32, 8, 77, 256, 4096, false, 5, engine::quantization::int4, dtype::bf16};
+  x.options.step_target = std::chrono::milliseconds{40};
+  x.options.swap_bytes = 3u << 20;
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
@@ -99,13 +101,15 @@ TEST(wire, a_load_order_keeps_its_options) {
   EXPECT_EQ(y.options.draft_tokens_max, 5u);
   EXPECT_EQ(y.options.quantize, engine::quantization::int4);
   EXPECT_EQ(y.options.kv_type, dtype::bf16);
+  EXPECT_EQ(y.options.step_target, std::chrono::milliseconds{40});
+  EXPECT_EQ(y.options.swap_bytes, 3u << 20);
   x.options.kv_type.reset();
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_FALSE(y.options.kv_type);
 }
 
 TEST(wire, every_other_message_survives_a_round_trip) {
-  const residence_report residence{{"m"}, 1, 2, 3, 0.25, 4};
+  const residence_report residence{{"m"}, 1, 2, 3, 0.25, 4, {5, 6, 7, 8, 9, 10, 11}};
   const sequence_ref ref{{"m"}, {9, 8}, 7};
   expect_round_trip(ref);
   expect_round_trip(sequence_loss{ref, loss_kind::internal, "why"});
