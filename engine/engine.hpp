@@ -137,7 +137,7 @@ struct engine_options {
   uint32_t draft_tokens_max = 8;    ///< guessed from earlier text and checked in one step; 0 = off
   quantization quantize = quantization::none;
   /// f32, bf16 or i8 (a scale for each token and head: nearly twice the tokens of bf16 in the same
-  /// memory); default: f32 for f32 checkpoints, else bf16.
+  /// memory; not on every device); default: f32 for f32 checkpoints, else bf16.
   std::optional<dtype> kv_type;
   /// Most that a step should take while sequences decode; 0 = twice what the decoding alone takes.
   duration step_target{0};

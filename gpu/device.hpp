@@ -76,6 +76,8 @@ public:
   virtual bool reads_host_memory() const = 0;
   /// The layout in which `linear` reads weights of a type fastest. It takes `rows` too.
   virtual weight_layout best_layout(dtype) const { return weight_layout::rows; }
+  /// Whether a KV cache may be of that type; f32 and bf16 everywhere.
+  virtual bool keeps_kv(dtype type) const { return type == dtype::f32 || type == dtype::bf16; }
 
   /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with
   /// errc::out_of_memory.

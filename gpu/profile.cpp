@@ -40,6 +40,7 @@ public:
   std::string name() const override { return inner_->name(); }
   uint64_t memory_bytes() const override { return inner_->memory_bytes(); }
   bool reads_host_memory() const override { return host_; }
+  bool keeps_kv(dtype type) const override { return inner_->keeps_kv(type); }
   weight_layout best_layout(dtype type) const override { return inner_->best_layout(type); }
   // The buffer belongs to the inner device, which frees it.
   caf::expected<buffer> allocate(size_t size_bytes) override {

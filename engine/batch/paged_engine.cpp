@@ -313,6 +313,9 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
                                " bytes holds no two tokens of this model (a block of " +
                                std::to_string(shape.block_size) + " tokens takes " +
                                std::to_string(shape.block_bytes) + " bytes); give it more");
+  if (!device.keeps_kv(shape.type))
+    return refuse("engine option kv_type is " + std::string{to_string(shape.type)} + ", but " +
+                  device.name() + " keeps keys and values in f32 or bf16 only");
   auto kv = kv_arena::create(config, shape, device);
   if (!kv)
     return kv.error();

@@ -10,6 +10,7 @@ public:
   explicit host_device(uint64_t memory_bytes = 0);
   uint64_t memory_bytes() const final { return memory_bytes_; }
   bool reads_host_memory() const final { return true; }
+  bool keeps_kv(dtype type) const final { return type == dtype::i8 || device::keeps_kv(type); }
   caf::expected<buffer> allocate(size_t size_bytes) final;
   void copy_to_device(void* to, const void* from, size_t size_bytes) final;
   void copy_to_host(void* to, const void* from, size_t size_bytes) final;
