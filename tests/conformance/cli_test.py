@@ -52,13 +52,14 @@ def models(request):
 
 @pytest.fixture
 def own_server(troupe, models, tmp_path):
-    """Starts servers of the test's own: start(*arguments) gives (process, url, log)."""
+    """Starts servers of the test's own: start(*arguments) gives (process, url, log). They serve the
+    examples, or the directory `served`."""
     started = []
 
-    def start(*arguments):
+    def start(*arguments, served=models):
         port_file, log = tmp_path / f"port-{len(started)}", tmp_path / f"log-{len(started)}"
         process = subprocess.Popen(
-            [troupe.binary, "serve", "--port", "0", "--port-file", port_file, *arguments, models],
+            [troupe.binary, "serve", "--port", "0", "--port-file", port_file, *arguments, served],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             env=troupe.env,
@@ -330,7 +331,7 @@ def test_a_quantized_gguf_file_answers(troupe, gguf):
 
 def test_gguf_files_of_a_directory_are_listed_by_their_names(troupe, gguf, own_server):
     file = gguf("arith-qwen", parts=3)[0]
-    _, url, _ = own_server("--models-dir", file.parent)
+    _, url, _ = own_server(served=file.parent)
     assert "arith-qwen.gguf" not in troupe("models", "-q", "--url", url).stdout
     listed = json.loads(troupe("models", "-o", "json", "--url", url).stdout)
     assert any(m["path"].endswith("-00001-of-00003.gguf") for m in listed), listed
