@@ -92,7 +92,8 @@ def test_three_saturating_tenants_share_by_weight(url):
     # Loading is not what is measured here.
     assert ask(url, "/v1/completions", "key_one", story(0, 1))[0] == 200
     made = dict.fromkeys(WEIGHTS, 0)
-    most, seen = 30_000, []
+    # The bound on drift is a number of tokens: long enough, and it is a small share of them.
+    most, seen = 200_000, []
     guard = threading.Lock()
 
     def client(tenant, number):
