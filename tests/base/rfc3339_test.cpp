@@ -23,6 +23,18 @@ TEST(rfc3339, refuses_what_is_no_time) {
     EXPECT_EQ(parse_rfc3339(text), std::nullopt) << text;
 }
 
+// The clock covers 1677-09-21 to 2262-04-11; one second to either side of its ends.
+TEST(rfc3339, holds_times_beyond_the_clock_at_its_ends) {
+  for (const char* text : {"9999-12-31T23:59:59.999Z", "6026-12-31T00:00:00-23:59",
+                           "2262-04-11T23:47:17Z", "2262-04-12T00:47:17+01:00"})
+    EXPECT_EQ(parse_rfc3339(text), system_clock::time_point::max()) << text;
+  for (const char* text :
+       {"0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "1677-09-21T00:12:43Z"})
+    EXPECT_EQ(parse_rfc3339(text), system_clock::time_point::min()) << text;
+  EXPECT_LT(parse_rfc3339("2262-04-11T23:47:16Z"), system_clock::time_point::max());
+  EXPECT_GT(parse_rfc3339("1677-09-21T00:12:44Z"), system_clock::time_point::min());
+}
+
 TEST(rfc3339, what_is_written_is_read_again) {
   for (const int64_t ms : {0ll, 1ll, 951827696789ll, 1767323045678ll, -1ll, 4102444799999ll}) {
     const system_clock::time_point when{milliseconds{ms}};
