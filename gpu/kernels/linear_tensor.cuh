@@ -7,6 +7,19 @@ namespace troupe::gpu::kernels {
 /// Rows up to which the narrow kernel runs: it reads each weight once for all of them.
 constexpr int64_t narrow_rows_max = 32;
 
+/// Calls `launch` with how weights of that type are read.
+template <class launcher>
+cudaError_t with_weights(dtype type, const launcher& launch) {
+  switch (type) {
+  case dtype::q8_0:
+    return launch(q8_weights{});
+  case dtype::q4_0:
+    return launch(q4_weights{});
+  default:
+    return launch(bf16_weights{});
+  }
+}
+
 cudaError_t launch_linear_narrow(const linear_args& args, rounded_rows x, cudaStream_t stream);
 cudaError_t launch_linear_wide(const linear_args& args, rounded_rows x, cudaStream_t stream);
 

@@ -121,14 +121,8 @@ cudaError_t launch_for(const linear_args& args, rounded_rows x, cudaStream_t str
 } // namespace
 
 cudaError_t launch_linear_wide(const linear_args& args, rounded_rows x, cudaStream_t stream) {
-  switch (args.w.type) {
-  case dtype::q8_0:
-    return launch_for<q8_weights>(args, x, stream);
-  case dtype::q4_0:
-    return launch_for<q4_weights>(args, x, stream);
-  default:
-    return launch_for<bf16_weights>(args, x, stream);
-  }
+  return with_weights(args.w.type,
+                      [&](auto weights) { return launch_for<decltype(weights)>(args, x, stream); });
 }
 
 } // namespace troupe::gpu::kernels
