@@ -1,0 +1,12 @@
+# The CUDA backend, for its library and for the emulated device of the tests.
+set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/pinned_ring.cpp)
+set(cuda_kernel_sources
+  kernels/attention_float.cu
+  kernels/attention_tensor.cu
+  kernels/elementwise.cu
+  kernels/linear_float.cu
+  kernels/linear_narrow.cu
+  kernels/linear_tensor.cu
+  kernels/linear_wide.cu
+  kernels/quantize.cu
+  kernels/rms_norm.cu)
