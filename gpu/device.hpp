@@ -118,6 +118,7 @@ struct cuda_device_info {
   std::string name;
   uint64_t memory_bytes = 0;
   int major = 0, minor = 0; ///< compute capability
+  int processors = 1;       ///< multiprocessors
 };
 
 /// The CUDA devices of this machine. Fails with errc::unavailable, saying why, where there is none:

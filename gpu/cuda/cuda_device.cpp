@@ -140,7 +140,7 @@ public:
       note(kernels::launch_attention_float(args, stream_), "attention");
       return;
     }
-    const auto plan = kernels::plan_attention(args, processors_);
+    const auto plan = kernels::plan_attention(args, info_.processors);
     if (void* scratch = scratch_of(std::max<uint64_t>(plan.scratch_bytes, 1)))
       note(kernels::launch_attention_tensor(args, plan, scratch, stream_), "attention");
   }
@@ -166,13 +166,10 @@ private:
     };
     size_t free = 0, total = 0;
     cudaMemPool_t pool = nullptr;
-    cudaDeviceProp properties;
     uint64_t keep = std::numeric_limits<uint64_t>::max();
     if (auto why = started(cudaSetDevice(info_.ordinal)))
       return why;
     if (auto why = started(cudaMemGetInfo(&free, &total)))
-      return why;
-    if (auto why = started(cudaGetDeviceProperties(&properties, info_.ordinal)))
       return why;
     if (auto why = started(cudaDeviceGetDefaultMemPool(&pool, info_.ordinal)))
       return why;
@@ -182,7 +179,6 @@ private:
     if (auto why = started(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)))
       return why;
     ring_.allocate(ring_bytes);
-    processors_ = properties.multiProcessorCount;
     memory_bytes_ = memory_limit_ == 0 ? free : std::min<uint64_t>(free, memory_limit_);
     return {};
   }
@@ -241,7 +237,6 @@ private:
   const uint64_t memory_limit_;
   uint64_t memory_bytes_ = 0;
   uint64_t allocated_bytes_ = 0;
-  int processors_ = 1;
   cudaStream_t stream_ = nullptr;
   cuda::pinned_ring ring_;
   buffer scratch_;

@@ -30,7 +30,8 @@ caf::expected<std::vector<cuda_device_info>> cuda_devices() {
     cudaDeviceProp found;
     if (const auto status = cudaGetDeviceProperties(&found, i); status != cudaSuccess)
       return cuda::unavailable(status);
-    out.push_back({i, found.name, found.totalGlobalMem, found.major, found.minor});
+    out.push_back(
+        {i, found.name, found.totalGlobalMem, found.major, found.minor, found.multiProcessorCount});
   }
   return out;
 }
