@@ -52,8 +52,7 @@ public:
     on_.gather_rows({x, upload(std::vector{last}), picked, 1, hidden, hidden});
     std::vector<float> out(hidden);
     on_.copy_to_host(out.data(), picked, out.size() * sizeof(float));
-    if (auto why = on_.synchronize(); why && !failure_)
-      failure_ = why;
+    synchronize();
     return out;
   }
   const caf::error& failure() const { return failure_; }
@@ -77,11 +76,10 @@ private:
     void* out = allocate(size);
     if (out != nullptr)
       on_.copy_to_device(out, values.data(), size);
-    uploads_synchronized();
+    synchronize(); // the values may go away
     return static_cast<T*>(out);
   }
-  /// The source of a copy may go away when this returns.
-  void uploads_synchronized() {
+  void synchronize() {
     if (auto why = on_.synchronize(); why && !failure_)
       failure_ = why;
   }
