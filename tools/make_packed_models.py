@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from make_model_goldens import GREEDY_TOKENS, PROMPT_TOKENS
+from golden_answers import save_expected, take_first_clear_seed
 
 OUT = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "packed_models"
 CONFIG = dict(
@@ -164,33 +164,12 @@ def attempt(name, out, seed):
     }
     (out / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     model.load_state_dict(state)
-    return expect(model, out / "expected.safetensors", seed)
-
-
-def expect(model, out, seed):
-    gen = torch.Generator().manual_seed(seed)
-    prompt = torch.randint(3, CONFIG["vocab_size"], (1, PROMPT_TOKENS), generator=gen)
-    with torch.no_grad():
-        logits = model(prompt).logits[0]
-        tokens, gap = prompt, float("inf")
-        for _ in range(GREEDY_TOKENS):
-            best = model(tokens).logits[0, -1].topk(2)
-            gap = min(gap, (best.values[0] - best.values[1]).item())
-            tokens = torch.cat([tokens, best.indices[:1][None]], dim=1)
-    greedy = tokens[0, PROMPT_TOKENS:].contiguous()
-    save_file({"prompt": prompt[0], "logits": logits.contiguous(), "greedy": greedy}, out)
-    return gap, len(set(greedy.tolist()))
+    return save_expected(model, seed, out / "expected.safetensors")
 
 
 def main():
     for name in sys.argv[1:] or MODELS:
-        for seed in range(200):
-            gap, distinct = attempt(name, OUT / name, seed)
-            if gap > 0.01 and distinct >= 12:
-                break
-        else:
-            sys.exit(f"{name}: no seed gives a clear and varied text")
-        print(f"{name}: seed {seed}, smallest gap {gap:.3f}, {distinct} distinct tokens")
+        take_first_clear_seed(name, lambda seed: attempt(name, OUT / name, seed))
 
 
 if __name__ == "__main__":
