@@ -1,7 +1,6 @@
 #include "tests/engine/gguf/gguf_model.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include <gmock/gmock.h>
 
@@ -11,13 +10,6 @@ namespace troupe::engine {
 namespace {
 
 using testing::HasSubstr;
-
-std::unique_ptr<gpu::device> exact_device() {
-  gpu::device_options options;
-  options.threads = 2;
-  options.mode = gpu::precision::float32;
-  return gpu::make_cpu_device(options);
-}
 
 golden::model load(const std::string& name) {
   const auto file = golden::gguf_root() / (name + ".gguf");
@@ -47,38 +39,18 @@ INSTANTIATE_TEST_SUITE_P(files, gguf_model, testing::ValuesIn(names()), [](const
   return name;
 });
 
-/// Largest difference, in parts of the largest value.
-float distance(const std::vector<float>& got, const std::vector<float>& want) {
-  EXPECT_EQ(got.size(), want.size());
-  float worst = 0, largest = 0;
-  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
-    worst = std::max(worst, std::abs(got[i] - want[i]));
-    largest = std::max(largest, std::abs(want[i]));
-  }
-  return worst / largest;
-}
-
 TEST_P(gguf_model, logits_equal_those_of_transformers_within_1e_4) {
-  for (const bool reference : {true, false}) {
-    auto device = reference ? gpu::make_reference_device() : exact_device();
-    EXPECT_LE(distance(golden::logits_of(model, *device), model.logits), 1e-4f) << device->name();
-  }
+  golden::expect_the_logits_of_transformers(model);
 }
 
 TEST_P(gguf_model, sixty_four_greedy_tokens_equal_those_of_transformers) {
-  engine_options options;
-  options.kv_type = dtype::f32;
-  auto device = exact_device();
-  auto engine = model.open(*device, options);
-  ASSERT_TRUE(engine);
-  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 64)));
-  EXPECT_EQ(golden::drain(*engine)[1], model.greedy);
+  golden::expect_the_greedy_text_of_transformers(model);
 }
 
 TEST_P(gguf_model, the_bytes_kept_are_those_foretold) {
   for (const auto quantize : {quantization::none, quantization::int8, quantization::int4})
     for (const bool exact : {true, false}) {
-      const auto device = exact ? exact_device() : gpu::make_cpu_device();
+      const auto device = exact ? golden::exact_device() : gpu::make_cpu_device();
       const auto weights = model_weights::bind(model.config, model.lookup(), *device, quantize);
       ASSERT_TRUE(weights) << describe(weights.error());
       EXPECT_EQ((*weights)->size_bytes, kept_bytes(model.config, model.lookup(), quantize,
@@ -89,7 +61,7 @@ TEST_P(gguf_model, the_bytes_kept_are_those_foretold) {
 class gguf_blocks_model : public testing::Test {
 protected:
   golden::model model = load("blocks");
-  std::unique_ptr<gpu::device> device = exact_device();
+  std::unique_ptr<gpu::device> device = golden::exact_device();
 
   std::unique_ptr<model_weights> bind(quantization quantize) {
     auto out = model_weights::bind(model.config, model.lookup(), *device, quantize);
@@ -126,8 +98,8 @@ TEST_F(gguf_blocks_model, quantizing_takes_what_has_more_bits_only) {
 
 TEST_F(gguf_blocks_model, blocks_made_again_in_eight_bits_hardly_change_the_logits) {
   const auto changed = golden::logits_of(model, *device, quantization::int8);
-  EXPECT_LE(distance(changed, model.logits), 0.02f);
-  EXPECT_GT(distance(changed, model.logits), 1e-5f); // or nothing was quantized
+  EXPECT_LE(golden::distance(changed, model.logits), 0.02f);
+  EXPECT_GT(golden::distance(changed, model.logits), 1e-5f); // or nothing was quantized
 }
 
 /// What is wrong with a description that `change` spoiled.

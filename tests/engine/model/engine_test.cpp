@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <random>
 
 #include "engine/errors.hpp"
@@ -7,13 +6,6 @@
 
 namespace troupe::engine {
 namespace {
-
-std::unique_ptr<gpu::device> exact_device() {
-  gpu::device_options options;
-  options.threads = 2;
-  options.mode = gpu::precision::float32;
-  return gpu::make_cpu_device(options);
-}
 
 std::unique_ptr<gpu::device> fast_device() {
   gpu::device_options options;
@@ -27,33 +19,11 @@ protected:
 };
 
 TEST_P(golden_model, logits_equal_those_of_transformers_within_1e_4) {
-  for (const bool reference : {true, false}) {
-    auto device = reference ? gpu::make_reference_device() : exact_device();
-    const auto logits = golden::logits_of(model, *device);
-    ASSERT_EQ(logits.size(), model.logits.size());
-    float worst = 0, largest = 0;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      worst = std::max(worst, std::abs(logits[i] - model.logits[i]));
-      largest = std::max(largest, std::abs(model.logits[i]));
-    }
-    EXPECT_LE(worst / largest, 1e-4f) << device->name();
-  }
-}
-
-engine_options exact_kv() {
-  engine_options options;
-  options.kv_type = dtype::f32;
-  return options;
+  golden::expect_the_logits_of_transformers(model);
 }
 
 TEST_P(golden_model, sixty_four_greedy_tokens_equal_those_of_transformers) {
-  ASSERT_EQ(model.greedy.size(), 64u);
-  for (const bool reference : {true, false}) {
-    auto device = reference ? gpu::make_reference_device() : exact_device();
-    auto engine = model.open(*device, exact_kv());
-    ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 64)));
-    EXPECT_EQ(golden::drain(*engine)[1], model.greedy) << device->name();
-  }
+  golden::expect_the_greedy_text_of_transformers(model);
 }
 
 TEST_P(golden_model, chunked_prompts_and_crowds_change_nothing) {
@@ -131,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(models, golden_model, testing::ValuesIn(golden::names()
 class one_model : public testing::Test {
 protected:
   golden::model model = golden::load("llama_gqa_tied");
-  std::unique_ptr<gpu::device> device = exact_device();
+  std::unique_ptr<gpu::device> device = golden::exact_device();
 };
 
 TEST_F(one_model, bad_sequences_are_refused_with_a_reason) {
@@ -156,7 +126,9 @@ TEST_F(one_model, end_tokens_stop_unless_ignored_or_too_early) {
       std::find(model.greedy.begin(), model.greedy.end(), stop) - model.greedy.begin();
   auto with_stop = golden::request(1, model.prompt, 64);
   with_stop.sampling.stop_token_ids = {stop};
-  auto engine = model.open(*device, exact_kv());
+  engine_options options;
+  options.kv_type = dtype::f32;
+  auto engine = model.open(*device, options);
   ASSERT_FALSE(engine->add(with_stop));
   EXPECT_EQ(static_cast<long>(golden::drain(*engine)[1].size()), first + 1);
   with_stop.sampling.min_tokens = static_cast<uint32_t>(first) + 10;

@@ -1,4 +1,7 @@
 #pragma once
+#include <algorithm>
+#include <cmath>
+
 #include "engine/kv/kv_arena.hpp"
 #include "engine/model/graph.hpp"
 #include "tests/engine/model/golden_model.hpp"
@@ -33,6 +36,45 @@ inline std::vector<float> logits_of(const model& model, gpu::device& device,
   auto logits = (*forward)->run(batch, *kv);
   EXPECT_TRUE(logits);
   return {logits->begin(), logits->end()};
+}
+
+/// The CPU device that computes in float32.
+inline std::unique_ptr<gpu::device> exact_device() {
+  gpu::device_options options;
+  options.threads = 2;
+  options.mode = gpu::precision::float32;
+  return gpu::make_cpu_device(options);
+}
+
+/// Largest difference, in parts of the largest value.
+inline float distance(const std::vector<float>& got, const std::vector<float>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  float worst = 0, largest = 0;
+  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    worst = std::max(worst, std::abs(got[i] - want[i]));
+    largest = std::max(largest, std::abs(want[i]));
+  }
+  return worst / largest;
+}
+
+inline void expect_the_logits_of_transformers(const model& model) {
+  for (const bool reference : {true, false}) {
+    auto device = reference ? gpu::make_reference_device() : exact_device();
+    EXPECT_LE(distance(logits_of(model, *device), model.logits), 1e-4f) << device->name();
+  }
+}
+
+inline void expect_the_greedy_text_of_transformers(const model& model) {
+  ASSERT_EQ(model.greedy.size(), 64u);
+  engine_options options;
+  options.kv_type = dtype::f32;
+  for (const bool reference : {true, false}) {
+    auto device = reference ? gpu::make_reference_device() : exact_device();
+    auto engine = model.open(*device, options);
+    ASSERT_TRUE(engine);
+    ASSERT_FALSE(engine->add(request(1, model.prompt, 64)));
+    EXPECT_EQ(drain(*engine)[1], model.greedy) << device->name();
+  }
 }
 
 } // namespace troupe::engine::golden

@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <cmath>
-
 #include <gmock/gmock.h>
 
 #include "engine/errors.hpp"
@@ -22,12 +19,6 @@ golden::model packed_model(const std::string& name) {
   return out;
 }
 
-std::unique_ptr<gpu::device> exact_device() {
-  gpu::device_options options;
-  options.mode = gpu::precision::float32;
-  return gpu::make_cpu_device(options);
-}
-
 class packed_test : public testing::TestWithParam<const char*> {
 protected:
   golden::model model = packed_model(GetParam());
@@ -39,27 +30,11 @@ INSTANTIATE_TEST_SUITE_P(models, packed_test,
                          [](const auto& one) { return std::string{one.param}; });
 
 TEST_P(packed_test, logits_equal_those_of_transformers_with_the_weights_that_are_meant) {
-  for (const bool reference : {true, false}) {
-    auto device = reference ? gpu::make_reference_device() : exact_device();
-    const auto logits = golden::logits_of(model, *device);
-    ASSERT_EQ(logits.size(), model.logits.size());
-    float worst = 0, largest = 0;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      worst = std::max(worst, std::abs(logits[i] - model.logits[i]));
-      largest = std::max(largest, std::abs(model.logits[i]));
-    }
-    EXPECT_LE(worst / largest, 1e-4f) << device->name();
-  }
+  golden::expect_the_logits_of_transformers(model);
 }
 
 TEST_P(packed_test, sixty_four_greedy_tokens_equal_those_of_transformers) {
-  engine_options options;
-  options.kv_type = dtype::f32;
-  auto device = exact_device();
-  auto engine = model.open(*device, options);
-  ASSERT_TRUE(engine);
-  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 64)));
-  EXPECT_EQ(golden::drain(*engine)[1], model.greedy);
+  golden::expect_the_greedy_text_of_transformers(model);
 }
 
 TEST(packed_weights_test, symmetric_groups_in_order_stay_in_four_bits) {
