@@ -7,6 +7,7 @@
 #include "cli/bench/shapes.hpp"
 #include "engine/errors.hpp"
 #include "engine/model/weights.hpp"
+#include "tests/storage/model_files.hpp"
 
 namespace troupe::cli::bench {
 namespace {
@@ -81,9 +82,9 @@ TEST(bench_run, a_profile_accounts_for_the_ops_of_the_steps_alone) {
 }
 
 TEST(bench_run, load_reads_a_checkpoint_that_it_wrote_and_leaves_nothing_behind) {
+  const storage::test::temporary_directory scratch;
   auto given = small();
-  given.scratch = testing::TempDir();
-  const auto before = std::distance(std::filesystem::directory_iterator{given.scratch}, {});
+  given.scratch = scratch.path();
   const auto loads = measure_load(given, {"tiny", ""}, "int4", go_on);
   ASSERT_TRUE(loads) << describe(loads.error());
   ASSERT_EQ(loads->size(), 2u);
@@ -91,7 +92,7 @@ TEST(bench_run, load_reads_a_checkpoint_that_it_wrote_and_leaves_nothing_behind)
   EXPECT_EQ((*loads)[1].variant, "page cache");
   EXPECT_GT((*loads)[1].value.least, 0);
   EXPECT_EQ((*loads)[0].bytes, (*loads)[1].bytes);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator{given.scratch}, {}), before);
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
 }
 
 TEST(bench_run, a_model_directory_runs_as_it_is_or_quantized_but_in_no_other_type) {
