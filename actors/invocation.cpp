@@ -50,8 +50,6 @@ void succeed(pointer self) {
   auto& state = self->state;
   const auto now = self->clock().now();
   state.timing.total = now - state.accepted;
-  for (const auto& choice : state.choices)
-    state.used.completion_tokens += static_cast<uint32_t>(choice.text.tokens().size());
   state.meters->end_to_end->Observe(seconds(state.timing.total));
   state.setup.meters->request_ended(state.setup.request.model, "finished");
   state.setup.sink->on_done(state.used, state.timing);
@@ -284,10 +282,13 @@ void take(pointer self, const engine::token_event& event, duration computing) {
   if (choice.last_token != instant{})
     state.meters->inter_token->Observe(seconds(now - choice.last_token));
   choice.last_token = now;
-  if (event.offset == 0)
+  // A prompt counts once, however many choices it has.
+  if (event.offset == 0 && event.id.choice % state.setup.request.n == 0)
     state.used.cached_tokens += event.reused;
+  ++state.used.completion_tokens;
   state.meters->generated_tokens->Increment();
   state.setup.card->generated_tokens.fetch_add(1, std::memory_order_relaxed);
+  state.setup.sink->on_token(state.used);
   if (!piece->text.empty() || !piece->logprobs.empty())
     state.setup.sink->on_text(std::move(*piece));
   const auto finish = choice.text.finish();

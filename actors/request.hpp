@@ -147,6 +147,8 @@ public:
   virtual void on_accepted(uint32_t prompt_tokens) = 0;
   /// The model is cold: comes within 100 ms of acceptance and then as the load advances.
   virtual void on_progress(const load_progress& progress) = 0;
+  /// After every token, also those that give no text: what the request has used so far.
+  virtual void on_token(const usage&) {}
   virtual void on_text(text_piece piece) = 0;
   virtual void on_finish(uint32_t choice, engine::finish_reason reason) = 0;
   virtual void on_done(const usage& used, const request_timing& timing) = 0;

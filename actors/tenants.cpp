@@ -26,6 +26,34 @@ tenant_usage tenant::usage(instant now) const {
   return out;
 }
 
+std::vector<storage::usage_row> tenant::take_unwritten() {
+  const std::lock_guard guard{lock_};
+  return std::exchange(unwritten_, {});
+}
+
+void tenant::put_back(std::vector<storage::usage_row> rows) {
+  const std::lock_guard guard{lock_};
+  for (const auto& row : rows)
+    note(row);
+}
+
+/// With the lock held.
+void tenant::note(const storage::usage_row& used) {
+  // The latest row is nearly always the one.
+  const auto found = std::find_if(unwritten_.rbegin(), unwritten_.rend(), [&](const auto& x) {
+    return x.hour == used.hour && x.model == used.model;
+  });
+  if (found == unwritten_.rend()) {
+    if (unwritten_.size() >= unwritten_max) // nobody writes: what is oldest is forgotten
+      unwritten_.erase(unwritten_.begin());
+    return unwritten_.push_back(used);
+  }
+  found->requests += used.requests;
+  found->prompt_tokens += used.prompt_tokens;
+  found->cached_tokens += used.cached_tokens;
+  found->completion_tokens += used.completion_tokens;
+}
+
 std::variant<std::unique_ptr<quota_ticket>, policies::quota_refusal>
 quota_ticket::begin(std::shared_ptr<tenant> who, instant now) {
   std::unique_ptr<quota_ticket> ticket{new quota_ticket{who}};
@@ -36,7 +64,7 @@ quota_ticket::begin(std::shared_ptr<tenant> who, instant now) {
       ticket->who_ = nullptr; // it holds no place
       return *why;
     }
-    ticket->who_ = nullptr;
+    ticket->shadowed_ = true;
     return ticket;
   }
   ++who->requests_;
@@ -46,7 +74,7 @@ quota_ticket::begin(std::shared_ptr<tenant> who, instant now) {
 std::optional<policies::quota_refusal> quota_ticket::reserve(uint64_t prompt_tokens,
                                                              uint64_t answer_max, instant now) {
   prompt_tokens_ = prompt_tokens;
-  if (!who_)
+  if (shadowed_)
     return std::nullopt;
   const std::lock_guard guard{who_->lock_};
   const auto why = who_->quota_.reserve(prompt_tokens + answer_max, now, reserved_);
@@ -54,21 +82,34 @@ std::optional<policies::quota_refusal> quota_ticket::reserve(uint64_t prompt_tok
   return who_->terms_.enforce ? why : std::nullopt;
 }
 
-void quota_ticket::used(uint64_t prompt_tokens, uint64_t completion_tokens) {
-  used_ = {prompt_tokens, completion_tokens};
+void quota_ticket::used(const actors::usage& so_far, const std::string& model, wall_time now) {
+  const auto before = used_.value_or(actors::usage{});
+  const storage::usage_row more{.tenant = who_->terms_.name,
+                                .model = model,
+                                .hour = std::chrono::floor<std::chrono::hours>(now),
+                                .requests = used_ ? 0u : 1u,
+                                .prompt_tokens = so_far.prompt_tokens - before.prompt_tokens,
+                                .cached_tokens = so_far.cached_tokens - before.cached_tokens,
+                                .completion_tokens =
+                                    so_far.completion_tokens - before.completion_tokens};
+  used_ = so_far;
+  const std::lock_guard guard{who_->lock_};
+  who_->prompt_tokens_ += more.prompt_tokens;
+  who_->completion_tokens_ += more.completion_tokens;
+  who_->note(more);
 }
 
 quota_ticket::~quota_ticket() {
   if (!who_)
     return;
+  if (shadowed_)
+    return;
   const std::lock_guard guard{who_->lock_};
-  // Without a reservation nothing was computed.
-  const auto [prompt, completion] =
-      used_.value_or(std::pair{prompt_tokens_, answered_.load(std::memory_order_relaxed)});
-  who_->quota_.settle(reserved_, prompt + completion, now_steady());
+  // Without a token its prompt may have been computed all the same.
+  const uint64_t tokens =
+      used_ ? uint64_t{used_->prompt_tokens} + used_->completion_tokens : prompt_tokens_;
+  who_->quota_.settle(reserved_, tokens, now_steady());
   who_->quota_.end();
-  who_->prompt_tokens_ += prompt;
-  who_->completion_tokens_ += completion;
 }
 
 tenant_registry::tenant_registry(std::vector<tenant_terms> tenants, std::string fallback,

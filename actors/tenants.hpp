@@ -1,5 +1,4 @@
 #pragma once
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -10,9 +9,11 @@
 #include <variant>
 #include <vector>
 
+#include "actors/request.hpp"
 #include "base/sha256.hpp"
 #include "policies/fair_queue.hpp"
 #include "policies/quota.hpp"
+#include "storage/state/usage_store.hpp"
 
 namespace troupe::actors {
 
@@ -54,13 +55,21 @@ public:
   explicit tenant(tenant_terms terms) : terms_{std::move(terms)}, quota_{terms_.limits} {}
   const tenant_terms& terms() const { return terms_; }
   tenant_usage usage(instant now) const;
+  /// What is not in the ledger yet; it counts as written from now on.
+  std::vector<storage::usage_row> take_unwritten();
+  /// Rows that could not be written after all.
+  void put_back(std::vector<storage::usage_row> rows);
 
 private:
   friend class quota_ticket;
+  void note(const storage::usage_row& used);
   const tenant_terms terms_;
   mutable std::mutex lock_; ///< guards what follows
   policies::quota quota_;
   uint64_t requests_ = 0, prompt_tokens_ = 0, completion_tokens_ = 0, refused_ = 0;
+  /// One row per model and hour.
+  static constexpr size_t unwritten_max = 10'000;
+  std::vector<storage::usage_row> unwritten_;
 };
 
 /// One request's place in a tenant's quota: given back, and its tokens settled, when it is gone.
@@ -75,17 +84,16 @@ public:
   /// Before it runs: its prompt, and the most that its answers may have.
   std::optional<policies::quota_refusal> reserve(uint64_t prompt_tokens, uint64_t answer_max,
                                                  instant now);
-  /// A token or more was answered; a request that ends without used() is charged for so many.
-  void answered() { answered_.fetch_add(1, std::memory_order_relaxed); }
-  void used(uint64_t prompt_tokens, uint64_t completion_tokens);
+  /// What it has used so far; noted at once, so that little is lost with this process.
+  void used(const usage& so_far, const std::string& model, wall_time now);
 
 private:
   explicit quota_ticket(std::shared_ptr<tenant> who) : who_{std::move(who)} {}
   std::shared_ptr<tenant> who_;
   policies::quota::reservation reserved_{};
   uint64_t prompt_tokens_ = 0;
-  std::atomic<uint64_t> answered_{0};
-  std::optional<std::pair<uint64_t, uint64_t>> used_;
+  bool shadowed_ = false; ///< it holds no place: its tenant's limits are only watched
+  std::optional<actors::usage> used_;
 };
 
 /// Everybody who may use the API.

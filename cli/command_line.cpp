@@ -195,8 +195,13 @@ void add_access(CLI::App& app, command_line& into) {
   auto* tenants = app.add_subcommand("tenants", "Who may use a running server, and who did.");
   tenants->require_subcommand(1);
   watched(inspection(*tenants, into, "list", "What was agreed with each."), into);
-  auto* usage = inspection(*tenants, into, "usage", "What each has used since the start.");
+  auto* usage = inspection(*tenants, into, "usage", "What each has used, by the ledger.");
   watched(usage, into);
+  usage
+      ->add_option("--since", into.since,
+                   "Only from then on: 24h, 30d, 2026-01-31 or 2026-01-31T12:00:00Z, rounded down "
+                   "to the hour.")
+      ->type_name("TIME");
   for (auto* one : {usage, inspection(*tenants, into, "show", "What was agreed with one.")})
     one->add_option("tenant", into.tenant, "The tenant's name.")->required(one != usage);
   auto* keys = app.add_subcommand("keys", "Make keys of the API.");

@@ -38,6 +38,7 @@ struct command_line {
   simulate_options simulate;
   std::string tenant;
   std::string key_name;
+  std::string since;
 };
 
 /// The tree of commands; parsing fills `into`, which must outlive it. What `into` holds before are

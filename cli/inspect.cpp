@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "base/rfc3339.hpp"
 #include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/http_client.hpp"
 #include "cli/terminal.hpp"
+#include "config/units.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -26,24 +28,34 @@ int report(const http_answer& answer, const std::string& url) {
   return complain(error_message(answer), failed);
 }
 
-/// Fetches and prints, again and again with --watch.
-int show(const inspect_options& options, const std::string& path,
-         const std::function<std::string(const json&)>& render) {
+/// Fetches and prints, again and again with --watch. An `only` leaves the rows whose `field` it is.
+int show(const inspect_options& options, const std::string& path, const char* field,
+         const std::string& only, const std::function<std::string(const json&)>& render) {
   const auto url = normal_url(options.url);
   const bool redraw = options.watch_seconds > 0 && !options.json && isatty(STDOUT_FILENO);
   while (true) {
     const auto answer = http_request(url + path, false);
     if (answer.status != 200)
       return report(answer, url);
-    const auto parsed = json::parse(answer.body, nullptr, false);
+    auto parsed = json::parse(answer.body, nullptr, false);
     if (!parsed.is_object() || !parsed.contains("data") || !parsed["data"].is_array())
       return complain("what answers at " + url + " is not troupe", failed);
+    if (!only.empty())
+      std::erase_if(parsed["data"].get_ref<json::array_t&>(), [&](const json& row) {
+        const auto at = row.find(field);
+        return at == row.end() || *at != only;
+      });
     const auto text = options.json ? parsed["data"].dump(2) + "\n" : render(parsed["data"]);
     std::cout << (redraw ? "\033[H\033[2J" : "") << text << std::flush;
     if (options.watch_seconds <= 0 || !std::cout)
       return ok;
     std::this_thread::sleep_for(std::chrono::duration<double>(options.watch_seconds));
   }
+}
+
+int show(const inspect_options& options, const std::string& path,
+         const std::function<std::string(const json&)>& render) {
+  return show(options, path, "", "", render);
 }
 
 std::string names(const json& rows) {
@@ -84,15 +96,28 @@ int show_actors(const inspect_options& options, bool tree) {
   });
 }
 
-int show_tenants(const inspect_options& options, const std::string& name, bool usage) {
+int show_tenants(const inspect_options& options, const std::string& name) {
   const bool colour = colours_wanted(STDOUT_FILENO);
-  return show(options, "/admin/tenants", [&](const json& rows) {
-    auto chosen = rows;
-    if (!name.empty())
-      std::erase_if(chosen.get_ref<json::array_t&>(),
-                    [&](const json& row) { return row.value("name", "") != name; });
-    return tenants_text(chosen, usage, colour);
-  });
+  return show(options, "/admin/tenants", "name", name,
+              [&](const json& rows) { return tenants_text(rows, colour); });
+}
+
+int show_usage(const inspect_options& options, const std::string& name, const std::string& since) {
+  const bool colour = colours_wanted(STDOUT_FILENO);
+  std::string path = "/admin/usage";
+  if (!since.empty()) {
+    std::optional<time_point> from;
+    if (const auto span = config::parse_duration(since))
+      from = std::chrono::system_clock::now() - *span;
+    else
+      from = parse_rfc3339(since.size() == 10 ? since + "T00:00:00Z" : since);
+    if (!from)
+      return complain("--since " + since + ": write 24h, 30d, 2026-01-31 or 2026-01-31T12:00:00Z",
+                      usage);
+    path += "?since=" + url_escape(format_rfc3339(*from));
+  }
+  return show(options, path, "tenant", name,
+              [&](const json& rows) { return usage_text(rows, colour); });
 }
 
 int load_model(const inspect_options& options, const std::string& model) {

@@ -18,8 +18,11 @@ struct inspect_options {
 
 int show_models(const inspect_options& options, bool only_loaded);
 int show_actors(const inspect_options& options, bool tree);
-/// `usage`: what each has used, instead of what was agreed. A `name` leaves only that one.
-int show_tenants(const inspect_options& options, const std::string& name, bool usage);
+/// What was agreed with each; a `name` leaves only that one.
+int show_tenants(const inspect_options& options, const std::string& name);
+/// What each has used: by the ledger, from `since` on ("24h", "30d", a date or a time; empty = all
+/// that there is).
+int show_usage(const inspect_options& options, const std::string& name, const std::string& since);
 int load_model(const inspect_options& options, const std::string& model);
 int stop_model(const inspect_options& options, const std::string& model);
 
@@ -29,7 +32,8 @@ using time_point = std::chrono::system_clock::time_point;
 std::string models_text(const nlohmann::ordered_json& rows, bool only_loaded, time_point now,
                         bool colour);
 std::string actors_text(const nlohmann::ordered_json& rows, bool colour);
-std::string tenants_text(const nlohmann::ordered_json& rows, bool usage, bool colour);
+std::string tenants_text(const nlohmann::ordered_json& rows, bool colour);
+std::string usage_text(const nlohmann::ordered_json& rows, bool colour);
 std::string actor_tree_text(const nlohmann::ordered_json& rows);
 
 } // namespace troupe::cli

@@ -126,23 +126,41 @@ std::string actors_text(const json& rows, bool colour) {
   return render_table(lines, colour);
 }
 
-std::string tenants_text(const json& rows, bool usage, bool colour) {
-  table out{usage ? std::vector<std::string>{"TENANT", "RUNNING", "REQUESTS", "PROMPT",
-                                             "COMPLETION", "REFUSED"}
-                  : std::vector<std::string>{"TENANT", "WEIGHT", "PRIORITY", "MODE", "KEYS", "RPM",
-                                             "TPM", "CONCURRENCY", "MAX TOKENS"}};
+std::string tenants_text(const json& rows, bool colour) {
+  table out{{"TENANT", "WEIGHT", "PRIORITY", "MODE", "KEYS", "RPM", "TPM", "CONCURRENCY",
+             "MAX TOKENS", "RUNNING", "REFUSED"}};
   for (const auto& row : rows) {
-    if (usage) {
-      out.push_back({text(row, "name"), text(row, "running"), text(row, "requests"),
-                     text(row, "prompt_tokens"), text(row, "completion_tokens"),
-                     text(row, "refused")});
+    if (!row.is_object())
       continue;
-    }
     const auto limits = row.value("limits", json::object());
     const auto keys = row.value("keys", json::array());
     out.push_back({text(row, "name"), text(row, "weight"), text(row, "priority"), text(row, "mode"),
                    std::to_string(keys.size()), count(limits, "rpm"), count(limits, "tpm"),
-                   count(limits, "concurrency"), count(limits, "max_tokens")});
+                   count(limits, "concurrency"), count(limits, "max_tokens"), text(row, "running"),
+                   text(row, "refused")});
+  }
+  return render_table(out, colour);
+}
+
+std::string usage_text(const json& rows, bool colour) {
+  table out{{"TENANT", "MODEL", "REQUESTS", "PROMPT", "CACHED", "COMPLETION"}};
+  uint64_t sums[4] = {};
+  static constexpr const char* fields[] = {"requests", "prompt_tokens", "cached_tokens",
+                                           "completion_tokens"};
+  for (const auto& row : rows) {
+    if (!row.is_object())
+      continue;
+    std::vector<std::string> line{text(row, "tenant"), text(row, "model")};
+    for (size_t i = 0; i < 4; ++i) {
+      sums[i] += number(row, fields[i]);
+      line.push_back(text(row, fields[i]));
+    }
+    out.push_back(std::move(line));
+  }
+  if (out.size() > 2) {
+    out.push_back({"total", "-"});
+    for (const auto sum : sums)
+      out.back().push_back(std::to_string(sum));
   }
   return render_table(out, colour);
 }

@@ -106,8 +106,10 @@ int dispatch(command_line& typed, const CLI::App& app) {
     return cli::stop_model(typed.inspect, typed.model);
   if (name == "bench")
     return cli::bench::run(typed.bench);
-  if (name == "tenants list" || name == "tenants show" || name == "tenants usage")
-    return cli::show_tenants(typed.inspect, typed.tenant, name == "tenants usage");
+  if (name == "tenants list" || name == "tenants show")
+    return cli::show_tenants(typed.inspect, typed.tenant);
+  if (name == "tenants usage")
+    return cli::show_usage(typed.inspect, typed.tenant, typed.since);
   if (name == "keys create")
     return cli::create_key(typed.tenant, typed.key_name, typed.inspect.json);
   if (name == "keys hash")

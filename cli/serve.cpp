@@ -15,6 +15,7 @@
 #include "cli/node_setup.hpp"
 #include "cli/profile_table.hpp"
 #include "cli/signals.hpp"
+#include "cli/state.hpp"
 #include "cli/terminal.hpp"
 
 namespace troupe::cli {
@@ -120,6 +121,9 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
   auto tenants = tenants_of(settings);
   if (!tenants)
     return complain(describe(tenants.error()), usage);
+  auto ledger = open_ledger(settings, *tenants);
+  if (!ledger)
+    return complain(describe(ledger.error()), failed);
   auto found = find_served(settings, named);
   if (!found)
     return complain(describe(found.error()), not_found);
@@ -131,6 +135,7 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
     return complain(describe(node.error()), failed);
   auto edge = server_options_of(settings);
   edge.tenants = std::move(*tenants);
+  edge.ledger = *ledger;
   auto server = gateway::server::start(std::move(edge), (*node)->edge());
   if (!server)
     return complain(describe(server.error()), cannot_listen);

@@ -83,6 +83,8 @@ struct settings {
   /// In file order. With keys in any of them, requests need one.
   std::vector<tenant_settings> tenants;
   std::vector<access_key_settings> admin_keys;
+  /// "on", "off" or a directory.
+  std::string state_dir = "on";
   /// Whose requests those without a key are, as long as there are no keys.
   std::string default_tenant = "anonymous";
 };

@@ -2,10 +2,7 @@
 
 #include <cmath>
 
-#include <nlohmann/json.hpp>
-
 #include "base/text.hpp"
-#include "gateway/api.hpp"
 
 namespace troupe::gateway {
 
@@ -127,36 +124,6 @@ void show_limits(const actors::tenant& who, reply_channel& channel, instant now)
   };
   show("requests", usage.limits.rpm, usage.requests_left, usage.requests_reset);
   show("tokens", usage.limits.tpm, usage.tokens_left, usage.tokens_reset);
-}
-
-void api::admin_tenants(const http_request&, const channel_ptr& channel, const std::string&) {
-  static constexpr const char* priorities[] = {"interactive", "standard", "batch"};
-  nlohmann::ordered_json data = nlohmann::ordered_json::array();
-  for (const auto& one : options_.tenants->all()) {
-    const auto& terms = one->terms();
-    const auto usage = one->usage(std::chrono::steady_clock::now());
-    nlohmann::ordered_json keys = nlohmann::ordered_json::array();
-    for (const auto& key : terms.keys)
-      keys.push_back(key.name);
-    data.push_back({{"name", terms.name},
-                    {"weight", terms.weight},
-                    {"priority", priorities[static_cast<size_t>(terms.priority)]},
-                    {"mode", terms.enforce ? "enforce" : "shadow"},
-                    {"keys", keys},
-                    {"limits",
-                     {{"rpm", usage.limits.rpm},
-                      {"tpm", usage.limits.tpm},
-                      {"concurrency", usage.limits.concurrency},
-                      {"max_tokens", terms.max_tokens}}},
-                    {"running", usage.running},
-                    {"requests", usage.requests},
-                    {"prompt_tokens", usage.prompt_tokens},
-                    {"completion_tokens", usage.completion_tokens},
-                    {"refused", usage.refused}});
-  }
-  http_response out;
-  out.body = nlohmann::ordered_json{{"object", "list"}, {"data", data}}.dump();
-  channel->send(std::move(out));
 }
 
 } // namespace troupe::gateway

@@ -37,6 +37,7 @@ struct admitted_request {
   std::shared_ptr<actors::tenant> who;
   std::unique_ptr<actors::quota_ticket> ticket;
   std::shared_ptr<reply_channel> channel;
+  std::string model;       ///< as the client calls it
   uint64_t answer_max = 0; ///< tokens that all its answers may have
   std::function<void()> cancel;
 };

@@ -46,6 +46,7 @@ const api::route api::routes[] = {
      &api::admin_load},
     {"POST", "/admin/models/", "/unload", true, false, false, true, "/admin/models/{id}/unload",
      &api::admin_unload},
+    {"GET", "/admin/usage", "", false, false, false, true, "/admin/usage", &api::admin_usage},
     {"GET", "/admin/tenants", "", false, false, false, true, "/admin/tenants", &api::admin_tenants},
     {"GET", "/admin/actors", "", false, false, false, true, "/admin/actors", &api::admin_actors},
 };
@@ -151,6 +152,7 @@ result<admitted_request> admit(const http_request& request, actors::invocation_r
   invocation.priority = terms.priority;
   admitted_request out;
   out.who = request.tenant;
+  out.model = invocation.model.text;
   out.ticket = std::move(std::get<std::unique_ptr<actors::quota_ticket>>(ticket));
   // Where nobody says how long an answer may get, a quarter of a minute's tokens is kept for it.
   const auto unsaid = std::min<uint64_t>(1024, std::max<uint64_t>(1, terms.limits.tpm / 4));

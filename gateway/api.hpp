@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 
+#include "actors/ledger.hpp"
 #include "actors/services.hpp"
 #include "actors/tenants.hpp"
 #include "gateway/http.hpp"
@@ -17,6 +18,7 @@ struct api_options {
   std::chrono::milliseconds request_timeout{600'000};
   std::shared_ptr<const actors::tenant_registry> tenants =
       std::make_shared<actors::tenant_registry>();
+  std::shared_ptr<actors::ledger> ledger; ///< null: none is kept
   /// Runs work that takes longer than an actor or I/O thread may be held (tokenizing a book).
   std::function<void(std::function<void()>)> offload = [](std::function<void()> work) { work(); };
 };
@@ -53,6 +55,7 @@ private:
   void admin_models(const http_request&, const channel_ptr&, const std::string&);
   void admin_load(const http_request&, const channel_ptr&, const std::string& model);
   void admin_unload(const http_request&, const channel_ptr&, const std::string& model);
+  void admin_usage(const http_request&, const channel_ptr&, const std::string&);
   void admin_tenants(const http_request&, const channel_ptr&, const std::string&);
   void admin_actors(const http_request&, const channel_ptr&, const std::string&);
 

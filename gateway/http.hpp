@@ -16,7 +16,8 @@ namespace troupe::gateway {
 
 struct http_request {
   std::string method = "GET";
-  std::string path; ///< as sent, still percent-encoded, without the query
+  std::string path;  ///< as sent, still percent-encoded, without the query
+  std::string query; ///< what stands behind the '?', as sent
   std::string content_type;
   std::string content_encoding;
   std::string body;

@@ -29,11 +29,13 @@ public:
     if (!refused_)
       to_->on_progress(progress);
   }
+  void on_token(const actors::usage& so_far) override {
+    if (!refused_)
+      note(so_far);
+  }
   void on_text(actors::text_piece piece) override {
-    if (refused_)
-      return;
-    what_.ticket->answered();
-    to_->on_text(std::move(piece));
+    if (!refused_)
+      to_->on_text(std::move(piece));
   }
   void on_finish(uint32_t choice, engine::finish_reason reason) override {
     if (!refused_)
@@ -42,7 +44,7 @@ public:
   void on_done(const actors::usage& used, const actors::request_timing& timing) override {
     if (refused_)
       return;
-    what_.ticket->used(used.prompt_tokens, used.completion_tokens);
+    note(used);
     // Before the answer goes out: who asks again at once finds its place free.
     what_.ticket.reset();
     to_->on_done(used, timing);
@@ -55,6 +57,10 @@ public:
   }
 
 private:
+  void note(const actors::usage& so_far) {
+    what_.ticket->used(so_far, what_.model, std::chrono::system_clock::now());
+  }
+
   std::shared_ptr<actors::reply_sink> to_;
   admitted_request what_;
   bool refused_ = false;

@@ -191,6 +191,7 @@ private:
     out.limits.choices_max = std::max(out.limits.choices_max, options_.n_max);
     out.request_timeout = options_.request_timeout;
     out.tenants = options_.tenants;
+    out.ledger = options_.ledger;
     out.offload = [pool = offload_](std::function<void()> work) {
       asio::post(*pool, std::move(work));
     };
@@ -214,6 +215,8 @@ private:
     out.method = header.method().c_str();
     const auto& target = header.request_target();
     out.path = target.substr(0, target.find('?'));
+    if (out.path.size() < target.size())
+      out.query = target.substr(out.path.size() + 1);
     // The absolute form that proxies use: "http://host/path".
     if (const auto scheme = out.path.find("://");
         scheme != std::string::npos && out.path[0] != '/') {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "actors/ledger.hpp"
 #include "actors/services.hpp"
 #include "actors/tenants.hpp"
 #include "base/error.hpp"
@@ -27,6 +28,7 @@ struct server_options {
   /// Who may use the API; the default asks nobody for a key.
   std::shared_ptr<const actors::tenant_registry> tenants =
       std::make_shared<actors::tenant_registry>();
+  std::shared_ptr<actors::ledger> ledger; ///< null: what tenants use is not written down
 };
 
 /// The HTTP edge. Threads of its own; `services` must outlive it.

@@ -38,6 +38,66 @@ def wait_for_port(process, port_file, log):
     pytest.fail(f"troupe serve did not start (exit code {process.poll()}):\n{log.read_text()}")
 
 
+class Server:
+    """`troupe serve` with a configuration of its own in the directory `scratch`."""
+
+    def __init__(self, config, scratch, config_text, environment=None):
+        self.binary = pathlib.Path(config.getoption("--binary"))
+        self.scratch, self.file, self.log = scratch, scratch / "troupe.yaml", scratch / "log"
+        self.environment = os.environ | (environment or {})
+        self.models = config.getoption("--models")
+        self.file.write_text(config_text)
+
+    def start(self):
+        port_file = self.scratch / "port"
+        port_file.unlink(missing_ok=True)
+        options = ["--config", self.file, "--no-hub-cache", "--log-level", "debug"]
+        options += ["--port", "0", "--port-file", port_file, self.models]
+        with self.log.open("a") as out:
+            self.process = subprocess.Popen(
+                [self.binary, "serve", *options],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+            )
+        self.url = f"http://127.0.0.1:{wait_for_port(self.process, port_file, self.log)}"
+        return self
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+
+    def troupe(self, *words, key="", check=True):
+        """What the command line says of this server, (exit code, stdout, stderr) without check."""
+        told = subprocess.run(
+            [self.binary, *words],
+            env=self.environment | {"TROUPE_URL": self.url, "TROUPE_API_KEY": key},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if not check:
+            return told.returncode, told.stdout, told.stderr
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+
+@pytest.fixture
+def make_server(request, tmp_path):
+    """A function (text of troupe.yaml, environment) -> started Server; stopped in the end."""
+    started = []
+
+    def make(config_text, environment=None):
+        server = Server(request.config, tmp_path, config_text, environment)
+        started.append(server)
+        return server.start()
+
+    yield make
+    for server in started:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def server_url(request, tmp_path_factory):
     """http://host:port of a server over the example models."""

@@ -1,0 +1,104 @@
+// Routes about tenants: what was agreed with them, and what they used.
+#include <nlohmann/json.hpp>
+
+#include "actors/ledger.hpp"
+#include "base/rfc3339.hpp"
+#include "gateway/api.hpp"
+#include "gateway/api_error.hpp"
+
+namespace troupe::gateway {
+
+using json = nlohmann::ordered_json;
+
+namespace {
+
+http_response list_of(json data) {
+  http_response out;
+  out.body = json{{"object", "list"}, {"data", std::move(data)}}.dump();
+  return out;
+}
+
+/// Nothing when a query names no such field; broken escapes give an empty text.
+std::optional<std::string> query_field(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const auto one = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), one.size() + 1));
+    if (one.substr(0, one.find('=')) != name)
+      continue;
+    std::string text;
+    const auto at = one.find('=');
+    if (at == one.npos || !percent_decode(one.substr(at + 1), text))
+      text.clear();
+    return text;
+  }
+  return std::nullopt;
+}
+
+api_error bad_request(std::string code, std::string param, std::string message) {
+  return {400, std::move(message), "invalid_request_error", std::move(param), std::move(code), {}};
+}
+
+} // namespace
+
+void api::admin_tenants(const http_request&, const channel_ptr& channel, const std::string&) {
+  static constexpr const char* priorities[] = {"interactive", "standard", "batch"};
+  json data = json::array();
+  for (const auto& one : options_.tenants->all()) {
+    const auto& terms = one->terms();
+    const auto usage = one->usage(std::chrono::steady_clock::now());
+    json keys = json::array();
+    for (const auto& key : terms.keys)
+      keys.push_back(key.name);
+    data.push_back({{"name", terms.name},
+                    {"weight", terms.weight},
+                    {"priority", priorities[static_cast<size_t>(terms.priority)]},
+                    {"mode", terms.enforce ? "enforce" : "shadow"},
+                    {"keys", keys},
+                    {"limits",
+                     {{"rpm", usage.limits.rpm},
+                      {"tpm", usage.limits.tpm},
+                      {"concurrency", usage.limits.concurrency},
+                      {"max_tokens", terms.max_tokens}}},
+                    {"running", usage.running},
+                    {"requests", usage.requests},
+                    {"prompt_tokens", usage.prompt_tokens},
+                    {"completion_tokens", usage.completion_tokens},
+                    {"refused", usage.refused}});
+  }
+  channel->send(list_of(std::move(data)));
+}
+
+void api::admin_usage(const http_request& request, const channel_ptr& channel, const std::string&) {
+  if (!options_.ledger)
+    return channel->send(error_response({404,
+                                         "This server keeps no ledger: configure tenants and a "
+                                         "state_dir.",
+                                         "invalid_request_error",
+                                         {},
+                                         "no_ledger",
+                                         {}}));
+  storage::hour_point from{};
+  if (const auto since = query_field(request.query, "since")) {
+    const auto time = parse_rfc3339(*since);
+    if (!time)
+      return channel->send(error_response(bad_request(
+          "invalid_value", "since", "'since' is no time: write it as 2026-01-31T00:00:00Z.")));
+    from = std::chrono::floor<std::chrono::hours>(*time);
+  }
+  options_.ledger->totals(from, [channel](caf::expected<actors::ledger::rows> rows) {
+    if (!rows)
+      return channel->send(error_response(to_api_error(rows.error())));
+    json data = json::array();
+    for (const auto& row : *rows)
+      data.push_back({{"tenant", row.tenant},
+                      {"model", row.model},
+                      {"since", format_rfc3339(row.hour)},
+                      {"requests", row.requests},
+                      {"prompt_tokens", row.prompt_tokens},
+                      {"cached_tokens", row.cached_tokens},
+                      {"completion_tokens", row.completion_tokens}});
+    channel->send(list_of(std::move(data)));
+  });
+}
+
+} // namespace troupe::gateway
