@@ -39,6 +39,8 @@ public:
   std::optional<tensor_view> find(std::string_view name) const;
   /// Sum of the tensors' bytes.
   uint64_t size_bytes() const { return size_bytes_; }
+  /// The mapped files; every tensor's bytes lie in one of them.
+  std::span<const mapped_file> files() const { return shards_; }
   /// All tensor names, sorted.
   std::vector<std::string> names() const;
 

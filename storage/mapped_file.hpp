@@ -27,6 +27,7 @@ public:
 
   const std::filesystem::path& path() const { return path_; }
   uint64_t size_bytes() const { return size_bytes_; }
+  int fd() const { return fd_; } ///< stays this object's
   std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
 
   /// Copies `into.size()` bytes from `offset`, not through the mapping: safe against truncation and

@@ -50,16 +50,30 @@ uint32_t direct_alignment(int fd) {
 
 caf::expected<std::shared_ptr<disk_file>> disk_file::open(const std::filesystem::path& path,
                                                           bool direct) {
-  const std::shared_ptr<disk_file> out{new disk_file};
-  out->path_ = path;
   // O_NONBLOCK: opening a FIFO that somebody named like a weight file must not hang.
-  out->buffered_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (out->buffered_ < 0) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
     const int why = errno;
     if (why == ENOENT)
       return failure(errc::not_found, path, "no such file (or a link that leads nowhere)");
     return failure(errc::unreadable, path, "cannot be opened: " + reason(why));
   }
+  return own(fd, path, direct);
+}
+
+caf::expected<std::shared_ptr<disk_file>> disk_file::of(int fd, const std::filesystem::path& path,
+                                                        bool direct) {
+  const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0)
+    return failure(errc::unreadable, path, "cannot be opened: " + reason(errno));
+  return own(copy, path, direct);
+}
+
+caf::expected<std::shared_ptr<disk_file>> disk_file::own(int fd, const std::filesystem::path& path,
+                                                         bool direct) {
+  const std::shared_ptr<disk_file> out{new disk_file};
+  out->path_ = path;
+  out->buffered_ = fd;
   struct stat info {};
   if (::fstat(out->buffered_, &info) != 0)
     return failure(errc::unreadable, path, "cannot be examined: " + reason(errno));

@@ -26,6 +26,9 @@ public:
   /// Fails with `not_found` or `unreadable`. `direct` false never bypasses the page cache.
   static caf::expected<std::shared_ptr<disk_file>> open(const std::filesystem::path& path,
                                                         bool direct = true);
+  /// The file that a descriptor, which stays the caller's, is open for; `path` is for messages.
+  static caf::expected<std::shared_ptr<disk_file>> of(int fd, const std::filesystem::path& path,
+                                                      bool direct = true);
   ~disk_file();
   disk_file(const disk_file&) = delete;
   disk_file& operator=(const disk_file&) = delete;
@@ -51,6 +54,8 @@ public:
 
 private:
   disk_file() = default;
+  static caf::expected<std::shared_ptr<disk_file>> own(int fd, const std::filesystem::path& path,
+                                                       bool direct);
 
   std::filesystem::path path_;
   int buffered_ = -1;

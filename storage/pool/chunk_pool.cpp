@@ -69,7 +69,7 @@ std::optional<chunk_lease> chunk_pool::find(const chunk_key& key, instant used) 
   ++counts_.hits;
   const auto slot = static_cast<uint32_t>(entry_records_[at->second].key.slot);
   use(slot, used);
-  return lease(slot);
+  return make_lease(slot);
 }
 
 std::optional<chunk_lease> chunk_pool::find_content(const checksum& sum, uint64_t length,
@@ -81,7 +81,7 @@ std::optional<chunk_lease> chunk_pool::find_content(const checksum& sum, uint64_
   ++counts_.hits;
   use(at->second, used);
   remember(key, at->second);
-  return lease(at->second);
+  return make_lease(at->second);
 }
 
 std::optional<chunk_fill> chunk_pool::begin(uint64_t length, instant used) {
@@ -97,10 +97,11 @@ std::optional<chunk_fill> chunk_pool::begin(uint64_t length, instant used) {
         return std::nullopt;
       record(*slot).state.store(phase::filling, std::memory_order_release);
     }
-    // Outside the lock: making pages takes as long as copying them. A slot that the machine has no
-    // memory for is left out from now on.
+    // Outside the lock: making pages takes as long as copying them.
     if (commit(*slot, length))
       return chunk_fill{this, *slot, static_cast<uint32_t>(length)};
+    const std::lock_guard guard{mutex_};
+    barren_.push_back(*slot);
   }
 }
 
@@ -112,7 +113,7 @@ chunk_lease chunk_pool::publish(chunk_fill fill, const chunk_key& key, const che
     const std::lock_guard guard{mutex_};
     const auto at = contents_.find(sum);
     if (at != contents_.end() && record(at->second).content.length == room.size())
-      equal = lease(at->second);
+      equal = make_lease(at->second);
   }
   if (equal) {
     // The bytes decide: a checksum can be forged, and the older copy may have rotted.
@@ -142,7 +143,12 @@ chunk_lease chunk_pool::publish(chunk_fill fill, const chunk_key& key, const che
   contents_.insert_or_assign(sum, slot);
   counts_.held_bytes += room.size();
   remember(key, slot);
-  return lease(slot);
+  return make_lease(slot);
+}
+
+chunk_lease chunk_pool::share(const chunk_lease& lease) {
+  const std::lock_guard guard{mutex_};
+  return make_lease(lease.slot());
 }
 
 void chunk_pool::discard(const chunk_lease& bad) {
@@ -153,8 +159,15 @@ void chunk_pool::discard(const chunk_lease& bad) {
   }
 }
 
+bool chunk_pool::starved() const {
+  const std::lock_guard guard{mutex_};
+  return !barren_.empty();
+}
+
 bool chunk_pool::reserve(uint32_t chunks) {
   const std::lock_guard guard{mutex_};
+  free_.insert(free_.begin(), barren_.begin(), barren_.end());
+  barren_.clear();
   const auto left = std::min(unreserved_chunks, chunk_count() / 2);
   if (uint64_t{reserved_} + chunks + left > chunk_count())
     return false;
@@ -186,7 +199,7 @@ pool_usage chunk_pool::usage() const {
   return out;
 }
 
-chunk_lease chunk_pool::lease(uint32_t slot) {
+chunk_lease chunk_pool::make_lease(uint32_t slot) {
   ++slots_[slot].readers;
   return {this, slot};
 }
@@ -244,7 +257,8 @@ void chunk_pool::empty(uint32_t slot) {
 }
 
 std::optional<uint32_t> chunk_pool::take_free() {
-  if (free_.empty())
+  // Where one slot got no memory, others that have none yet need not try.
+  if (free_.empty() || (!barren_.empty() && record(free_.back()).committed == 0))
     return std::nullopt;
   const auto slot = free_.back();
   free_.pop_back();

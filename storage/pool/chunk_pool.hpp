@@ -126,12 +126,18 @@ public:
   /// The same by content, whatever file it came from; `key` will find it from now on.
   std::optional<chunk_lease> find_content(const checksum& sum, uint64_t length,
                                           const chunk_key& key, instant used);
-  /// Room for `length` bytes (at most a chunk); evicts if it must. Nothing when all is leased or
-  /// the machine is out of memory: try again when `on_room` is called.
+  /// Room for `length` bytes (at most a chunk); evicts if it must. Nothing when all is leased: try
+  /// again when `on_room` is called. Nothing, too, when the machine is out of memory; see
+  /// `starved`.
   std::optional<chunk_fill> begin(uint64_t length, instant used);
+  /// True once the machine had no memory for a part of the pool, until the next `reserve`: the rest
+  /// may never do for those who hold what they load.
+  bool starved() const;
   /// Makes a filled chunk known, or throws it away for an equal one that is held already.
   chunk_lease publish(chunk_fill fill, const chunk_key& key, const checksum& sum,
                       double reload_seconds, instant used);
+  /// Another lease of the same chunk.
+  chunk_lease share(const chunk_lease& lease);
   /// Forgets a chunk whose bytes turned out to be wrong; its room is free when the last lease ends.
   void discard(const chunk_lease& lease);
 
@@ -175,7 +181,7 @@ private:
   std::byte* data(uint32_t slot) const { return region_.data() + region_offset(slot); }
 
   // With the mutex held:
-  chunk_lease lease(uint32_t slot);
+  chunk_lease make_lease(uint32_t slot);
   void use(uint32_t slot, instant used);
   void remember(const chunk_key& key, uint32_t slot);
   void forget_entries(uint32_t slot);
@@ -199,7 +205,8 @@ private:
 
   mutable std::mutex mutex_;
   std::vector<slot_state> slots_;
-  std::vector<uint32_t> free_; ///< slots that hold nothing
+  std::vector<uint32_t> barren_; ///< slots that there was no memory for
+  std::vector<uint32_t> free_;   ///< slots that hold nothing
   std::vector<uint32_t> free_entries_;
   std::vector<victim> victims_; ///< next to go last; checked again when taken
   std::unordered_map<chunk_key, uint32_t, hash_key> index_; ///< to entries

@@ -55,4 +55,14 @@ caf::error chunk_view::place(uint64_t offset, chunk_lease chunk) {
   return {};
 }
 
+void chunk_view::drop(uint64_t offset) {
+  auto& chunk = chunks_[offset / pool_->chunk_bytes()];
+  if (!chunk)
+    return;
+  // Whoever reads here by mistake must not see what the pool puts there next.
+  ::mmap(data_ + offset, chunk.bytes().size(), PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  chunk.release();
+}
+
 } // namespace troupe::storage

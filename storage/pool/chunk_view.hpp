@@ -25,7 +25,9 @@ public:
   /// Maps a chunk at `offset`, a multiple of the chunk size. May be called from any thread, for one
   /// chunk once.
   caf::error place(uint64_t offset, chunk_lease chunk);
-  /// Reading a part that was not placed raises SIGSEGV.
+  /// Lets a placed chunk go. Same calls as `place`.
+  void drop(uint64_t offset);
+  /// Reading a part that was not placed, or dropped, raises SIGSEGV.
   std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
 
 private:

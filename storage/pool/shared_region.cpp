@@ -100,11 +100,11 @@ void shared_region::punch(uint64_t offset, uint64_t length) {
               static_cast<off_t>(length));
 }
 
-uint64_t free_bytes_of(const std::filesystem::path& directory) {
+uint64_t capacity_of(const std::filesystem::path& directory) {
   struct statvfs info {};
   if (::statvfs(directory.c_str(), &info) != 0)
     return 0;
-  return uint64_t{info.f_bavail} * info.f_frsize;
+  return uint64_t{info.f_blocks} * info.f_frsize;
 }
 
 } // namespace troupe::storage

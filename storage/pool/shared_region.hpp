@@ -42,7 +42,7 @@ private:
   uint64_t mapped_bytes_ = 0;
 };
 
-/// What the file system of `directory` could still take; 0 if it cannot be asked.
-uint64_t free_bytes_of(const std::filesystem::path& directory);
+/// Bytes that the file system of `directory` could hold if it were empty; 0 if it cannot be asked.
+uint64_t capacity_of(const std::filesystem::path& directory);
 
 } // namespace troupe::storage

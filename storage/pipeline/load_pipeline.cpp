@@ -1,0 +1,280 @@
+#include "storage/pipeline/load_pipeline.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "storage/errors.hpp"
+
+namespace troupe::storage {
+
+namespace {
+
+/// The rate forgets what is older than so many seconds of reading.
+constexpr double rate_memory_seconds = 2;
+
+uint32_t window_of(const chunk_pool& pool, const load_pipeline_options& options) {
+  return std::max(std::min(pool.chunk_count() / 4, options.chunks_in_flight), 1u);
+}
+
+instant now() { return std::chrono::steady_clock::now(); }
+
+} // namespace
+
+load_pipeline::load_pipeline(std::shared_ptr<chunk_pool> pool, load_pipeline_options options)
+    : pool_{std::move(pool)}, window_{window_of(*pool_, options)}, workers_{options.workers} {
+  pool_->on_room([conductor = conductor_, room = room_] {
+    ++*room;
+    conductor->wake();
+  });
+  conducting_ = std::thread{[this] { conduct(); }};
+}
+
+load_pipeline::~load_pipeline() {
+  std::vector<std::shared_ptr<load>> left;
+  {
+    const std::lock_guard guard{mutex_};
+    stopping_ = true;
+    left.assign(loads_.begin(), loads_.end());
+  }
+  for (const auto& one : left)
+    one->cancel();
+  conductor_->wake();
+  conducting_.join();
+  pool_->on_room({});
+}
+
+std::shared_ptr<load> load_pipeline::start(load_plan plan, load_priority priority,
+                                           load_events events) {
+  for ([[maybe_unused]] const auto& range : plan.ranges)
+    assert(range.file < plan.files.size() &&
+           range.offset + range.length <= plan.files[range.file].origin->size_bytes());
+  const std::shared_ptr<load> out{new load{std::move(plan), std::move(events), priority, now(),
+                                           conductor_, pool_->chunk_bytes()}};
+  {
+    const std::lock_guard guard{mutex_};
+    loads_.push_back(out);
+  }
+  conductor_->wake();
+  return out;
+}
+
+double load_pipeline::origin_rate() const {
+  const std::lock_guard guard{mutex_};
+  return read_seconds_ > 0 ? read_bytes_ / read_seconds_ : 0;
+}
+
+void load_pipeline::conduct() {
+  for (;;) {
+    conductor_->wait();
+    pump();
+    bool last = false;
+    std::vector<std::shared_ptr<load>> finished;
+    {
+      const std::lock_guard guard{mutex_};
+      finished = take_finished();
+      last = stopping_ && loads_.empty() && in_flight_ == 0;
+    }
+    for (const auto& one : finished)
+      finish(*one);
+    if (last)
+      return;
+  }
+}
+
+void load_pipeline::pump() {
+  while (const auto what = next())
+    workers_.post([this, what] { process(what); });
+}
+
+std::shared_ptr<load_pipeline::flight> load_pipeline::next() {
+  const std::lock_guard guard{mutex_};
+  std::vector<std::shared_ptr<load>> turns{loads_.begin(), loads_.end()};
+  std::stable_sort(turns.begin(), turns.end(), [](const auto& a, const auto& b) {
+    return a->priority_.load() > b->priority_.load();
+  });
+  const bool full = in_flight_ >= window_ || blocked_at_ == room_->load();
+  for (const auto& who : turns)
+    while (!who->stopped_ && (!who->again_.empty() || who->next_ < who->chunks_.size())) {
+      const bool again = !who->again_.empty();
+      const waiter me{who, again ? who->again_.back() : who->next_};
+      const auto& chunk = who->chunks_[me.chunk];
+      const auto& file = who->plan_.files[chunk.file];
+      const chunk_key key{file.origin->key(), chunk.offset};
+      const auto known = flights_.find(key);
+      if (known == flights_.end() && full)
+        return nullptr;
+      if (again)
+        who->again_.pop_back();
+      else
+        ++who->next_;
+      ++who->pending_;
+      if (known != flights_.end()) {
+        known->second->waiters.push_back(me);
+        continue;
+      }
+      const auto out = std::make_shared<flight>();
+      out->key = key;
+      out->file = file;
+      out->length = chunk.length;
+      out->used = who->began_;
+      out->waiters.push_back(me);
+      flights_.emplace(key, out);
+      ++in_flight_;
+      return out;
+    }
+  return nullptr;
+}
+
+void load_pipeline::process(const std::shared_ptr<flight>& what) {
+  if (auto held = find_held(*what))
+    return land(*what, std::move(held), true, {});
+  // Looked at before the attempt: room that comes after it ends the wait at once.
+  const auto room = room_->load();
+  auto fill = pool_->begin(what->length, what->used);
+  if (!fill && pool_->starved())
+    return land(*what, {}, false,
+                caf::make_error(errc::no_memory, "loading " + what->file.origin->name() +
+                                                     ": the machine has no memory for the host "
+                                                     "pool; lower storage.pool_memory"));
+  if (!fill)
+    return put_back(*what, room);
+  what->fill = std::move(*fill);
+  read(what);
+}
+
+chunk_lease load_pipeline::find_held(const flight& what) {
+  auto& sums = *what.file.sums;
+  const auto known = sums.expected(what.key.offset);
+  auto held = pool_->find(what.key, what.used);
+  if (!held && known)
+    held = pool_->find_content(*known, what.length, what.key, what.used);
+  if (!held)
+    return {};
+  const auto expected = known.value_or(held->sum());
+  if (held->sum() == expected && checksum_of(held->bytes()) == expected &&
+      !sums.check(what.key.offset, expected))
+    return std::move(*held);
+  pool_->discard(*held); // memory rotted, or the record did: what the disk says counts
+  return {};
+}
+
+void load_pipeline::put_back(flight& what, uint64_t room) {
+  std::vector<waiter> waiters;
+  {
+    const std::lock_guard guard{mutex_};
+    blocked_at_ = room;
+    --in_flight_;
+    flights_.erase(what.key);
+    for (auto& [who, index] : what.waiters) {
+      who->again_.push_back(index);
+      --who->pending_;
+    }
+  }
+  conductor_->wake();
+}
+
+void load_pipeline::read(const std::shared_ptr<flight>& what) {
+  {
+    const std::lock_guard guard{mutex_};
+    if (reading_++ == 0)
+      reading_since_ = now();
+  }
+  const auto room = what->fill.room();
+  what->file.origin->read(what->key.offset, room,
+                          [this, what, bytes = room.size()](caf::error why) {
+                            count(why ? 0 : bytes);
+                            workers_.post([this, what, why = std::move(why)]() mutable {
+                              arrived(what, std::move(why));
+                            });
+                          });
+}
+
+void load_pipeline::count(uint64_t bytes) {
+  const std::lock_guard guard{mutex_};
+  const auto at = now();
+  const double seconds =
+      std::chrono::duration<double>(at - std::exchange(reading_since_, at)).count();
+  read_bytes_ += static_cast<double>(bytes);
+  read_seconds_ += seconds;
+  if (read_seconds_ > rate_memory_seconds) {
+    read_bytes_ *= rate_memory_seconds / read_seconds_;
+    read_seconds_ = rate_memory_seconds;
+  }
+  --reading_;
+}
+
+void load_pipeline::arrived(const std::shared_ptr<flight>& what, caf::error why) {
+  chunk_lease lease;
+  if (!why) {
+    auto& sums = *what->file.sums;
+    const auto sum = checksum_of(what->fill.room());
+    const auto expected = sums.expected(what->key.offset);
+    // One bad transfer is no damaged file yet.
+    if (expected && *expected != sum && !std::exchange(what->read_again, true))
+      return read(what);
+    why = sums.check(what->key.offset, sum);
+    if (why)
+      (void)sums.save(false);
+    const auto seconds = static_cast<double>(what->length) / std::max(origin_rate(), 1.0);
+    if (!why)
+      lease = pool_->publish(std::move(what->fill), what->key, sum, seconds, what->used);
+  }
+  what->fill.drop();
+  land(*what, std::move(lease), false, std::move(why));
+}
+
+void load_pipeline::land(flight& what, chunk_lease lease, bool from_pool, caf::error why) {
+  std::vector<waiter> waiters;
+  {
+    const std::lock_guard guard{mutex_};
+    // From here on the next load finds the chunk in the pool.
+    flights_.erase(what.key);
+    waiters = std::move(what.waiters);
+    --in_flight_;
+  }
+  for (size_t i = 0; i < waiters.size(); ++i) {
+    auto& [who, index] = waiters[i];
+    const bool last = i + 1 == waiters.size();
+    if (why)
+      who->fail(last ? std::move(why) : why);
+    else
+      who->deliver(index, last ? std::move(lease) : pool_->share(lease), from_pool);
+  }
+  {
+    const std::lock_guard guard{mutex_};
+    for (auto& [who, index] : waiters)
+      --who->pending_;
+  }
+  conductor_->wake();
+}
+
+std::vector<std::shared_ptr<load>> load_pipeline::take_finished() {
+  std::vector<std::shared_ptr<load>> out;
+  for (auto at = loads_.begin(); at != loads_.end();) {
+    if ((*at)->over()) {
+      out.push_back(std::move(*at));
+      at = loads_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+  return out;
+}
+
+void load_pipeline::finish(load& who) {
+  caf::error why;
+  {
+    const std::lock_guard guard{who.mutex_};
+    why = std::move(who.why_);
+  }
+  for (const auto& file : who.plan_.files) {
+    if (!why)
+      why = file.origin->check_unchanged();
+    (void)file.sums->save(!why);
+  }
+  if (who.events_.done)
+    who.events_.done(std::move(why));
+}
+
+} // namespace troupe::storage

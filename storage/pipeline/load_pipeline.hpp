@@ -1,0 +1,112 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "storage/pipeline/job_threads.hpp"
+#include "storage/pipeline/load.hpp"
+
+namespace troupe::storage {
+
+struct load_pipeline_options {
+  /// Chunks that are being read or verified at once, but never more than a quarter of the pool.
+  uint32_t chunks_in_flight = 16;
+  /// Threads that make memory, compute checksums and call back.
+  uint32_t workers = 2;
+};
+
+/// Brings files through the host pool to whoever wants them, many loads at once.
+///
+///   conductor         worker                    origin's thread        worker
+///   whose turn? ────> in the pool? ──yes: verify ───────────────────────────────────┐
+///                        └─no: make room ─────> read into the pool ──> verify, publish ──> callers
+///
+/// A chunk that two loads want is read once. Loads are served by priority, then by age, chunk by
+/// chunk. Nothing is asked for while the pool has no room, so a caller that keeps leases slows the
+/// load down but cannot make it grow.
+class load_pipeline {
+public:
+  /// A pool has one pipeline at a time.
+  load_pipeline(std::shared_ptr<chunk_pool> pool, load_pipeline_options options = {});
+  /// Cancels what is under way, and waits until everybody was told.
+  ~load_pipeline();
+  load_pipeline(const load_pipeline&) = delete;
+  load_pipeline& operator=(const load_pipeline&) = delete;
+
+  /// Begins a load; its events may come before this returns. Ranges have to lie inside their files;
+  /// this is asserted. A caller that means to keep all chunks reserves them in the pool before.
+  std::shared_ptr<load> start(load_plan plan, load_priority priority, load_events events);
+
+  /// Bytes per second that origins delivered while they were asked for something, lately; 0 before
+  /// the first.
+  double origin_rate() const;
+
+private:
+  struct waiter {
+    std::shared_ptr<load> who;
+    size_t chunk = 0;
+  };
+  /// A chunk on its way to those who want it.
+  struct flight {
+    chunk_key key;
+    planned_file file;
+    uint32_t length = 0;
+    instant used{};
+    chunk_fill fill;
+    bool read_again = false;
+    std::vector<waiter> waiters; ///< under the mutex while the flight is listed
+  };
+  struct hash_key {
+    size_t operator()(const chunk_key& key) const noexcept {
+      return std::hash<checksum>{}(key.file) ^ (key.offset * 0x9e3779b97f4a7c15ull);
+    }
+  };
+
+  void conduct();
+  /// Gets chunks under way as long as there is room. Only the conductor does this.
+  void pump();
+  /// The next chunk to get under way, or null. Chunks that are under way already are passed over:
+  /// their flight gets one more waiter.
+  std::shared_ptr<flight> next();
+  // By workers, in this order:
+  void process(const std::shared_ptr<flight>& what);
+  chunk_lease find_held(const flight& what);
+  void put_back(flight& what, uint64_t room);
+  void read(const std::shared_ptr<flight>& what);
+  void arrived(const std::shared_ptr<flight>& what, caf::error why);
+  void land(flight& what, chunk_lease lease, bool from_pool, caf::error why);
+
+  std::vector<std::shared_ptr<load>> take_finished();
+  static void finish(load& who);
+  void count(uint64_t bytes);
+
+  const std::shared_ptr<chunk_pool> pool_;
+  const std::shared_ptr<waker> conductor_ = std::make_shared<waker>();
+  /// Counts the moments at which the pool may have got room.
+  const std::shared_ptr<std::atomic<uint64_t>> room_ = std::make_shared<std::atomic<uint64_t>>(0);
+  /// Chunks in flight at most: were they most of the pool, what stays in it would be what arrived
+  /// last instead of what is worth most.
+  const uint32_t window_;
+
+  mutable std::mutex mutex_;
+  std::list<std::shared_ptr<load>> loads_; ///< by age
+  std::unordered_map<chunk_key, std::shared_ptr<flight>, hash_key> flights_;
+  uint32_t in_flight_ = 0;
+  /// What `room_` was when the pool had none; while it is that, nothing new is tried.
+  uint64_t blocked_at_ = UINT64_MAX;
+  uint32_t reading_ = 0;
+  instant reading_since_{};
+  double read_bytes_ = 0, read_seconds_ = 0;
+  bool stopping_ = false;
+
+  job_threads workers_;
+  std::thread conducting_;
+};
+
+} // namespace troupe::storage
