@@ -80,6 +80,8 @@ caf::expected<std::shared_ptr<disk_file>> disk_file::own(int fd, const std::file
   if (!S_ISREG(info.st_mode))
     return failure(errc::unreadable, path, "is not a regular file");
   out->identity_ = identity_of(info);
+  // Kept, the flag would make rings of older kernels answer EAGAIN for whatever is not cached.
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
   if (!direct)
     return out;
   // By the descriptor, not by the name: that may lead to another file by now.

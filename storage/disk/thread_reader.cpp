@@ -42,10 +42,9 @@ public:
   void read(std::shared_ptr<const disk_file> file, uint64_t offset, std::span<std::byte> into,
             read_done done) override {
     auto pieces = cut_read(std::move(file), offset, into, std::move(done), piece_bytes_);
-    {
-      const std::lock_guard guard{mutex_};
-      waiting_.insert(waiting_.end(), pieces.begin(), pieces.end());
-    }
+    // With the mutex held: once the last piece was read, this object may go away.
+    const std::lock_guard guard{mutex_};
+    waiting_.insert(waiting_.end(), pieces.begin(), pieces.end());
     wake_.notify_all();
   }
 

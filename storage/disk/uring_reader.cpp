@@ -53,12 +53,10 @@ public:
   void read(std::shared_ptr<const disk_file> file, uint64_t offset, std::span<std::byte> into,
             read_done done) override {
     auto pieces = cut_read(std::move(file), offset, into, std::move(done), piece_bytes_);
-    bool was_empty = false;
-    {
-      const std::lock_guard guard{mutex_};
-      was_empty = waiting_.empty();
-      waiting_.insert(waiting_.end(), pieces.begin(), pieces.end());
-    }
+    // With the mutex held to the end: once the last piece was read, this object may go away.
+    const std::lock_guard guard{mutex_};
+    const bool was_empty = waiting_.empty();
+    waiting_.insert(waiting_.end(), pieces.begin(), pieces.end());
     if (was_empty && std::this_thread::get_id() != thread_.get_id())
       wake();
   }
