@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <random>
 
 #include "base/instant.hpp"
 
@@ -22,5 +23,17 @@ public:
 private:
   duration first_, max_, next_;
 };
+
+/// The pause after `failures` failures in a row (1, 2, ...): doubling from `first` up to `max`, and
+/// of that a random part between a half and the whole, so that many clients that lost one server
+/// together do not come back together.
+inline duration jittered_pause(duration first, duration max, unsigned failures,
+                               std::mt19937_64& random) {
+  auto whole = std::min(first, max);
+  for (unsigned i = 1; i < failures && whole < max; ++i)
+    whole = std::min(whole * 2, max);
+  std::uniform_int_distribution<duration::rep> part{whole.count() / 2, whole.count()};
+  return duration{part(random)};
+}
 
 } // namespace troupe::policies

@@ -179,7 +179,7 @@ private:
       return skip(dir, "another model has the name " + id +
                            " already; rename the directory, or give another root");
     out_.models.push_back(
-        {model_id{id}, dir, look.weight_bytes, std::move(look.architecture), look.modified});
+        {model_id{id}, dir, {}, look.weight_bytes, std::move(look.architecture), look.modified});
   }
 
   catalog out_;
@@ -207,17 +207,25 @@ catalog find_models(const std::vector<fs::path>& roots) {
   return std::move(all).result();
 }
 
+fs::path hub_home() {
+  if (auto home = environment_path("HF_HOME"); !home.empty())
+    return home;
+  if (const auto xdg = environment_path("XDG_CACHE_HOME"); !xdg.empty())
+    return xdg / "huggingface";
+  if (const auto home = environment_path("HOME"); !home.empty())
+    return home / ".cache" / "huggingface";
+  return {};
+}
+
+fs::path hub_cache_dir() {
+  if (auto cache = environment_path("HF_HUB_CACHE"); !cache.empty())
+    return cache;
+  const auto home = hub_home();
+  return home.empty() ? home : home / "hub";
+}
+
 std::optional<fs::path> default_hub_cache() {
-  fs::path cache = environment_path("HF_HUB_CACHE");
-  if (cache.empty())
-    if (const auto home = environment_path("HF_HOME"); !home.empty())
-      cache = home / "hub";
-  if (cache.empty())
-    if (const auto xdg = environment_path("XDG_CACHE_HOME"); !xdg.empty())
-      cache = xdg / "huggingface" / "hub";
-  if (cache.empty())
-    if (const auto home = environment_path("HOME"); !home.empty())
-      cache = home / ".cache" / "huggingface" / "hub";
+  auto cache = hub_cache_dir();
   std::error_code failed;
   if (cache.empty() || !fs::is_directory(cache, failed))
     return std::nullopt;

@@ -14,6 +14,9 @@ namespace troupe::storage {
 struct model_source {
   model_id id;
   std::filesystem::path dir; ///< or its GGUF file, the first if there are several
+  /// Where it is fetched from when it is first needed (see storage/sources/location.hpp); `dir` is
+  /// then empty until it has been.
+  std::string origin{};
   uint64_t weight_bytes = 0; ///< size of the weight files
   std::string architecture;  ///< as config.json or the GGUF file names it; empty if it does not
   std::chrono::sys_seconds modified{}; ///< when the weights were last written
@@ -39,8 +42,14 @@ struct catalog {
 /// at file sizes and reads config.json, and the first bytes of GGUF files.
 catalog find_models(const std::vector<std::filesystem::path>& roots);
 
-/// The Hugging Face cache of the environment if it exists: HF_HUB_CACHE, else HF_HOME/hub, else
-/// huggingface/hub under XDG_CACHE_HOME or ~/.cache.
+/// Where Hugging Face programs keep their things: HF_HOME, else huggingface under XDG_CACHE_HOME or
+/// ~/.cache; empty if there is no home directory.
+std::filesystem::path hub_home();
+
+/// Where the hub cache of the environment is or would be: HF_HUB_CACHE, else `hub` in hub_home().
+std::filesystem::path hub_cache_dir();
+
+/// The same if it exists.
 std::optional<std::filesystem::path> default_hub_cache();
 
 } // namespace troupe::storage

@@ -1,0 +1,263 @@
+#include "storage/sources/location.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include <curl/urlapi.h>
+
+#include "storage/errors.hpp"
+#include "storage/sources/source.hpp"
+
+namespace troupe::storage {
+
+namespace {
+
+constexpr size_t reference_bytes_max = 2048;
+
+bool is_alnum(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+std::string trimmed_slashes(std::string_view text) {
+  while (text.ends_with('/'))
+    text.remove_suffix(1);
+  while (text.starts_with('/'))
+    text.remove_prefix(1);
+  return std::string{text};
+}
+
+std::string last_name(std::string_view path) {
+  while (path.ends_with('/'))
+    path.remove_suffix(1);
+  const auto slash = path.rfind('/');
+  return std::string{slash == std::string_view::npos ? path : path.substr(slash + 1)};
+}
+
+caf::error bad(std::string_view text, const std::string& why) {
+  std::string shown{text.substr(0, 200)};
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return caf::make_error(errc::bad_reference, "'" + shown + "' is no reference to a model: " + why);
+}
+
+caf::expected<location> parse_file(std::string_view text, std::string_view rest) {
+  location out;
+  if (rest.starts_with("localhost/"))
+    rest.remove_prefix(9);
+  if (!rest.starts_with('/'))
+    return bad(text, "write file:///absolute/path");
+  out.path = std::filesystem::path{percent_decode(rest)}.lexically_normal();
+  if (out.path.native().find('\0') != std::string::npos)
+    return bad(text, "its path has a zero byte");
+  out.text = "file://" + percent_encode(out.path.string(), true);
+  out.model_name = last_name(out.path.string());
+  return out;
+}
+
+/// One part of a parsed URL, or nothing.
+std::optional<std::string> url_part(CURLU* url, CURLUPart part, unsigned flags = 0) {
+  char* text = nullptr;
+  if (curl_url_get(url, part, &text, flags) != CURLUE_OK)
+    return std::nullopt;
+  std::string out{text};
+  curl_free(text);
+  return out;
+}
+
+caf::expected<location> parse_http(std::string_view text) {
+  location out;
+  out.kind = location_kind::http;
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> url{curl_url(), curl_url_cleanup};
+  const auto why = curl_url_set(url.get(), CURLUPART_URL, std::string{text}.c_str(), 0);
+  if (why != CURLUE_OK)
+    return bad(text, std::string{"the URL is wrong: "} + curl_url_strerror(why));
+  if (const auto user = url_part(url.get(), CURLUPART_USER, CURLU_URLDECODE))
+    out.credentials =
+        *user + ":" + url_part(url.get(), CURLUPART_PASSWORD, CURLU_URLDECODE).value_or("");
+  curl_url_set(url.get(), CURLUPART_USER, nullptr, 0);
+  curl_url_set(url.get(), CURLUPART_PASSWORD, nullptr, 0);
+  curl_url_set(url.get(), CURLUPART_FRAGMENT, nullptr, 0);
+  if (url_part(url.get(), CURLUPART_QUERY))
+    return bad(text, "a query (?...) cannot be joined with the names of files");
+  const auto whole = url_part(url.get(), CURLUPART_URL);
+  if (!whole)
+    return bad(text, "the URL is wrong");
+  out.url = *whole;
+  while (out.url.ends_with('/'))
+    out.url.pop_back();
+  out.text = out.url;
+  out.model_name = last_name(percent_decode(url_part(url.get(), CURLUPART_PATH).value_or("")));
+  if (out.model_name.empty())
+    out.model_name = url_part(url.get(), CURLUPART_HOST).value_or("");
+  return out;
+}
+
+bool set_s3_option(location& out, std::string_view key, std::string value) {
+  if (key == "endpoint")
+    out.endpoint = std::move(value);
+  else if (key == "region")
+    out.region = std::move(value);
+  else if (key == "addressing" && (value == "path" || value == "virtual"))
+    out.addressing = std::move(value);
+  else
+    return false;
+  return true;
+}
+
+caf::expected<location> parse_s3(std::string_view text, std::string_view rest) {
+  location out;
+  out.kind = location_kind::s3;
+  std::string_view query;
+  if (const auto at = rest.find('?'); at != std::string_view::npos) {
+    query = rest.substr(at + 1);
+    rest = rest.substr(0, at);
+  }
+  const auto slash = std::min(rest.find('/'), rest.size());
+  out.bucket = rest.substr(0, slash);
+  out.prefix = trimmed_slashes(rest.substr(slash));
+  const auto allowed = [](char c) { return is_alnum(c) || c == '-' || c == '.' || c == '_'; };
+  if (out.bucket.size() < 3 || out.bucket.size() > 63 || !is_alnum(out.bucket.front()) ||
+      !is_alnum(out.bucket.back()) || !std::ranges::all_of(out.bucket, allowed))
+    return bad(text, "write s3://bucket/prefix; a bucket has 3 to 63 letters, digits, '-', '.'");
+  if (!out.prefix.empty() && !is_inner_path(out.prefix))
+    return bad(text, "the prefix has empty names, '.' or '..' in it");
+  while (!query.empty()) {
+    const auto end = std::min(query.find('&'), query.size());
+    const auto pair = query.substr(0, end);
+    const auto equals = std::min(pair.find('='), pair.size());
+    auto value = percent_decode(pair.substr(std::min(equals + 1, pair.size())));
+    const bool wrong = value.find_first_of(std::string_view{"\0\r\n", 3}) != std::string::npos;
+    if (wrong || value.empty() || !set_s3_option(out, pair.substr(0, equals), std::move(value)))
+      return bad(text, "after '?' stand endpoint=URL, region=NAME, addressing=path or virtual");
+    query = query.substr(std::min(end + 1, query.size()));
+  }
+  if (!out.endpoint.empty()) {
+    auto endpoint = parse_location(out.endpoint);
+    if (!endpoint || endpoint->kind != location_kind::http)
+      return bad(text, "the endpoint is no http:// or https:// URL");
+    out.endpoint = endpoint->url;
+  }
+  out.text = "s3://" + out.bucket + (out.prefix.empty() ? "" : "/" + out.prefix);
+  char mark = '?';
+  for (const auto& [key, value] : {std::pair<const char*, std::string&>{"endpoint", out.endpoint},
+                                   {"region", out.region},
+                                   {"addressing", out.addressing}})
+    if (!value.empty()) {
+      out.text += mark + std::string{key} + "=" + percent_encode(value, false);
+      mark = '&';
+    }
+  out.model_name = out.prefix.empty() ? out.bucket : last_name(out.prefix);
+  return out;
+}
+
+/// The hub's own rules for one part of a repository's name.
+bool is_hub_name(std::string_view name) {
+  const auto allowed = [](char c) { return is_alnum(c) || c == '-' || c == '_' || c == '.'; };
+  return !name.empty() && name.size() <= 96 && std::ranges::all_of(name, allowed) &&
+         name.find("--") == std::string_view::npos && name.find("..") == std::string_view::npos &&
+         name.front() != '-' && name.front() != '.' && name.back() != '-' && name.back() != '.';
+}
+
+caf::expected<location> parse_hub(std::string_view text, std::string_view rest) {
+  location out;
+  out.kind = location_kind::hub;
+  out.revision = "main";
+  if (const auto at = rest.find('@'); at != std::string_view::npos) {
+    out.revision = rest.substr(at + 1);
+    rest = rest.substr(0, at);
+    if (!is_inner_path(out.revision) || out.revision.size() > 255)
+      return bad(text, "after '@' stands a branch, a tag or a commit");
+  }
+  if (rest.ends_with('/'))
+    rest.remove_suffix(1);
+  const auto slash = rest.find('/');
+  const bool fine = slash == std::string_view::npos
+                        ? is_hub_name(rest)
+                        : is_hub_name(rest.substr(0, slash)) && is_hub_name(rest.substr(slash + 1));
+  if (!fine)
+    return bad(text, "write hf://organisation/name, or hf://organisation/name@revision");
+  out.repository = rest;
+  out.model_name = rest;
+  out.text = "hf://" + out.repository + (out.revision == "main" ? "" : "@" + out.revision);
+  return out;
+}
+
+caf::expected<location> parse_any(std::string_view text) {
+  if (text.empty() || text.size() > reference_bytes_max)
+    return bad(text, "it has to have 1 to 2,048 characters");
+  if (std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+    return bad(text, "it has control characters");
+  if (!is_url(text)) {
+    location out;
+    out.path = std::filesystem::path{text}.lexically_normal();
+    out.text = out.path.string();
+    out.model_name = last_name(out.text);
+    return out;
+  }
+  const auto at = text.find("://");
+  std::string scheme{text.substr(0, at)};
+  std::ranges::transform(scheme, scheme.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  const auto rest = text.substr(at + 3);
+  if (scheme == "file")
+    return parse_file(text, rest);
+  if (scheme == "http" || scheme == "https")
+    return parse_http(text);
+  if (scheme == "s3")
+    return parse_s3(text, rest);
+  if (scheme == "hf")
+    return parse_hub(text, rest);
+  return bad(text, scheme + ":// is not known; there are file, http, https, s3 and hf");
+}
+
+} // namespace
+
+bool is_url(std::string_view text) {
+  const auto at = text.find("://");
+  return at != std::string_view::npos && at > 0 &&
+         std::ranges::all_of(text.substr(0, at), is_alnum);
+}
+
+caf::expected<location> parse_location(std::string_view text) {
+  auto out = parse_any(text);
+  if (out)
+    out->whole_text = out->credentials.empty() ? out->text : std::string{text};
+  return out;
+}
+
+std::string percent_encode(std::string_view text, bool keep_slashes) {
+  constexpr char digits[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    if (is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~' || (c == '/' && keep_slashes)) {
+      out += c;
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    out += {'%', digits[byte >> 4], digits[byte & 15]};
+  }
+  return out;
+}
+
+std::string percent_decode(std::string_view text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 &&
+        digit(text[i + 2]) >= 0) {
+      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+} // namespace troupe::storage

@@ -1,0 +1,74 @@
+#pragma once
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "storage/store/file_job.hpp"
+#include "storage/store/pull.hpp"
+
+namespace troupe::storage {
+
+/// Fetches files side by side: a number of threads take the parts of the files in order.
+class download {
+public:
+  download(source& from, const model_layout& to, const pull_setup& how,
+           const pull_observer& observer)
+      : from_{from}, to_{to}, how_{how}, observer_{observer} {}
+
+  /// Adds a file to be fetched, unless it is there; before `run`.
+  void add(const source_file& file);
+  uint64_t missing_bytes() const;
+  /// Fetches everything; the first failure ends it all.
+  caf::error run(std::stop_token stop);
+  pull_progress progress() const;
+  /// The files as they were fetched in the end.
+  std::vector<source_file> files() const;
+
+private:
+  enum class state { waiting, opening, running, finishing, done };
+  struct entry {
+    std::unique_ptr<file_job> job;
+    state now = state::waiting;
+    std::deque<byte_range> todo;
+    unsigned open_parts = 0;
+    unsigned restarts = 0;
+    bool restart = false;   ///< once the open parts have come back
+    bool ask_again = false; ///< the source has other bytes now
+  };
+  struct part {
+    entry* of = nullptr;
+    byte_range range;
+    bool open = false; ///< the file is to be opened first
+  };
+
+  void work(const std::stop_token& stop);
+  bool next(part& out, std::unique_lock<std::mutex>& guard, const std::stop_token& stop);
+  caf::error open(entry& of, const std::stop_token& stop);
+  caf::error fetch(entry& of, byte_range range, const std::stop_token& stop);
+  caf::error after_part(entry& of, const caf::error& why, const std::stop_token& stop);
+  caf::error start_again(entry& of, const std::stop_token& stop);
+  caf::error finish(entry& of, const std::stop_token& stop);
+  void fail(const caf::error& why);
+  /// Something has happened that a waiting thread may want to know; the mutex is held.
+  void signal();
+  void tell(bool now);
+  pull_progress snapshot() const;
+
+  source& from_;
+  const model_layout& to_;
+  const pull_setup& how_;
+  const pull_observer& observer_;
+  std::vector<std::unique_ptr<entry>> entries_;
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  uint64_t events_ = 0;
+  std::stop_source halt_;
+  caf::error failed_;
+  std::mutex tell_mutex_;
+  std::chrono::steady_clock::time_point told_{};
+};
+
+} // namespace troupe::storage

@@ -1,0 +1,23 @@
+#pragma once
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "storage/sources/source.hpp"
+
+namespace troupe::storage {
+
+/// What is written down of a model in the store: `.troupe/source.json`.
+struct store_manifest {
+  std::string source;                       ///< the reference it was fetched from
+  std::map<std::string, source_file> files; ///< by path, as they were fetched
+};
+
+std::filesystem::path manifest_file(const std::filesystem::path& model_dir);
+
+/// Empty if there is none or it makes no sense: then the files count as unknown.
+store_manifest read_manifest(const std::filesystem::path& model_dir);
+store_manifest parse_manifest(std::string_view json);
+caf::error write_manifest(const std::filesystem::path& model_dir, const store_manifest& what);
+
+} // namespace troupe::storage

@@ -1,0 +1,162 @@
+// The store without a network: choosing files, layouts, locks, removal.
+#include <gtest/gtest.h>
+
+#include "storage/catalog.hpp"
+#include "storage/errors.hpp"
+#include "storage/model_dir.hpp"
+#include "storage/store/file_lock.hpp"
+#include "storage/store/file_selection.hpp"
+#include "storage/store/in_use.hpp"
+#include "storage/store/layout.hpp"
+#include "storage/store/sha256.hpp"
+#include "storage/store/usage.hpp"
+#include "tests/storage/model_files.hpp"
+
+namespace troupe::storage {
+namespace {
+
+namespace fs = std::filesystem;
+using test::temporary_directory;
+using test::write_file;
+
+std::vector<source_file> files(std::initializer_list<const char*> paths) {
+  std::vector<source_file> out;
+  for (const auto* path : paths)
+    out.push_back({path, 1, "v", {}});
+  return out;
+}
+
+std::string joined(const caf::expected<std::vector<source_file>>& chosen) {
+  if (!chosen)
+    return "error: " + describe(chosen.error());
+  std::string out;
+  for (const auto& file : *chosen)
+    out += (out.empty() ? "" : " ") + file.path;
+  return out;
+}
+
+TEST(files_to_serve, are_one_format_of_weights_and_what_goes_with_it) {
+  EXPECT_EQ(joined(files_to_serve(
+                files({"config.json", "model.safetensors", "pytorch_model.bin", "logo.png",
+                       "onnx/model.onnx", "original/c.pth", "x.gguf", "README.md"}),
+                "", "o")),
+            "config.json model.safetensors README.md");
+  EXPECT_EQ(joined(files_to_serve(files({"m.Q4_K_M.gguf", "README.md"}), "", "o")),
+            "m.Q4_K_M.gguf README.md");
+  EXPECT_EQ(joined(files_to_serve(files({"m.Q4_K_M.gguf", "m.Q8_0.gguf", "a.md"}), "*Q8*", "o")),
+            "m.Q8_0.gguf a.md");
+  EXPECT_NE(joined(files_to_serve(files({"m.Q4.gguf", "m.Q8.gguf"}), "", "o")).find("m.Q8.gguf"),
+            std::string::npos);
+  EXPECT_EQ(files_to_serve(files({"config.json", "pytorch_model.bin"}), "", "o").error(),
+            errc::unsupported);
+  EXPECT_EQ(files_to_serve(files({"model.safetensors"}), "*.gguf", "o").error(), errc::unsupported);
+}
+
+TEST(glob, matches_the_whole_text) {
+  EXPECT_TRUE(matches_glob("model.Q8_0.gguf", "*Q8*"));
+  EXPECT_TRUE(matches_glob("abc", "a?c"));
+  EXPECT_TRUE(matches_glob("", "*"));
+  EXPECT_TRUE(matches_glob("aXbXc", "a*b*c"));
+  EXPECT_FALSE(matches_glob("abc", "ab"));
+  EXPECT_FALSE(matches_glob("abc", "?bcd"));
+  EXPECT_FALSE(matches_glob("", "?"));
+  EXPECT_FALSE(matches_glob(std::string(5000, 'a'), "*a*a*a*a*a*a*b"));
+}
+
+TEST(sha256, agrees_with_the_published_example) {
+  sha256 sum; // FIPS 180-2, appendix B.1, in pieces
+  for (const char c : std::string_view{"abc"})
+    sum.add(std::as_bytes(std::span{&c, 1}));
+  EXPECT_EQ(sum.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(store_layout, shows_nothing_before_it_is_published) {
+  temporary_directory dir;
+  const auto from = *parse_location("https://host/tiny");
+  auto layout = make_store_layout(dir.path(), "tiny", from);
+  ASSERT_TRUE(layout) << describe(layout.error());
+  const auto weights =
+      test::safetensors(R"({"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", "abcd");
+  const std::vector<source_file> wanted = {{"config.json", test::llama_config.size(), "v1", {}},
+                                           {"model.safetensors", weights.size(), "v2", {}}};
+  EXPECT_FALSE((*layout)->has(wanted[0]));
+  write_file((*layout)->place(wanted[0]).partial, test::llama_config);
+  write_file((*layout)->place(wanted[1]).partial, weights);
+  EXPECT_TRUE(find_models({dir.path()}).models.empty());
+  EXPECT_FALSE((*layout)->publish(wanted, {}));
+  const auto found = find_models({dir.path()});
+  ASSERT_EQ(found.models.size(), 1u);
+  EXPECT_EQ(found.models[0].id.text, "tiny");
+  EXPECT_FALSE(make_store_layout(dir.path(), "tiny", *parse_location("https://other/tiny")));
+  EXPECT_FALSE(make_store_layout(dir.path(), "../x", from));
+  EXPECT_FALSE(make_store_layout(dir.path(), "a/.b", from));
+}
+
+TEST(store_layout, a_directory_of_somebody_else_is_left_alone) {
+  temporary_directory dir;
+  write_file(dir.path() / "mine/config.json", "{}");
+  EXPECT_EQ(make_store_layout(dir.path(), "mine", *parse_location("https://h/mine")).error(),
+            errc::in_use);
+}
+
+TEST(hub_layout, links_snapshots_to_blobs_and_names_the_revision) {
+  temporary_directory dir;
+  const auto from = *parse_location("hf://acme/tiny");
+  const std::string commit(40, 'd');
+  const auto layout = make_hub_layout(dir.path(), from, commit);
+  const source_file config{"config.json", test::llama_config.size(), "e1", {}};
+  write_file(layout->place(config).blob, test::llama_config);
+  EXPECT_FALSE(layout->has(config));
+  EXPECT_FALSE(layout->publish({config}, {}));
+  EXPECT_TRUE(layout->has(config));
+  const auto link = dir.path() / "models--acme--tiny/snapshots" / commit / "config.json";
+  EXPECT_EQ(fs::read_symlink(link), "../../blobs/e1");
+  EXPECT_EQ(read_small_file(dir.path() / "models--acme--tiny/refs/main", 100), commit);
+  EXPECT_EQ(cached_snapshot(dir.path(), from), link.parent_path());
+  EXPECT_EQ(cached_snapshot(dir.path(), *parse_location("hf://acme/tiny@" + commit)),
+            link.parent_path());
+  EXPECT_EQ(cached_snapshot(dir.path(), *parse_location("hf://acme/tiny@other")), "");
+}
+
+TEST(file_lock, excludes_and_is_shared) {
+  temporary_directory dir;
+  const auto file = dir.path() / "a/b.lock";
+  using mode = file_lock::mode;
+  auto reader = file_lock::try_lock(file, mode::shared);
+  ASSERT_TRUE(reader && *reader);
+  EXPECT_TRUE(*file_lock::try_lock(file, mode::shared));
+  EXPECT_FALSE(*file_lock::try_lock(file, mode::exclusive));
+  std::stop_source stopper;
+  stopper.request_stop();
+  EXPECT_EQ(file_lock::lock(file, mode::exclusive, stopper.get_token()).error(), errc::cancelled);
+  reader->reset();
+  EXPECT_TRUE(*file_lock::try_lock(file, mode::exclusive));
+}
+
+TEST(remove_model, refuses_while_somebody_holds_it_and_frees_everything_afterwards) {
+  temporary_directory dir;
+  const auto store = dir.path() / "store", cache = dir.path() / "hub";
+  const auto model = store / "org/tiny";
+  write_file(model / ".troupe/source.json", R"({"source": "https://h/tiny", "files": {}})");
+  write_file(model / "model.safetensors", std::string(100'000, 'x'));
+  auto held = hold_model(model);
+  ASSERT_TRUE(held);
+  auto all = stored_models(store, cache);
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].name, "org/tiny");
+  EXPECT_EQ(all[0].source, "https://h/tiny");
+  EXPECT_GE(all[0].disk_bytes, 100'000u);
+  EXPECT_TRUE(all[0].in_use);
+  EXPECT_EQ(remove_model(all[0], "", false).error(), errc::in_use);
+  EXPECT_TRUE(fs::exists(model / "model.safetensors"));
+  held.reset();
+  const auto freed = remove_model(all[0], "", false);
+  ASSERT_TRUE(freed) << describe(freed.error());
+  EXPECT_GE(*freed, 100'000u);
+  EXPECT_FALSE(fs::exists(model));
+  EXPECT_TRUE(stored_models(store, cache).empty());
+  EXPECT_EQ(hold_model(dir.path()), nullptr);
+}
+
+} // namespace
+} // namespace troupe::storage
