@@ -6,35 +6,72 @@ namespace troupe::actors {
 
 namespace {
 
+using pointer = checkpoint_loader_actor::stateful_pointer<checkpoint_loader_state>;
+
 /// Often enough for a progress bar, seldom enough to cost nothing.
 constexpr auto progress_pause = std::chrono::milliseconds{50};
 
+void open(pointer self, const load_order& order, const gpu_worker_actor& worker) {
+  auto& setup = self->state.setup;
+  setup.self_card->show("loading", order.model.text);
+  auto told = self->clock().now();
+  const auto progress = [&](uint64_t done, uint64_t total) {
+    const auto now = self->clock().now();
+    if (now - told >= progress_pause || done == total) {
+      told = now;
+      self->send(worker, atom::progress_v, load_progress{order.model, "loading", done, total});
+    }
+    return !setup.stop->load(std::memory_order_relaxed);
+  };
+  auto opened = setup.open(order, progress);
+  opened.order = order;
+  self->send(worker, atom::opened_v, std::move(opened));
+  setup.self_card->show("idle");
+}
+
+/// Brings the files here on other threads; they come back as `fetched`.
+void fetch(pointer self, const load_order& order, const gpu_worker_actor& worker) {
+  const auto me = caf::actor_cast<checkpoint_loader_actor>(self);
+  self->state.setup.fetch(
+      order.origin, order.model.text, true,
+      [worker, model = order.model](uint64_t done, uint64_t total) {
+        caf::anon_send(worker, atom::progress_v, load_progress{model, "downloading", done, total});
+      },
+      [me, order, worker](caf::expected<fetched_files> files) {
+        fetched_model out{order, caf::actor_cast<caf::strong_actor_ptr>(worker), {}, {}};
+        if (files)
+          out.files = std::move(*files);
+        else
+          out.why = std::move(files.error());
+        caf::anon_send(me, atom::fetched_v, std::move(out));
+      });
+}
+
 } // namespace
 
-checkpoint_loader_actor::behavior_type
-checkpoint_loader(checkpoint_loader_actor::stateful_pointer<checkpoint_loader_state> self,
-                  checkpoint_loader_setup setup) {
+checkpoint_loader_actor::behavior_type checkpoint_loader(pointer self,
+                                                         checkpoint_loader_setup setup) {
   self->state.setup = std::move(setup);
   return {
       [self](atom::load, const load_order& order) {
-        auto& setup = self->state.setup;
-        setup.self_card->handled();
-        setup.self_card->show("loading", order.model.text);
+        self->state.setup.self_card->handled();
         const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
-        auto told = self->clock().now();
-        const auto progress = [&](uint64_t done, uint64_t total) {
-          const auto now = self->clock().now();
-          if (now - told >= progress_pause || done == total) {
-            told = now;
-            self->send(worker, atom::progress_v,
-                       load_progress{order.model, "loading", done, total});
-          }
-          return !setup.stop->load(std::memory_order_relaxed);
-        };
-        auto opened = setup.open(order, progress);
-        opened.order = order;
-        self->send(worker, atom::opened_v, std::move(opened));
-        setup.self_card->show("idle");
+        if (order.dir.empty())
+          fetch(self, order, worker);
+        else
+          open(self, order, worker);
+      },
+      [self](atom::fetched, fetched_model& x) {
+        self->state.setup.self_card->handled();
+        const auto worker = caf::actor_cast<gpu_worker_actor>(x.worker);
+        if (!x.why) {
+          x.order.dir = x.files.dir;
+          return open(self, x.order, worker);
+        }
+        opened_model failed;
+        failed.order = std::move(x.order);
+        failed.why = std::move(x.why);
+        self->send(worker, atom::opened_v, std::move(failed));
       },
   };
 }

@@ -7,6 +7,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/messages.hpp"
+#include "actors/model_fetch.hpp"
 
 namespace troupe::actors {
 
@@ -16,6 +17,8 @@ using open_progress = std::function<bool(uint64_t done, uint64_t total)>;
 struct checkpoint_loader_setup {
   /// Opens and warms a model; blocks for as long as that takes.
   std::function<opened_model(const load_order&, const open_progress&)> open;
+  /// Brings a model to this machine; does not block, so that others are opened meanwhile.
+  model_fetch fetch;
   /// Set by anyone to make a load in progress give up.
   std::shared_ptr<const std::atomic<bool>> stop;
   actor_card_ptr self_card;
@@ -26,7 +29,8 @@ struct checkpoint_loader_state {
   checkpoint_loader_setup setup;
 };
 
-/// Loads one model after the other, as they share a disk. To be spawned detached.
+/// Loads one model after the other, as they share a disk; those that are still at their origin are
+/// fetched meanwhile. To be spawned detached.
 checkpoint_loader_actor::behavior_type
 checkpoint_loader(checkpoint_loader_actor::stateful_pointer<checkpoint_loader_state> self,
                   checkpoint_loader_setup setup);

@@ -84,6 +84,7 @@ struct load_order {
   model_id model;
   std::string dir;
   engine::engine_options options;
+  std::string origin{}; ///< with an empty `dir`: where the model is to be fetched from
 };
 
 struct model_ref {

@@ -268,7 +268,9 @@ void step(pointer self) {
 
 bool files_broken(const caf::error& why) {
   if (why.category() == caf::atom("storage"))
-    return why != storage::errc::cancelled && why != storage::errc::unreadable;
+    return why != storage::errc::cancelled && why != storage::errc::unreadable &&
+           why != storage::errc::unavailable && why != storage::errc::denied &&
+           why != storage::errc::no_space && why != storage::errc::in_use;
   if (why.category() == caf::atom("engine"))
     return why != engine::errc::out_of_memory && why != engine::errc::invalid_argument;
   return false;

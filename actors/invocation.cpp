@@ -16,6 +16,8 @@ using phase = invocation_choice::phase;
 
 /// Reading a tokenizer takes seconds at worst; more means that its disk hangs.
 constexpr auto text_timeout = std::chrono::seconds{120};
+/// The files may have to come first; the request's own deadline ends it earlier.
+constexpr auto fetch_timeout = std::chrono::seconds{3700};
 
 double seconds(duration x) { return std::chrono::duration<double>(x).count(); }
 
@@ -209,7 +211,8 @@ void begin(pointer self) {
   state.setup.card->touch();
   if (auto text = state.setup.card->text.load())
     return accept(self, std::move(text));
-  self->request(state.setup.model, text_timeout, atom::text_v)
+  const bool here = !state.setup.card->source.dir.empty();
+  self->request(state.setup.model, here ? text_timeout : fetch_timeout, atom::text_v)
       .then(
           [self](model_text& text) { accept(self, std::make_shared<model_text>(std::move(text))); },
           [self](caf::error& why) {

@@ -108,6 +108,20 @@ struct opened_model {
   caf::error why; ///< if it could not be opened
 };
 
+/// Files that were fetched from a model's origin.
+struct fetched_files {
+  std::string dir;
+  uint64_t weight_bytes = 0; ///< of the whole model
+};
+
+/// A fetch has ended, for `order`.
+struct fetched_model {
+  load_order order;
+  caf::strong_actor_ptr worker; ///< that wants it; null = the text side alone was wanted
+  fetched_files files;
+  caf::error why; ///< if it failed
+};
+
 struct enrolment {
   caf::strong_actor_ptr who;
   actor_card_ptr card;
@@ -146,6 +160,7 @@ CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enlist, "enlist")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enqueue, "enqueue")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, enrol, "enrol")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, expire, "expire")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, fetched, "fetched")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, list, "list")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, load, "load")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, loaded, "loaded")
@@ -175,6 +190,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::load_wish)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::model_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::status_list)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::opened_model)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::fetched_model)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::enrolment)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::admission)
 
@@ -253,10 +269,16 @@ using gpu_worker_actor = worker_actor::extend<
     caf::replies_to<atom::drain>::with<bool>>;
 
 /// Opens checkpoints and brings them into memory, for the sender, a gpu_worker_actor.
-using checkpoint_loader_actor = caf::typed_actor<caf::reacts_to<atom::load, load_order>>;
+using checkpoint_loader_actor =
+    caf::typed_actor<caf::reacts_to<atom::load, load_order>,
+                     // INTERNAL: the files of a model are here, or cannot be had.
+                     caf::reacts_to<atom::fetched, fetched_model>>;
 
 /// Reads the text side of models: the only place where tokenizer files are parsed.
-using text_loader_actor = caf::typed_actor<caf::replies_to<atom::text, model_id>::with<model_text>>;
+using text_loader_actor =
+    caf::typed_actor<caf::replies_to<atom::text, model_id>::with<model_text>,
+                     // INTERNAL: the files of a model are here, or cannot be had.
+                     caf::reacts_to<atom::fetched, fetched_model>>;
 
 /// One deployed model.
 using model_actor = caf::typed_actor<

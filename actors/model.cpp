@@ -11,6 +11,8 @@ namespace {
 
 /// Reading a tokenizer takes a second or two at worst; more means that its disk hangs.
 constexpr auto text_timeout = std::chrono::seconds{100};
+/// With the files still at their origin; what fetches them gives up long before.
+constexpr auto fetch_timeout = std::chrono::seconds{3600};
 /// A large vocabulary is tens of MiB in memory.
 constexpr size_t texts_max = 32;
 
@@ -37,6 +39,34 @@ void trim(const std::map<model_id, model_card_ptr>& cards) {
     held[i]->text.store(nullptr);
 }
 
+caf::expected<model_text> load_text(text_loader_setup& setup, model_card& card,
+                                    const std::string& dir) {
+  auto text = setup.load(card, dir);
+  if (!text)
+    return text;
+  card.context_length = text->text->context_length();
+  card.touch();
+  card.text.store(std::make_shared<const model_text>(*text));
+  trim(setup.cards);
+  return text;
+}
+
+/// Asks for the small files of a model that is not here; they come back as `fetched`.
+void fetch_text(text_loader_actor::stateful_pointer<text_loader_state> self,
+                const model_card& card) {
+  const auto me = caf::actor_cast<text_loader_actor>(self);
+  self->state.setup.fetch(card.source.origin, card.source.id.text, false, {},
+                          [me, id = card.source.id](caf::expected<fetched_files> files) {
+                            fetched_model out;
+                            out.order.model = id;
+                            if (files)
+                              out.files = std::move(*files);
+                            else
+                              out.why = std::move(files.error());
+                            caf::anon_send(me, atom::fetched_v, std::move(out));
+                          });
+}
+
 } // namespace
 
 model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self,
@@ -56,7 +86,8 @@ model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self
         if (state.waiting.size() > 1)
           return promise;
         state.self_card->show("loading", "tokenizer");
-        self->request(state.where->text_loader(), text_timeout, atom::text_v, state.card->source.id)
+        const auto timeout = state.card->source.dir.empty() ? fetch_timeout : text_timeout;
+        self->request(state.where->text_loader(), timeout, atom::text_v, state.card->source.id)
             .then([self](model_text& text) { answer(self, std::move(text)); },
                   [self](caf::error& why) { answer(self, std::move(why)); });
         return promise;
@@ -75,14 +106,30 @@ text_loader(text_loader_actor::stateful_pointer<text_loader_state> self, text_lo
         if (at == setup.cards.end())
           return no_such_model(id);
         auto& card = *at->second;
-        auto text = setup.load(card);
-        if (!text)
-          return std::move(text.error());
-        card.context_length = text->text->context_length();
-        card.touch();
-        card.text.store(std::make_shared<const model_text>(*text));
-        trim(setup.cards);
-        return std::move(*text);
+        if (!card.source.dir.empty())
+          return load_text(setup, card, card.source.dir.string());
+        auto promise = self->make_response_promise<model_text>();
+        auto& waiting = self->state.waiting[id];
+        waiting.push_back(promise);
+        if (waiting.size() == 1)
+          fetch_text(self, card);
+        return promise;
+      },
+      [self](atom::fetched, const fetched_model& x) {
+        auto& setup = self->state.setup;
+        setup.self_card->handled();
+        caf::expected<model_text> text{x.why};
+        if (!x.why) {
+          auto& card = *setup.cards.at(x.order.model);
+          card.fetched_bytes = x.files.weight_bytes;
+          text = load_text(setup, card, x.files.dir);
+        }
+        for (auto& promise : std::exchange(self->state.waiting[x.order.model], {}))
+          if (text)
+            promise.deliver(*text);
+          else
+            promise.deliver(text.error());
+        self->state.waiting.erase(x.order.model);
       },
   };
 }

@@ -11,6 +11,7 @@
 #include "actors/directory.hpp"
 #include "actors/messages.hpp"
 #include "actors/model_card.hpp"
+#include "actors/model_fetch.hpp"
 
 namespace troupe::actors {
 
@@ -29,7 +30,9 @@ model_actor::behavior_type model(model_actor::stateful_pointer<model_state> self
 
 struct text_loader_setup {
   /// Reads tokenizer, template and configuration; blocks.
-  std::function<caf::expected<model_text>(const model_card&)> load;
+  std::function<caf::expected<model_text>(const model_card&, const std::string& dir)> load;
+  /// Brings the files that `load` needs to this machine; does not block.
+  model_fetch fetch;
   std::map<model_id, model_card_ptr> cards;
   actor_card_ptr self_card;
 };
@@ -37,6 +40,8 @@ struct text_loader_setup {
 struct text_loader_state {
   static inline const char* name = "text-loader";
   text_loader_setup setup;
+  /// For models whose files are on their way.
+  std::map<model_id, std::vector<caf::typed_response_promise<model_text>>> waiting;
 };
 
 /// To be spawned detached. Keeps the text sides of the models used last in their cards, up to a

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -17,6 +18,9 @@ struct model_text;
 struct model_card {
   storage::model_source source;
   engine::engine_options options; ///< with this model's own settings
+  /// A model that is fetched when it is first needed: the size of its weights, once it is known.
+  std::atomic<uint64_t> fetched_bytes{0};
+  uint64_t weight_bytes() const { return std::max(source.weight_bytes, fetched_bytes.load()); }
   std::atomic<uint32_t> context_length{0};
   std::atomic<uint64_t> requests{0};
   std::atomic<uint64_t> generated_tokens{0};

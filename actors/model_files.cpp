@@ -9,6 +9,7 @@
 #include "engine/model/weights.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/gguf_files.hpp"
+#include "storage/store/in_use.hpp"
 
 namespace troupe::actors {
 
@@ -70,7 +71,10 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
   out.config = std::make_shared<const engine::model_config>(std::move(model->config));
   out.weight_bytes = model->files->size_bytes();
   out.lookup = std::move(*lookup);
-  out.keep_alive = std::move(model->files);
+  // Whoever removes models sees that this one is in use.
+  using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
+  out.keep_alive =
+      std::make_shared<both>(std::move(model->files), storage::hold_model(order.dir));
   return out;
 }
 
@@ -93,8 +97,7 @@ engine::engine_memory memory_with(const engine::model_config& config,
   return engine::estimate_memory(config, weights, options);
 }
 
-caf::expected<model_text> gguf_text(const model_card& card) {
-  const auto path = card.source.dir.string();
+caf::expected<model_text> gguf_text(const model_card& card, const std::string& path) {
   auto head = storage::gguf_head::read_first(path);
   if (!head)
     return head.error();
@@ -112,8 +115,9 @@ caf::expected<model_text> gguf_text(const model_card& card) {
 }
 
 caf::expected<engine::engine_memory> packed_memory(const engine::model_config& config,
-                                                   const model_card& card) {
-  const auto files = storage::checkpoint::open(card.source.dir);
+                                                   const model_card& card,
+                                                   const std::string& dir) {
+  const auto files = storage::checkpoint::open(dir);
   if (!files)
     return files.error();
   const auto lookup = engine::packed_weights(config, weight_views(**files));
@@ -124,17 +128,17 @@ caf::expected<engine::engine_memory> packed_memory(const engine::model_config& c
 
 } // namespace
 
-caf::expected<model_text> load_model_text(const model_card& card) {
-  if (storage::is_gguf(card.source.dir))
-    return gguf_text(card);
-  auto frontend = engine::load_frontend(card.source.dir, card.source.id.text);
+caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir) {
+  if (storage::is_gguf(dir))
+    return gguf_text(card, dir);
+  auto frontend = engine::load_frontend(dir, card.source.id.text);
   if (!frontend)
     return frontend.error();
   const auto& config = (*frontend)->config;
   if (!config.packed)
     return text_of(card, *frontend,
-                   engine::estimate_memory(config, card.source.weight_bytes, card.options));
-  const auto memory = packed_memory(config, card);
+                   engine::estimate_memory(config, card.weight_bytes(), card.options));
+  const auto memory = packed_memory(config, card, dir);
   if (!memory)
     return memory.error();
   return text_of(card, *frontend, *memory);

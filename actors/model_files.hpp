@@ -8,7 +8,7 @@ namespace troupe::actors {
 /// Opens the files that `order` names and brings the weights into memory. Blocks.
 opened_model open_model_files(const load_order& order, const open_progress& progress);
 
-/// Reads a model's tokenizer, templates and configuration. Blocks.
-caf::expected<model_text> load_model_text(const model_card& card);
+/// Reads a model's tokenizer, templates and configuration from `dir`. Blocks.
+caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir);
 
 } // namespace troupe::actors

@@ -1,6 +1,20 @@
 #include "actors/model_view.hpp"
 
+#include "storage/sources/location.hpp"
+
 namespace troupe::actors {
+
+namespace {
+
+/// The directory, or where it is to be fetched from, without credentials.
+std::string place_of(const storage::model_source& source) {
+  if (!source.dir.empty())
+    return source.dir.string();
+  const auto from = storage::parse_location(source.origin);
+  return from ? from->text : std::string{};
+}
+
+} // namespace
 
 std::string_view state_name(const policies::model_view& view) {
   if (!view.best)
@@ -23,10 +37,10 @@ model_status make_status(const model_card& card, const policies::model_view& vie
   model_status out;
   out.id = card.source.id;
   out.architecture = card.source.architecture;
-  out.path = card.source.dir.string();
+  out.path = place_of(card.source);
   out.state = state_name(view);
   out.error = view.best ? std::string{} : view.error;
-  out.weight_bytes = card.source.weight_bytes;
+  out.weight_bytes = card.weight_bytes();
   out.active = static_cast<uint32_t>(view.running);
   out.queued = static_cast<uint32_t>(view.queued);
   out.pinned = view.pinned;

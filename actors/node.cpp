@@ -20,6 +20,7 @@
 #include "actors/registry.hpp"
 #include "actors/scheduler.hpp"
 #include "gpu/device.hpp"
+#include "storage/store/model_fetcher.hpp"
 
 namespace troupe::actors {
 
@@ -70,6 +71,8 @@ node_impl::node_impl(node_options options) : options_{std::move(options)} {
 node_impl::~node_impl() {
   accepting_ = false;
   stop_all();
+  if (options_.fetcher)
+    options_.fetcher->stop(); // its threads send to actors
   registry_ = nullptr;
   scheduler_ = nullptr;
   gateway_ = nullptr;
@@ -231,7 +234,9 @@ caf::error node_impl::boot_worker() {
 caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
   const auto loader = system_->spawn<caf::detached>(
-      checkpoint_loader, checkpoint_loader_setup{open_model_files, stopping_, loader_card});
+      checkpoint_loader,
+      checkpoint_loader_setup{open_model_files, make_model_fetch(options_.fetcher), stopping_,
+                              loader_card});
   enrol(erase(loader), loader_card);
   gpu_worker_setup setup;
   setup.node = name_;
@@ -264,7 +269,8 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
 
 caf::strong_actor_ptr node_impl::start_text_loader(const actor_card_ptr& loader_card) {
   const auto loader = system_->spawn<caf::detached>(
-      text_loader, text_loader_setup{load_model_text, cards_, loader_card});
+      text_loader,
+      text_loader_setup{load_model_text, make_model_fetch(options_.fetcher), cards_, loader_card});
   enrol(erase(loader), loader_card);
   directory_->text_loader(loader);
   const std::lock_guard guard{mutex_};

@@ -15,6 +15,10 @@
 #include "gpu/profile.hpp"
 #include "storage/catalog.hpp"
 
+namespace troupe::storage {
+class model_fetcher;
+}
+
 namespace troupe::actors {
 
 enum class node_role : uint8_t {
@@ -39,6 +43,8 @@ struct model_settings {
 struct node_options {
   node_role role = node_role::all;
   std::vector<storage::model_source> models; ///< head and all: what is served
+  /// Brings models to this machine that are still at their origin; null = there are none.
+  std::shared_ptr<storage::model_fetcher> fetcher;
   std::map<model_id, model_settings> settings;
   std::chrono::milliseconds keep_alive{300'000};
   std::vector<std::string> devices{"auto"}; ///< one worker each; see `open_devices`

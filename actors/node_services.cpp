@@ -130,9 +130,10 @@ void node_impl::load(const model_id& name, std::optional<bool> pin, callback<mod
   const auto id = resolve(name);
   if (!id)
     return then(no_such_model(name));
-  // The text side says how much memory the model takes.
+  // The text side says how much memory the model takes; its files may have to be fetched first.
+  const bool here = !cards_.at(*id)->source.dir.empty();
   ask<model_text>(
-      *system_, directory_->model(*id), text_timeout,
+      *system_, directory_->model(*id), here ? text_timeout : options_.load_timeout,
       [this, then, pin, id = *id](const model_text& text) {
         ask<model_status>(
             *system_, scheduler_, options_.load_timeout,

@@ -92,9 +92,9 @@ void carry_out(pointer self, load_intent& x) {
   auto& model = state.models.at(x.model);
   const auto& card = *model.card;
   model.load_started = self->clock().now();
-  model.progress = {x.model, "loading", 0, card.source.weight_bytes};
+  model.progress = {x.model, "loading", 0, card.weight_bytes()};
   self->send(state.workers.at(x.worker).handle, atom::load_v,
-             load_order{x.model, card.source.dir.string(), card.options});
+             load_order{x.model, card.source.dir.string(), card.options, card.source.origin});
   tell_waiting(self, x.model);
 }
 
@@ -187,8 +187,8 @@ void enqueue(pointer self, const enqueue_order& order) {
   self->monitor(owner);
   if (state.policy.cold(order.model)) {
     auto& model = state.models.at(order.model);
-    if (model.progress.phase != "loading")
-      model.progress = {order.model, "queued", 0, model.card->source.weight_bytes};
+    if (model.progress.phase != "loading" && model.progress.phase != "downloading")
+      model.progress = {order.model, "queued", 0, model.card->weight_bytes()};
     self->send(invocation_of(owner), atom::progress_v, model.progress);
   }
   decide(self);

@@ -330,6 +330,7 @@ std::string encode(const load_order& x) {
   auto to = message.initRoot<cp::LoadOrder>();
   to.setModel(view(x.model.text));
   to.setDir(view(x.dir));
+  to.setOrigin(view(x.origin));
   to.setKvBytes(x.options.kv_bytes);
   to.setBlockSize(x.options.block_size);
   to.setSequencesMax(x.options.sequences_max);
@@ -350,6 +351,7 @@ caf::error decode(std::string_view bytes, load_order& x) {
   return cp::from_bytes<cp::LoadOrder>(bytes, "a load order", [&](auto from) -> caf::error {
     x.model.text = text(from.getModel());
     x.dir = text(from.getDir());
+    x.origin = text(from.getOrigin());
     x.options.kv_bytes = from.getKvBytes();
     x.options.block_size = from.getBlockSize();
     x.options.sequences_max = from.getSequencesMax();

@@ -89,6 +89,34 @@ void add_run(CLI::App& app, command_line& into) {
   run->add_flag("--verbose", to.verbose, "Print times on standard error.");
 }
 
+/// What the commands about models on disk have in common.
+void add_store_settings(CLI::App& app, command_line& into) {
+  app.add_option("--config", into.config_file,
+                 "Configuration file; ./troupe.yaml is read when it is there.")
+      ->type_name("FILE");
+  add_settings(app, into, {{"--store-dir", "store_dir"}});
+}
+
+void add_store(CLI::App& app, command_line& into) {
+  auto* pull = command(app, into, "pull", "Fetch a model to this machine.");
+  pull->add_option("reference", into.pull.reference,
+                   "hf://org/name[@revision], s3://bucket/prefix or https://host/directory.")
+      ->required();
+  pull->add_option("--name", into.pull.name, "What to call it; default: its last part.");
+  pull->add_option("--include", into.pull.include, "Which weight files: a pattern with * and ?.")
+      ->type_name("GLOB");
+  add_store_settings(*pull, into);
+  add_settings(*pull, into, {{"--connections", "download.connections"}});
+  auto* remove = command(app, into, "rm", "Remove a fetched model from the disk.");
+  remove->add_option("model", into.remove.model, "The model's name, or name@revision.")->required();
+  remove->add_flag("--force", into.remove.force, "Even while a server uses it.");
+  add_store_settings(*remove, into);
+  auto* usage = command(app, into, "df", "What fetched models take on the disk.");
+  usage->add_option("-o,--output", into.output, "How to print.")
+      ->check(CLI::IsMember({"table", "json"}));
+  add_store_settings(*usage, into);
+}
+
 CLI::App* inspection(CLI::App& app, command_line& into, const std::string& name,
                      const std::string& about) {
   auto* made = command(app, into, name, about);
@@ -253,6 +281,7 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
       ->type_name("FILE");
   serve->add_flag("--profile", into.profile, "At the end, print what every op took in all.");
   add_run(*app, into);
+  add_store(*app, into);
   add_inspections(*app, into);
   add_bench(*app, into);
   add_config(*app, into);

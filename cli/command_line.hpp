@@ -7,6 +7,7 @@
 #include "cli/inspect.hpp"
 #include "cli/run.hpp"
 #include "cli/simulate.hpp"
+#include "cli/store_commands.hpp"
 #include "config/load.hpp"
 
 namespace CLI {
@@ -28,6 +29,8 @@ struct command_line {
   bool profile = false; ///< serve
   run_options run;
   std::vector<std::string> prompt_words;
+  pull_options pull;
+  remove_options remove;
   inspect_options inspect;
   bench::options bench;
   std::string output = "table";

@@ -18,6 +18,7 @@
 #include "cli/run.hpp"
 #include "cli/serve.hpp"
 #include "cli/simulate.hpp"
+#include "cli/store_commands.hpp"
 #include "cli/usage_error.hpp"
 #include "config/layers.hpp"
 #include "config/load.hpp"
@@ -63,6 +64,12 @@ int with_settings(command_line& typed) {
   const bool chosen = loaded->origins.contains("log.level");
   cli::start_logging(typed.command == "run" && !chosen ? "warn" : settings.log.level,
                      settings.log.format);
+  if (typed.command == "pull")
+    return cli::pull_model(settings, typed.pull);
+  if (typed.command == "rm")
+    return cli::remove_stored(settings, typed.remove);
+  if (typed.command == "df")
+    return cli::show_disk_usage(settings, typed.output == "json");
   if (typed.command == "serve")
     return cli::serve(settings, typed.models, typed.port_file, typed.profile);
   if (!typed.prompt_words.empty()) {

@@ -4,8 +4,11 @@
 #include <filesystem>
 
 #include "cli/model_choice.hpp"
+#include "cli/pull_setup.hpp"
+#include "cli/remote_models.hpp"
 #include "config/errors.hpp"
 #include "storage/gguf_files.hpp"
+#include "storage/store/model_fetcher.hpp"
 
 namespace troupe::cli {
 
@@ -46,11 +49,23 @@ bool within(const std::filesystem::path& dir, const std::vector<std::string>& na
 }
 
 caf::expected<storage::catalog> find_served(const config::settings& settings,
-                                            const std::vector<std::string>& named) {
+                                            std::vector<std::string> named, bool named_alone) {
   std::vector<std::filesystem::path> roots;
   std::vector<std::string> ids;
   std::error_code ignored;
-  for (const auto& one : named) {
+  std::vector<storage::model_source> chosen;
+  const auto how = pull_setup_of(settings);
+  for (auto& one : named) {
+    if (storage::is_url(one)) {
+      const auto from = storage::parse_location(one);
+      if (!from)
+        return from.error();
+      if (from->kind != storage::location_kind::file) {
+        chosen.push_back(model_at(*from, from->model_name, how));
+        continue;
+      }
+      one = from->path.string();
+    }
     if (std::filesystem::is_directory(one, ignored) ||
         (storage::is_gguf(one) && std::filesystem::exists(one, ignored)))
       roots.emplace_back(one);
@@ -71,10 +86,15 @@ caf::expected<storage::catalog> find_served(const config::settings& settings,
   } else if (settings.hub_cache != "off") {
     roots.emplace_back(settings.hub_cache);
   }
+  if (const auto store = store_dir_of(settings); std::filesystem::is_directory(store, ignored))
+    roots.push_back(store);
   auto found = storage::find_models(roots);
-  if (ids.empty())
+  auto configured = configured_models(settings, found.models);
+  if (!configured)
+    return std::move(configured.error());
+  found.models.insert(found.models.end(), configured->begin(), configured->end());
+  if (ids.empty() && chosen.empty() && !named_alone)
     return found;
-  std::vector<storage::model_source> chosen;
   for (const auto& id : ids) {
     auto model = choose_model(found.models, settings, id);
     if (!model)
@@ -117,6 +137,9 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.swap_bytes = settings.engine.swap_bytes;
   out.cluster_listen = settings.cluster.listen;
   out.join = settings.cluster.join;
+  if (std::ranges::any_of(models, [](const auto& x) { return x.dir.empty(); }) ||
+      out.role == actors::node_role::worker)
+    out.fetcher = std::make_shared<storage::model_fetcher>(pull_setup_of(settings));
   for (const auto& model : models) {
     const auto given = config::settings_for(settings, model.id.text);
     actors::model_settings one;

@@ -21,6 +21,7 @@
 #include "cli/node_setup.hpp"
 #include "cli/signals.hpp"
 #include "storage/gguf_files.hpp"
+#include "storage/sources/location.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -107,9 +108,9 @@ int run(const config::settings& settings, const run_options& options) {
   interrupter signals{watch};
   if (!options.url.empty() && !is_path(options.model))
     return ask_server(options, options.url.c_str(), signals);
-  auto found = find_served(settings, {options.model});
+  auto found = find_served(settings, {options.model}, true);
   if (!found) {
-    if (!is_path(options.model) && served_nearby(options.model))
+    if (!is_path(options.model) && !storage::is_url(options.model) && served_nearby(options.model))
       return ask_server(options, default_server, signals);
     return complain(describe(found.error()), not_found);
   }

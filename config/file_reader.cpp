@@ -194,6 +194,9 @@ bool file_reader::assign(const key<Owner>& which, const yaml_node& node, Owner& 
   if (which.type == kind::toggle_path)
     if (auto& text = std::get<std::string>(*parsed); text != "on" && text != "off")
       text = resolved(text);
+  if (which.type == kind::path)
+    if (auto& text = std::get<std::string>(*parsed); !text.empty())
+      text = resolved(text);
   which.assign(owner, std::move(*parsed));
   return true;
 }
@@ -231,7 +234,7 @@ void file_reader::model(const yaml_node::entry& entry) {
     if (!which) {
       problem_at(setting.at, unknown(setting.key, std::string{closest(setting.key, names)},
                                      "a model takes keep_alive, pinned, preload, kv_memory, "
-                                     "context_max, quantize, kv_type, aliases"));
+                                     "context_max, quantize, kv_type, source, aliases"));
       continue;
     }
     if (!assign(*which, *setting.node, given))
@@ -241,6 +244,9 @@ void file_reader::model(const yaml_node::entry& entry) {
       problem_at(setting.at, "'" + entry.key +
                                  "' may match several models, which cannot share an alias: "
                                  "name one model");
+    if (setting.key == "source" && is_glob(entry.key))
+      problem_at(setting.at,
+                 "'" + entry.key + "' may match several models: one model has a source");
   }
   into_.values_.models.emplace_back(entry.key, std::move(given));
 }

@@ -89,6 +89,7 @@ using s = settings;
 using c = cluster_settings;
 using e = engine_settings;
 using l = limit_settings;
+using d = download_settings;
 
 constexpr key<settings> node_table[] = {
     node<&s::listen>("listen", kind::address, "Where HTTP is served; port 0 takes any free port."),
@@ -109,6 +110,9 @@ constexpr key<settings> node_table[] = {
     node<&s::hub_cache>(
         "hub_cache", kind::toggle_path,
         "Serve the models of the Hugging Face cache: true, false, or the cache's directory."),
+    node<&s::store_dir>("store_dir", kind::path,
+                        "Directory for models that are fetched from the web or an object store; "
+                        "empty = troupe/models in the user's data directory."),
     node<&s::devices>("devices", kind::names,
                       "What to compute on, one worker each: cpu, cuda:N, cuda (every CUDA device), "
                       "or auto (CUDA where there is any, else the CPU)."),
@@ -188,6 +192,15 @@ constexpr key<settings> node_table[] = {
                                           "For a whole answer; 504 after it.", 1000u, 24 * hour_ms),
     node<&s::limits, &l::n_max>("limits.n_max", kind::count, "Choices of one request (its n).", 1u,
                                 4096u),
+    node<&s::download, &d::connections>("download.connections", kind::count,
+                                        "Parts of a model that are fetched at once.", 1u, 256u),
+    node<&s::download, &d::retries>("download.retries", kind::count,
+                                    "Attempts in a row without a byte before a download fails.", 0u,
+                                    1000u),
+    node<&s::download, &d::stall_timeout>("download.stall_timeout", kind::duration,
+                                          "A connection that sends nothing for so long is tried "
+                                          "again.",
+                                          100u, hour_ms),
     node<&s::log, &log_settings::level>("log.level", kind::choice,
                                         "Least severe level that is logged.", 0, any,
                                         choice_list{level_names}),
@@ -210,6 +223,9 @@ constexpr key<model_settings> model_table[] = {
                         0, any, choice_list{quantize_names}),
     model<&m::kv_type>("kv_type", kind::choice, "Element type of the model's KV cache.", 0, any,
                        choice_list{kv_type_names}),
+    model<&m::source>("source", kind::text,
+                      "Where the model is fetched from when it is first needed: hf://, s3://, "
+                      "http(s):// or a path."),
     model<&m::aliases>("aliases", kind::names, "Further names under which the model is served."),
 };
 

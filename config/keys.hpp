@@ -27,6 +27,7 @@ enum class kind : uint8_t {
   choice,     ///< one of `choices`
   paths,      ///< list of files or directories
   names,      ///< list of texts
+  path,       ///< a directory; may be empty
   toggle_path ///< true, false or a directory; held as "on", "off" or the path
 };
 

@@ -115,7 +115,7 @@ void layers::flag(std::string_view flag, std::string_view path, const std::strin
     problems_.push_back({std::string{flag}, describe(parsed.error())});
     return;
   }
-  if (which->type == kind::toggle_path)
+  if (which->type == kind::toggle_path || which->type == kind::path)
     std::get<std::string>(*parsed) = expand_home(std::get<std::string>(*parsed));
   which->assign(values_, std::move(*parsed));
   origins_[std::string{path}] = flag;

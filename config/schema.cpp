@@ -38,6 +38,7 @@ json form(kind type, uint64_t min, uint64_t max, std::span<const std::string_vie
   case kind::address:
     return {{"type", "string"}, {"pattern", "^(\\[[^\\]]+\\]|[^:\\[\\]/ ]*):[0-9]{1,5}$"}};
   case kind::text:
+  case kind::path:
     return {{"type", "string"}};
   case kind::choice: {
     json names = json::array();

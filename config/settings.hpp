@@ -41,6 +41,12 @@ struct limit_settings {
   uint32_t n_max = 128;
 };
 
+struct download_settings {
+  uint32_t connections = 8;
+  uint32_t retries = 6;
+  std::chrono::milliseconds stall_timeout{30'000};
+};
+
 struct log_settings {
   std::string level = "info";
   std::string format = "text";
@@ -55,6 +61,7 @@ struct model_settings {
   std::optional<uint32_t> context_max;
   std::optional<std::string> quantize;
   std::optional<std::string> kv_type;
+  std::optional<std::string> source; ///< where the model is fetched from when it is first needed
   std::optional<std::vector<std::string>> aliases;
 };
 
@@ -67,6 +74,7 @@ struct settings {
   std::string node_name;
   std::vector<std::string> model_dirs;
   std::string hub_cache = "on"; ///< "on", "off" or a directory
+  std::string store_dir;        ///< empty = in the user's data directory
   std::vector<std::string> devices{"auto"};
   memory_amount memory_limit{0, 80};
   uint32_t threads = 0;
@@ -77,6 +85,7 @@ struct settings {
   std::chrono::milliseconds drain_timeout{30'000};
   engine_settings engine;
   limit_settings limits;
+  download_settings download;
   log_settings log;
   /// By model id or glob, in file order.
   std::vector<std::pair<std::string, model_settings>> models;

@@ -96,6 +96,7 @@ caf::expected<value> parse_value(kind type, uint64_t min, uint64_t max,
   case kind::toggle_path:
     return parse_toggle(text, strict);
   case kind::text:
+  case kind::path:
     return value{std::string{text}};
   case kind::paths:
   case kind::names:

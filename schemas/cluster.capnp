@@ -145,6 +145,7 @@ struct LoadOrder {
   draftTokensMax @11 :UInt32 = 8;
   stepTargetUs @12 :UInt64; # 0 = twice what decoding alone takes
   swapBytes @13 :UInt64 = 67108864;
+  origin @14 :Text; # where the worker fetches the model from; dir is then empty
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

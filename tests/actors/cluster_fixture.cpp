@@ -2,6 +2,7 @@
 
 #include <caf/all.hpp>
 #include <caf/scheduler/test_coordinator.hpp>
+#include <stdexcept>
 
 #include "actors/checkpoint_loader.hpp"
 #include "actors/directory.hpp"
@@ -95,6 +96,9 @@ fake_loader(checkpoint_loader_actor::stateful_pointer<fake_loader_state> self,
         out.why = (*state.broken)[order.model.text];
         self->delayed_send(worker, state.time, atom::opened_v, out);
       },
+      [](atom::fetched, const fetched_model&) {
+        throw std::logic_error("nothing is fetched here");
+      },
   };
 }
 
@@ -138,6 +142,7 @@ cluster::cluster(cluster_options options) : state_{std::make_unique<state>()} {
   for (const auto& [name, bytes] : s.options.models) {
     auto card = std::make_shared<model_card>();
     card->source.id = {name};
+    card->source.dir = "/models/" + name;
     card->source.weight_bytes = bytes;
     card->options.sequences_max = s.options.sequences_max;
     s.cards[{name}] = card;
@@ -151,8 +156,8 @@ cluster::cluster(cluster_options options) : state_{std::make_unique<state>()} {
   text_loader_setup text;
   text.cards = s.cards;
   text.self_card = state::card("text-loader");
-  text.load = [bad = s.bad_tokenizer,
-               count = s.tokenizers](const model_card& card) -> caf::expected<model_text> {
+  text.load = [bad = s.bad_tokenizer, count = s.tokenizers](
+                  const model_card& card, const std::string&) -> caf::expected<model_text> {
     ++*count;
     if (!bad->empty())
       return caf::make_error(engine::errc::invalid_config, *bad);

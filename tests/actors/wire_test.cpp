@@ -88,13 +88,17 @@ TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
 }
 
 TEST(wire, a_load_order_keeps_its_options) {
-  load_order x{{"m"}, "/models/ü m", {}};
+  load_order x;
+  x.model = {"m"};
+  x.dir = "/models/ü m";
+  x.origin = "s3://bucket/ü";
   x.options = {1ull << 40, 32, 8, 77, 256, 4096, false, 5, engine::quantization::int4, dtype::bf16};
   x.options.step_target = std::chrono::milliseconds{40};
   x.options.swap_bytes = 3u << 20;
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
+  EXPECT_EQ(y.origin, x.origin);
   EXPECT_EQ(y.options.kv_bytes, 1ull << 40);
   EXPECT_EQ(y.options.waiting_max, 77u);
   EXPECT_FALSE(y.options.reuse_prefixes);

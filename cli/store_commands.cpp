@@ -1,0 +1,185 @@
+#include "cli/store_commands.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <stop_token>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "cli/clock_text.hpp"
+#include "cli/complain.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/pull_setup.hpp"
+#include "cli/pull_view.hpp"
+#include "cli/signals.hpp"
+#include "cli/table.hpp"
+#include "cli/terminal.hpp"
+#include "config/keys.hpp"
+#include "config/units.hpp"
+#include "storage/errors.hpp"
+#include "storage/store/files.hpp"
+#include "storage/store/usage.hpp"
+
+namespace troupe::cli {
+
+namespace {
+
+int fail_with(const caf::error& why) {
+  return complain(describe(why), why == storage::errc::not_found       ? not_found
+                                 : why == storage::errc::bad_reference ? usage
+                                                                       : failed);
+}
+
+/// Turns the first signal into a stop request; the second ends the program.
+class stopper {
+public:
+  stopper() : thread_{[this] { watch(); }} {}
+  ~stopper() {
+    leaving_ = true;
+    signals_.wake();
+    thread_.join();
+  }
+  stopper(const stopper&) = delete;
+  stopper& operator=(const stopper&) = delete;
+  std::stop_token token() const { return source_.get_token(); }
+  int signal() const { return signal_; }
+
+private:
+  void watch() {
+    while (!leaving_) {
+      const int got = signals_.wait();
+      if (got == 0)
+        continue;
+      if (signal_.exchange(got) != 0)
+        _exit(128 + got);
+      source_.request_stop();
+    }
+  }
+
+  signal_watch signals_;
+  std::stop_source source_;
+  std::atomic<bool> leaving_ = false;
+  std::atomic<int> signal_ = 0;
+  std::thread thread_;
+};
+
+} // namespace
+
+int pull_model(const config::settings& settings, const pull_options& options) {
+  stopper signals; // before any other thread starts
+  const auto from = storage::parse_location(options.reference);
+  if (!from)
+    return fail_with(from.error());
+  std::error_code failed;
+  const bool local = from->kind == storage::location_kind::file;
+  if (local && !std::filesystem::exists(from->path, failed))
+    return fail_with(caf::make_error(
+        storage::errc::not_found, "there is no directory " + options.reference +
+                                      "; a model of the hub is written hf://" + options.reference));
+  if (local)
+    std::cerr << "troupe: a directory of this machine is used where it is: nothing to fetch\n";
+  const auto setup = pull_setup_of(settings);
+  pull_view view;
+  const auto begun = std::chrono::steady_clock::now();
+  const auto got = storage::pull(
+      {*from, options.name, options.include}, setup,
+      [&view](const storage::pull_progress& progress) { view.update(progress); }, signals.token());
+  view.clear();
+  if (!got && signals.signal() != 0) {
+    std::cerr << "troupe: stopped; the same command goes on from here\n";
+    return 128 + signals.signal();
+  }
+  if (!got)
+    return fail_with(got.error());
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  std::cout << got->name << " is in " << got->dir.string() << ": "
+            << config::format_size_rounded(got->total_bytes) << " in " << got->files << " files, ";
+  if (got->fetched_bytes == 0)
+    std::cout << "nothing to fetch\n";
+  else
+    std::cout << config::format_size_rounded(got->fetched_bytes) << " fetched in "
+              << elapsed_text(seconds) << "\n";
+  return ok;
+}
+
+int remove_stored(const config::settings& settings, const remove_options& options) {
+  auto name = options.model;
+  std::string revision;
+  if (name.starts_with("hf://"))
+    name.erase(0, 5);
+  if (const auto at = name.find('@'); at != std::string::npos) {
+    revision = name.substr(at + 1);
+    name.resize(at);
+  }
+  const auto all = storage::stored_models(store_dir_of(settings), hub_cache_of(settings));
+  const auto found = std::ranges::find_if(
+      all, [&](const auto& x) { return x.name == name || x.source == options.model; });
+  if (found == all.end()) {
+    std::vector<std::string_view> names;
+    for (const auto& one : all)
+      names.push_back(one.name);
+    const auto near = config::closest(name, names);
+    return fail_with(caf::make_error(
+        storage::errc::not_found,
+        "no fetched model is called '" + name + "'" +
+            (near.empty() ? ": `troupe df` lists them; models of other directories are yours to "
+                            "remove"
+                          : ": did you mean '" + std::string{near} + "'?")));
+  }
+  const auto freed = storage::remove_model(*found, revision, options.force);
+  if (!freed)
+    return fail_with(freed.error());
+  std::cout << "removed " << options.model << ", which frees "
+            << config::format_size_rounded(*freed) << "\n";
+  return ok;
+}
+
+int show_disk_usage(const config::settings& settings, bool json) {
+  const auto store = store_dir_of(settings);
+  const auto cache = hub_cache_of(settings);
+  const auto all = storage::stored_models(store, cache);
+  uint64_t total = 0;
+  for (const auto& one : all)
+    total += one.disk_bytes;
+  const auto free = storage::free_bytes(store);
+  if (json) {
+    auto rows = nlohmann::ordered_json::array();
+    for (const auto& one : all)
+      rows.push_back({{"model", one.name},
+                      {"disk_bytes", one.disk_bytes},
+                      {"partial_bytes", one.partial_bytes},
+                      {"complete", one.complete},
+                      {"in_use", one.in_use},
+                      {"source", one.source},
+                      {"directory", one.dir.string()}});
+    nlohmann::ordered_json out{{"models", std::move(rows)}, {"disk_bytes", total}};
+    if (free)
+      out["free_bytes"] = *free;
+    constexpr auto replace = nlohmann::json::error_handler_t::replace;
+    std::cout << out.dump(2, ' ', false, replace) << "\n";
+    return ok;
+  }
+  std::vector<std::vector<std::string>> rows{{"MODEL", "DISK", "STATE", "SOURCE"}};
+  for (const auto& one : all)
+    rows.push_back({one.name, config::format_size_rounded(one.disk_bytes),
+                    one.in_use     ? "in use"
+                    : one.complete ? "complete"
+                                   : "partial",
+                    one.source});
+  std::cout << render_table(rows, colours_wanted(STDOUT_FILENO)) << all.size() << " models, "
+            << config::format_size_rounded(total) << " in " << store.string() << " and "
+            << cache.string();
+  if (free)
+    std::cout << "; " << config::format_size_rounded(*free) << " free";
+  std::cout << "\n";
+  return ok;
+}
+
+} // namespace troupe::cli
