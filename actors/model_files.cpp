@@ -73,8 +73,7 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
   out.lookup = std::move(*lookup);
   // Whoever removes models sees that this one is in use.
   using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
-  out.keep_alive =
-      std::make_shared<both>(std::move(model->files), storage::hold_model(order.dir));
+  out.keep_alive = std::make_shared<both>(std::move(model->files), storage::hold_model(order.dir));
   return out;
 }
 
@@ -115,8 +114,7 @@ caf::expected<model_text> gguf_text(const model_card& card, const std::string& p
 }
 
 caf::expected<engine::engine_memory> packed_memory(const engine::model_config& config,
-                                                   const model_card& card,
-                                                   const std::string& dir) {
+                                                   const model_card& card, const std::string& dir) {
   const auto files = storage::checkpoint::open(dir);
   if (!files)
     return files.error();
