@@ -95,6 +95,19 @@ bool served_nearby(const std::string& model) {
   return answer.status == 200;
 }
 
+/// A server knows names; where their files are is nothing it can be told.
+int refuse_place(const run_options& options) {
+  const auto at = storage::parse_location(options.model);
+  const bool remote = at && at->kind != storage::location_kind::file;
+  return complain(
+      "a server is asked for a model by its name, and " + options.model +
+          (remote ? " says where one comes from: name it (" + at->model_name + ", if it is served)"
+                  : " is a place on this machine: name a model that " + options.url +
+                        " serves (`troupe models` lists them)") +
+          ", or leave out --url and unset TROUPE_URL to compute here",
+      usage);
+}
+
 int ask_server(run_options options, const char* url, interrupter& signals) {
   options.url = url;
   const auto source = make_remote_answerer(options);
@@ -106,8 +119,10 @@ int ask_server(run_options options, const char* url, interrupter& signals) {
 int run(const config::settings& settings, const run_options& options) {
   signal_watch watch; // before any thread starts
   interrupter signals{watch};
-  if (!options.url.empty() && !is_path(options.model))
-    return ask_server(options, options.url.c_str(), signals);
+  if (!options.url.empty())
+    return looks_like_path(options.model) || storage::is_url(options.model)
+               ? refuse_place(options)
+               : ask_server(options, options.url.c_str(), signals);
   auto found = find_served(settings, {options.model}, true);
   if (!found) {
     if (!is_path(options.model) && !storage::is_url(options.model) && served_nearby(options.model))

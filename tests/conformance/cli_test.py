@@ -106,6 +106,8 @@ def test_a_server_answers_run_as_this_process_does(troupe, models, server_url):
         (["run", "no-such-model", "hi", "--models-dir", "{models}"], NOT_FOUND, "no-such-model"),
         (["run", "story-llama", "hi", "--models-dir", "{models}"], NOT_FOUND, "stories-llama"),
         (["run", "./missing", "hi"], NOT_FOUND, "./missing"),
+        (["run", "./here", "hi", "--url", "http://127.0.0.1:1"], USAGE, "./here is a place on"),
+        (["run", "hf://a/b", "hi", "--url", "http://127.0.0.1:1"], USAGE, "name it (a/b"),
         (["ps", "--url", "http://127.0.0.1:1"], NO_SERVER, "troupe serve"),
         (["serve", "--config", "absent.yaml"], USAGE, "absent.yaml"),
         (["serve", "--port", "70000"], USAGE, "port"),
