@@ -69,7 +69,10 @@ void add_serve_settings(CLI::App& app, command_line& into) {
 void add_run(CLI::App& app, command_line& into) {
   auto* run = command(app, into, "run", "Answer a prompt, or converse, in the terminal.");
   auto& to = into.run;
-  run->add_option("model", to.model, "A directory or the name of a model.")->required();
+  run->add_option(
+         "model", to.model,
+         "A directory, the name of a model, or where to fetch one (hf://, s3://, https://).")
+      ->required();
   run->add_option("prompt", into.prompt_words, "Without it: standard input, or a conversation.");
   add_model_settings(*run, into);
   run->add_option("--url", to.url,

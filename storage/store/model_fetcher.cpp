@@ -12,7 +12,7 @@ caf::expected<pulled_model> here_or_fetched(const pull_request& what, const pull
                                             const std::stop_token& stop) {
   if (const auto dir = find_pulled(what, how); !dir.empty()) {
     const auto look = inspect_model_dir(dir);
-    return pulled_model{.name = what.from.model_name,
+    return pulled_model{.name = what.name.empty() ? what.from.model_name : what.name,
                         .dir = dir,
                         .total_bytes = look.weight_bytes,
                         .weight_bytes = look.weight_bytes};
