@@ -26,6 +26,7 @@ from pull_support import (  # noqa: F401
     model_files,
     serve_model,
     troupe,
+    wait_until,
     web,
 )
 from web_servers import git_blob_id
@@ -122,6 +123,45 @@ def test_a_damaged_file_is_fetched_again_and_never_published(troupe, hub):
     assert not (troupe.hub_cache / "models--acme--tiny/snapshots").exists()
     hub.storage.files[path] = weights
     assert troupe("pull", "hf://acme/tiny", env=hub_env(hub)).returncode == OK
+
+
+def test_a_killed_pull_goes_on_and_its_sha256_is_still_checked(troupe, hub):
+    files = model_files(48 * MIB, 7)
+    hub.add(files)
+    weights = files["model.safetensors"]
+    path = "/" + hub.lfs_digest(weights)
+    sent = hub.storage.sent
+    hub.storage.pause = 0.001
+    for share in (0.2, 0.5):
+        process = troupe.start("pull", "hf://acme/tiny", "--connections", 2, env=hub_env(hub))
+        wait_until(lambda share=share: sent.get(path, 0) >= share * len(weights), process)
+        process.kill()
+        process.wait()
+        assert not (troupe.hub_cache / "models--acme--tiny/refs/main").exists()
+    hub.storage.pause = 0
+    done = troupe("pull", "hf://acme/tiny", env=hub_env(hub))
+    assert done.returncode == OK, done.stderr
+    assert_pulled(troupe.hub_cache / "models--acme--tiny/snapshots" / hub.commit, files)
+    assert sent[path] - len(weights) <= 2 * 2 * 6 * MIB
+
+
+def test_rivals_fetch_the_weights_once_the_hubs_client_among_them(troupe, hub):
+    files = model_files(24 * MIB, 8)
+    hub.add(files)
+    path = "/" + hub.lfs_digest(files["model.safetensors"])
+    hub.storage.pause = 0.0005
+    pulls = [troupe.start("pull", "hf://acme/tiny", env=hub_env(hub)) for _ in range(3)]
+    wait_until(lambda: hub.storage.sent.get(path, 0) > 0)
+    fetch = "from huggingface_hub import hf_hub_download as get\n"
+    fetch += "print(get('acme/tiny', 'model.safetensors'))"
+    online = hub_env(hub, HF_HUB_OFFLINE="0", HF_HUB_DISABLE_XET="1")
+    got = ask_the_hubs_client(troupe, fetch, **online)
+    for pull in pulls:
+        _, err = pull.communicate(timeout=60)
+        assert pull.returncode == OK, err
+    assert pathlib.Path(got).read_bytes() == files["model.safetensors"]
+    assert_pulled(troupe.hub_cache / "models--acme--tiny/snapshots" / hub.commit, files)
+    assert hub.storage.sent[path] == len(files["model.safetensors"])
 
 
 def test_names_in_a_listing_cannot_leave_the_cache(troupe, hub):

@@ -257,7 +257,7 @@ def test_references_that_make_no_sense_are_usage_errors(troupe, reference):
 # Death and rivals.
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_killed_pull_goes_on_and_fetches_again_at_most_what_was_open(troupe, web, seed):
     files = model_files(96 * MIB)
     url = serve_model(web, files)
@@ -290,7 +290,7 @@ def test_two_processes_fetch_each_file_once(troupe, web):
         runs = list(pool.map(lambda _: troupe("pull", url), range(4)))
     assert [run.returncode for run in runs] == [OK] * 4, [run.stderr for run in runs]
     assert_pulled(troupe.store / "tiny", files)
-    assert web.sent["/tiny/model.safetensors"] <= len(files["model.safetensors"]) + 4096
+    assert web.sent == {f"/tiny/{path}": len(data) for path, data in files.items()}
 
 
 def test_an_interrupted_pull_says_how_to_go_on_and_lists_no_model(troupe, web):
