@@ -128,6 +128,11 @@ aws_environment read_aws_environment() {
     out.metadata = std::move(metadata);
   while (out.metadata.ends_with('/'))
     out.metadata.pop_back();
+  out.container = environment("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  if (auto path = environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); !path.empty())
+    out.container = "http://169.254.170.2" + path;
+  out.container_token = environment("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+  out.container_token_file = environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
   return out;
 }
 
@@ -176,29 +181,57 @@ caf::expected<std::string> s3_credential_store::ask_instance(const std::string& 
   return send({.url = from_.metadata + path, .headers = {"X-aws-ec2-metadata-token: " + *token}});
 }
 
-caf::expected<s3_credentials> s3_credential_store::current(std::stop_token stop) {
-  const std::lock_guard guard{mutex_};
-  const auto now = system_clock::now();
-  const bool lasting = held_.expires == system_clock::time_point::max();
-  if (!held_.key_id.empty() && (lasting || held_.expires - renewal > now))
-    return held_;
-  if (!from_.ask_instance || no_instance_)
-    return s3_credentials{};
+caf::expected<s3_credentials> s3_credential_store::of_container(const std::stop_token& stop) {
+  const auto what = "asking for the container's credentials at " + from_.container;
+  http_request request{.url = from_.container, .follow = false};
+  auto token = from_.container_token;
+  if (const auto& file = from_.container_token_file; !file.empty())
+    token = trimmed(read_small_file(file, profile_bytes_max));
+  while (!token.empty() && token.back() <= ' ')
+    token.pop_back();
+  if (token.find_first_of("\r\n") != std::string::npos)
+    return caf::make_error(errc::malformed, what + ": the token has several lines");
+  if (!token.empty())
+    request.headers.push_back("Authorization: " + token);
+  const auto answer = metadata_.fetch(request, stop, 1 << 20);
+  if (!answer)
+    return caf::make_error(errc::unavailable, what + ": " + describe(answer.error()));
+  if (!answer->ok())
+    return error_of(*answer, what);
+  return parse_instance_credentials(answer->field(":body"), what);
+}
+
+/// Of the role that the instance has; empty credentials if this is none, or it has no role.
+caf::expected<s3_credentials> s3_credential_store::of_instance(const std::stop_token& stop) {
   const std::string base = "/latest/meta-data/iam/security-credentials/";
   const auto role = ask_instance(base, stop);
   if (!role) {
     if (stop.stop_requested())
       return role.error();
     no_instance_ = held_.key_id.empty(); // most machines are no instance: ask once only
-    return held_.key_id.empty() || held_.expires > now ? held_ : s3_credentials{};
+    if (no_instance_)
+      return s3_credentials{};
+    return role.error();
   }
   const auto name = role->substr(0, role->find_first_of("\r\n"));
   const auto json = ask_instance(base + percent_encode(name, false), stop);
   if (!json)
     return json.error();
-  auto fresh = parse_instance_credentials(*json, "the instance's role " + name);
+  return parse_instance_credentials(*json, "the instance's role " + name);
+}
+
+caf::expected<s3_credentials> s3_credential_store::current(std::stop_token stop) {
+  const std::lock_guard guard{mutex_};
+  const bool lasting = held_.expires == system_clock::time_point::max();
+  if (!held_.key_id.empty() && (lasting || held_.expires - renewal > system_clock::now()))
+    return held_;
+  if (from_.container.empty() && (!from_.ask_instance || no_instance_))
+    return s3_credentials{};
+  auto fresh = from_.container.empty() ? of_instance(stop) : of_container(stop);
   if (fresh)
     held_ = *fresh;
+  else if (held_.expires > system_clock::now() && !held_.key_id.empty() && !stop.stop_requested())
+    return held_; // good for a little while yet; the next request asks again
   return fresh;
 }
 

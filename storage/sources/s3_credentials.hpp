@@ -34,6 +34,9 @@ struct aws_environment {
   std::string addressing;   ///< "path", "virtual" or empty
   bool ask_instance = true; ///< AWS_EC2_METADATA_DISABLED is not set
   std::string metadata = "http://169.254.169.254";
+  std::string container;              ///< URL that tells a container its credentials; empty = none
+  std::string container_token;        ///< for it, or
+  std::string container_token_file{}; ///< the file with it, read each time as it is renewed
 };
 aws_environment read_aws_environment();
 
@@ -41,7 +44,8 @@ aws_environment read_aws_environment();
 caf::expected<s3_credentials> parse_instance_credentials(std::string_view json,
                                                          const std::string& origin);
 
-/// Gives out the credentials to sign with, and renews those of an instance's role (IMDSv2) in time.
+/// Gives out the credentials to sign with, and renews those of a container or of an instance's role
+/// (IMDSv2) in time.
 class s3_credential_store {
 public:
   explicit s3_credential_store(aws_environment from);
@@ -53,6 +57,8 @@ public:
 
 private:
   caf::expected<std::string> ask_instance(const std::string& path, const std::stop_token& stop);
+  caf::expected<s3_credentials> of_container(const std::stop_token& stop);
+  caf::expected<s3_credentials> of_instance(const std::stop_token& stop);
 
   const aws_environment from_;
   /// The metadata service is next door: whoever does not answer at once is not there.

@@ -159,6 +159,40 @@ def test_credentials_come_from_the_instance_it_runs_on(troupe, account):
     assert_pulled(troupe.store / "tiny one", account["files"])
 
 
+def container(answer, tokens):
+    """What answers containers at AWS: those with the token of the moment."""
+    server = Server()
+
+    def reply(handler, path, wanted):
+        if path != "/v1/credentials" or handler.headers["Authorization"] != tokens[0]:
+            return server.refuse(handler, 401)
+        return server.send_file(handler, path, json.dumps(answer).encode(), None)
+
+    server.faults.append(reply)
+    return server
+
+
+def test_credentials_come_from_the_container_it_runs_in(troupe, account):
+    answer = {"AccessKeyId": account["id"], "SecretAccessKey": account["secret"], "Token": ""}
+    server = container(answer | {"Expiration": "2099-01-01T00:00:00Z"}, ["pod-token"])
+    token = troupe.home / "token"
+    token.write_text("pod-token\n")
+    env = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{server.url}/v1/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": account["url"],
+    }
+    done = troupe("pull", REFERENCE, env=env)
+    assert done.returncode == OK, done.stderr
+    assert_pulled(troupe.store / "tiny one", account["files"])
+    assert len(server.requests) == 1
+    token.write_text("another")
+    refused = troupe("pull", "s3://models/llms", env=env)
+    server.close()
+    assert refused.returncode == FAILED and "container's credentials" in refused.stderr
+
+
 def test_the_reference_itself_may_say_where_and_how(troupe, account):
     env = environment(account)
     del env["AWS_ENDPOINT_URL"], env["AWS_REGION"]
