@@ -153,6 +153,18 @@ struct engine_memory {
   uint64_t kv_bytes = 0;
   uint64_t workspace_bytes = 0;
 };
+constexpr engine_memory operator+(const engine_memory& a, const engine_memory& b) {
+  return {a.weights_bytes + b.weights_bytes, a.kv_bytes + b.kv_bytes,
+          a.workspace_bytes + b.workspace_bytes};
+}
+
+/// A smaller model, of the same tokenizer, that guesses what a large one says. It never changes a
+/// text: the large model checks each guess.
+struct draft_source {
+  std::shared_ptr<const model_config> config;
+  weight_lookup lookup;
+  std::shared_ptr<const void> keep_alive; ///< held as long as the engine
+};
 
 /// What an engine has done since it was made.
 struct engine_counters {
@@ -169,12 +181,13 @@ class engine {
 public:
   /// Binds the weights that `config` asks for; fails (missing tensor, wrong shape or dtype, no
   /// memory) with errc codes of this module. `keep_alive` is held as long as the engine, so that
-  /// what `lookup` pointed into (a mapped checkpoint) lives.
-  static caf::expected<std::unique_ptr<engine>> create(const model_config& config,
-                                                       const weight_lookup& lookup,
-                                                       std::shared_ptr<const void> keep_alive,
-                                                       gpu::device& device,
-                                                       const engine_options& options);
+  /// what `lookup` pointed into (a mapped checkpoint) lives. With `draft`, guesses are made by that
+  /// model instead of looked up; it is quantized as the large one, and takes a quarter of
+  /// `options.kv_bytes` in addition.
+  static caf::expected<std::unique_ptr<engine>>
+  create(const model_config& config, const weight_lookup& lookup,
+         std::shared_ptr<const void> keep_alive, gpu::device& device, const engine_options& options,
+         const draft_source* draft = nullptr);
 
   virtual ~engine() = default;
 
@@ -209,6 +222,10 @@ public:
 /// size of the checkpoint.
 engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
                               const engine_options& options);
+
+/// What its draft model would take in addition.
+engine_memory estimate_draft_memory(const model_config& config, uint64_t weight_bytes,
+                                    const engine_options& options);
 
 /// An error that names the parameter and its allowed range, or none.
 caf::error validate(const sampling_params& params, int32_t vocab_size);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/batch/guesser.hpp"
+
 namespace troupe::engine {
 
 namespace {
@@ -41,9 +43,14 @@ void look_up_draft(std::span<const token_id> tokens, size_t count, std::vector<t
     out.push_back(tokens[found + i % period]);
 }
 
-float break_even_share(size_t sequences, double free_rows) {
+void lookup_guesser::guess(std::span<const guess_wish> wishes) {
+  for (const auto& wish : wishes)
+    look_up_draft(wish.of->tokens, wish.most, *wish.out);
+}
+
+float break_even_share(size_t sequences, double free_rows, double pass) {
   const auto rows = static_cast<double>(sequences);
-  return std::min(1.0f, static_cast<float>(rows / (rows + free_rows)) + margin);
+  return std::min(1.0f, static_cast<float>(rows / (rows + free_rows) + pass) + margin);
 }
 
 uint32_t draft_rows_max(size_t sequences, double free_rows) {

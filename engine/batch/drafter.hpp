@@ -17,8 +17,8 @@ void look_up_draft(std::span<const token_id> tokens, size_t count, std::vector<t
 
 /// The share of right guesses, 0..1, at which a step of `sequences` decoding sequences takes no
 /// longer for each token than it does without guesses. A step takes as long as `free_rows` rows,
-/// and its rows.
-float break_even_share(size_t sequences, double free_rows);
+/// and its rows; to make a guess for each sequence takes `pass` of a step without guesses.
+float break_even_share(size_t sequences, double free_rows, double pass = 0);
 
 /// Guesses with which a step of `sequences` decoding sequences takes about twice as long as
 /// without: more would make those wait whose texts cannot be guessed.

@@ -70,7 +70,8 @@ int64_t blocks_per_sequence(uint32_t context, const step_limits& limits) {
 
 paged_engine::paged_engine(parts built)
     : parts_{std::move(built)}, planner_{parts_.limits,
-                                         static_cast<int32_t>(parts_.kv.shape().blocks)} {
+                                         static_cast<int32_t>(parts_.kv.shape().blocks),
+                                         parts_.draft.get()} {
   const auto& limits = parts_.limits;
   batch_.reserve(limits.rows_max, limits.sequences_max, limits.logit_rows_max,
                  static_cast<size_t>(blocks_per_sequence(parts_.context, limits)));
@@ -104,7 +105,7 @@ caf::error paged_engine::add(sequence_request request) {
       return caf::make_error(errc::stale, "dispatch " + std::to_string(request.epoch) +
                                               " of a sequence came after dispatch " +
                                               std::to_string(held->request.epoch));
-    planner_.remove(request.id); // a resume replaces what an earlier dispatch left
+    cancel(request.id); // a resume replaces what an earlier dispatch left
   }
   if (planner_.waiting().size() >= parts_.waiting_max)
     return caf::make_error(errc::busy, std::to_string(parts_.waiting_max) +
@@ -128,21 +129,12 @@ void paged_engine::build_batch() {
   for (const auto& one : planner_.running()) {
     if (one.rows == 0)
       continue;
-    for (size_t at = one.computed; at < one.computed + one.rows; ++at) {
-      batch_.tokens.push_back(at < one.size() ? one.request.tokens[at]
-                                              : one.draft[at - one.size()]);
-      batch_.positions.push_back(static_cast<int64_t>(at));
-      batch_.slots.push_back(int64_t{one.blocks[at / block_size]} * block_size +
-                             static_cast<int64_t>(at % block_size));
-    }
-    batch_.row_start.push_back(static_cast<int32_t>(batch_.tokens.size()));
-    batch_.context.push_back(static_cast<int32_t>(one.computed + one.rows));
-    batch_.block_table.insert(batch_.block_table.end(), one.blocks.begin(), one.blocks.end());
-    batch_.block_table.resize(batch_.context.size() * widest);
+    const auto end = one.computed + one.rows;
     // The last known token's row, and those of the guesses behind it.
-    for (size_t at = one.size(); at <= one.computed + one.rows; ++at)
-      batch_.logit_rows.push_back(
-          static_cast<int32_t>(batch_.tokens.size() - 1 - (one.computed + one.rows - at)));
+    const auto wanted = end < one.size() ? 0 : end - one.size() + 1;
+    batch_.append({one.computed, one.rows, wanted}, one.blocks, block_size, [&](size_t at) {
+      return at < one.size() ? one.request.tokens[at] : one.draft[at - one.size()];
+    });
   }
 }
 
@@ -226,6 +218,18 @@ caf::error paged_engine::move_blocks() {
   return {};
 }
 
+void paged_engine::cancel(sequence_id id) {
+  planner_.remove(id);
+  if (parts_.draft)
+    parts_.draft->forget(id);
+}
+
+void paged_engine::retire(std::list<sequence>::iterator one) {
+  if (parts_.draft)
+    parts_.draft->forget(one->request.id);
+  planner_.retire(one);
+}
+
 /// Chooses tokens for the sequences that are computed to their ends. `logits` has their rows.
 void paged_engine::finish_rows(std::span<float> logits) {
   const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
@@ -240,9 +244,9 @@ void paged_engine::finish_rows(std::span<float> logits) {
     const auto own = vocabulary * (here->draft.size() + 1);
     if (auto why = settle(*here, logits.first(own))) {
       failures_.push_back({here->request.id, here->request.epoch, std::move(why)});
-      planner_.retire(here);
+      retire(here);
     } else if (events_.back().finish != finish_reason::none) {
-      planner_.retire(here);
+      retire(here);
     }
     logits = logits.subspan(own);
   }
@@ -252,6 +256,9 @@ caf::expected<std::span<token_event>> paged_engine::step() {
   events_.clear();
   if (!planner_.plan())
     return std::span{events_};
+  if (parts_.draft)
+    if (auto why = parts_.draft->take_failure())
+      return why;
   if (auto why = move_blocks())
     return why;
   const auto begun = now();
@@ -288,15 +295,15 @@ double paged_engine::kv_usage() const {
 }
 
 engine_memory paged_engine::memory() const {
-  return {parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
-          parts_.forward->workspace_bytes()};
+  const engine_memory own{parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
+                          parts_.forward->workspace_bytes()};
+  return parts_.draft ? own + parts_.draft->memory() : own;
 }
 
-caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config,
-                                                      const weight_lookup& lookup,
-                                                      std::shared_ptr<const void> keep_alive,
-                                                      gpu::device& device,
-                                                      const engine_options& options) {
+caf::expected<std::unique_ptr<engine>>
+engine::create(const model_config& config, const weight_lookup& lookup,
+               std::shared_ptr<const void> keep_alive, gpu::device& device,
+               const engine_options& options, const draft_source* draft) {
   if (auto why = check_options(options))
     return why;
   auto weights = model_weights::bind(config, lookup, device, options.quantize);
@@ -336,11 +343,23 @@ caf::expected<std::unique_ptr<engine>> engine::create(const model_config& config
                             context,
                             options.waiting_max,
                             options.clock,
+                            nullptr,
                             nullptr};
+  if (draft != nullptr && limits.draft_max > 0) {
+    auto made = draft_model::create(*draft, device, config.vocab_size, options);
+    if (!made)
+      return made.error();
+    parts.draft = std::move(*made);
+  }
   // Pages that are never written to are never taken.
   if (limits.swap_slots > 0)
     parts.swap = std::make_unique_for_overwrite<std::byte[]>(limits.swap_slots * shape.block_bytes);
   return std::unique_ptr<engine>{std::make_unique<paged_engine>(std::move(parts))};
+}
+
+engine_memory estimate_draft_memory(const model_config& config, uint64_t weight_bytes,
+                                    const engine_options& options) {
+  return draft_model::estimate_memory(config, weight_bytes, options);
 }
 
 engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,

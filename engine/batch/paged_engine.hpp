@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/batch/draft_model.hpp"
 #include "engine/batch/step_planner.hpp"
 #include "engine/engine.hpp"
 #include "engine/model/graph.hpp"
@@ -26,13 +27,14 @@ public:
     step_limits limits;
     uint32_t context = 0;
     uint32_t waiting_max = 0;
-    std::function<instant()> clock;    ///< or none
-    std::unique_ptr<std::byte[]> swap; ///< [swap_slots, block_bytes]
+    std::function<instant()> clock;     ///< or none
+    std::unique_ptr<std::byte[]> swap;  ///< [swap_slots, block_bytes]
+    std::unique_ptr<draft_model> draft; ///< or none: guesses are looked up
   };
   explicit paged_engine(parts built);
 
   caf::error add(sequence_request request) override;
-  void cancel(sequence_id id) override { planner_.remove(id); }
+  void cancel(sequence_id id) override;
   caf::expected<std::span<token_event>> step() override;
   std::vector<sequence_failure> take_failures() override { return std::exchange(failures_, {}); }
   bool idle() const override { return planner_.running().empty() && planner_.waiting().empty(); }
@@ -47,6 +49,7 @@ public:
 private:
   void build_batch();
   caf::error move_blocks();
+  void retire(std::list<sequence>::iterator one);
   void finish_rows(std::span<float> logits);
   instant now() const { return parts_.clock ? parts_.clock() : instant{}; }
   caf::error check(const sequence_request& request) const;

@@ -67,21 +67,21 @@ void step_planner::draft(uint32_t rows_planned) {
   for (const auto& one : running_)
     wanted += one.rows > 0 && one.computed + one.rows == one.size();
   // With a prompt in it, a step has other things to do with its time.
-  if (rows_planned > wanted)
+  if (wanted == 0 || rows_planned > wanted)
     return;
-  const auto worth = break_even_share(wanted, cost_.free_rows());
   auto budget =
       std::min({limits_.rows_max - rows_planned, draft_rows_max(wanted, cost_.free_rows()),
                 limits_.logit_rows_max - std::min(wanted, limits_.logit_rows_max)});
-  auto spare = budget > 0 ? unclaimed() : 0;
+  if (budget == 0)
+    return;
+  wish_guesses(wanted, budget);
+  auto spare = unclaimed();
   for (auto one = running_.begin(); one != running_.end() && budget > 0; ++one) {
     const auto part = wanted > 1 ? (budget + wanted - 1) / wanted : budget;
     wanted -= one->rows == 1 && wanted > 1;
-    if (one->rows != 1 || one->missing() != 1 || one->size() + 1 >= one->size_max)
+    if (!can_guess(*one))
       continue;
-    const size_t most = std::min({size_t{part}, size_t{limits_.draft_max},
-                                  size_t{one->pace.next(worth)}, one->size_max - one->size() - 1});
-    look_up_draft(one->request.tokens, most, one->draft);
+    one->draft.resize(std::min(one->draft.size(), size_t{part}));
     const auto held = one->blocks.size() * limits_.block_size;
     const auto more = static_cast<int64_t>(blocks_for(one->size() + one->draft.size())) -
                       static_cast<int64_t>(one->blocks.size());
@@ -92,6 +92,31 @@ void step_planner::draft(uint32_t rows_planned) {
     one->rows += static_cast<uint32_t>(one->draft.size());
     budget -= static_cast<uint32_t>(one->draft.size());
   }
+}
+
+bool step_planner::can_guess(const sequence& one) const {
+  return one.rows == 1 && one.missing() == 1 && one.size() + 1 < one.size_max;
+}
+
+/// Has guesses made for the `decoding` sequences: those that cost nothing for as many rows as there
+/// are, others for no more than a sequence's part.
+void step_planner::wish_guesses(uint32_t decoding, uint32_t budget) {
+  const auto rows = static_cast<double>(decoding);
+  const auto is_free = guesses_ == nullptr;
+  guesser& guesses = is_free ? lookup_ : *guesses_;
+  const auto step_ms = cost_.is_measured() ? cost_.ms({rows, 0}) : 0;
+  const auto pass = step_ms > 0 ? guesses.pass_ms() / step_ms : 0;
+  const auto worth = break_even_share(decoding, cost_.free_rows(), pass);
+  const auto part = is_free ? budget : (budget + decoding - 1) / decoding;
+  wishes_.clear();
+  for (auto& one : running_)
+    if (can_guess(one))
+      wishes_.push_back({&one.request,
+                         static_cast<uint32_t>(std::min({size_t{part}, size_t{limits_.draft_max},
+                                                         size_t{one.pace.next(worth)},
+                                                         one.size_max - one.size() - 1})),
+                         &one.draft});
+  guesses.guess(wishes_);
 }
 
 /// A row for each sequence that only needs its next token.

@@ -3,6 +3,7 @@
 #include <list>
 #include <optional>
 
+#include "engine/batch/guesser.hpp"
 #include "engine/batch/sequence.hpp"
 #include "engine/kv/block_pool.hpp"
 #include "policies/preemption.hpp"
@@ -48,9 +49,12 @@ struct block_move {
 /// it keeps its place in the queue, and room for itself, while those behind it go on.
 class step_planner {
 public:
-  step_planner(step_limits limits, int32_t blocks)
-      : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes} {
+  /// `guesses` must outlive the planner; without one guesses are looked up.
+  step_planner(step_limits limits, int32_t blocks, guesser* guesses = nullptr)
+      : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes}, guesses_{
+                                                                                        guesses} {
     moves_.reserve(limits.sequences_max);
+    wishes_.reserve(limits.sequences_max);
     for (auto slot = static_cast<int32_t>(limits.swap_slots); slot-- > 0;)
       free_slots_.push_back(slot);
   }
@@ -109,6 +113,8 @@ private:
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
   void draft(uint32_t rows_planned);
+  void wish_guesses(uint32_t decoding, uint32_t budget);
+  bool can_guess(const sequence& one) const;
 
   step_limits limits_;
   block_pool blocks_;
@@ -118,6 +124,9 @@ private:
   std::vector<int32_t> free_slots_;
   policies::step_cost cost_;
   policies::copy_speed copying_;
+  lookup_guesser lookup_;
+  guesser* guesses_;
+  std::vector<guess_wish> wishes_;
   uint64_t recomputed_ = 0, swapped_ = 0;
 };
 

@@ -24,8 +24,37 @@ struct forward_batch {
   int64_t table_stride = 0;
   std::vector<int32_t> logit_rows; ///< rows whose logits are wanted
   void clear();
+  /// Which of a sequence's tokens a step computes: `rows` from position `first` on. Logits are
+  /// wanted of the last `logits` of them.
+  struct part {
+    size_t first = 0, rows = 0, logits = 0;
+  };
+  /// Adds a sequence whose keys and values are, or come, in `blocks`, `table_stride` at most.
+  /// token_at(position) gives its tokens.
+  template <class TokenAt>
+  void append(const part& of, std::span<const int32_t> blocks, int64_t block_size,
+              const TokenAt& token_at);
   void reserve(size_t rows_max, size_t sequences_max, size_t logit_rows_max, size_t blocks_max);
 };
+
+template <class TokenAt>
+void forward_batch::append(const part& of, std::span<const int32_t> blocks, int64_t block_size,
+                           const TokenAt& token_at) {
+  const auto end = of.first + of.rows;
+  for (size_t at = of.first; at < end; ++at) {
+    const auto position = static_cast<int64_t>(at);
+    tokens.push_back(token_at(at));
+    positions.push_back(position);
+    slots.push_back(blocks[static_cast<size_t>(position / block_size)] * block_size +
+                    position % block_size);
+  }
+  for (size_t i = of.logits; i > 0; --i)
+    logit_rows.push_back(static_cast<int32_t>(tokens.size() - i));
+  row_start.push_back(static_cast<int32_t>(tokens.size()));
+  context.push_back(static_cast<int32_t>(end));
+  block_table.insert(block_table.end(), blocks.begin(), blocks.end());
+  block_table.resize(context.size() * static_cast<size_t>(table_stride));
+}
 
 /// The decoder of every supported family, parametrised by its config, over the device's ops. Owns
 /// the activations' workspace, sized once for the largest step.

@@ -79,6 +79,13 @@ TEST(draft_pace, guesses_of_which_a_quarter_is_right_pay_in_a_small_batch_only) 
   EXPECT_LT(asked[1], 100u);
 }
 
+TEST(break_even_share, counts_the_time_that_guessing_takes) {
+  // A step of 4 sequences is worth 14 rows: a row more for each of them takes 4/14 of it.
+  EXPECT_NEAR(break_even_share(4, 10), 4.0 / 14, 0.06);
+  EXPECT_FLOAT_EQ(break_even_share(4, 10, 0.3), break_even_share(4, 10) + 0.3f);
+  EXPECT_EQ(break_even_share(4, 10, 2), 1);
+}
+
 struct outcome {
   ids tokens;
   std::vector<float> logprobs;
