@@ -28,7 +28,7 @@ struct server_options {
   /// Who may use the API; the default asks nobody for a key.
   std::shared_ptr<const actors::tenant_registry> tenants =
       std::make_shared<actors::tenant_registry>();
-  std::shared_ptr<actors::ledger> ledger; ///< null: what tenants use is not written down
+  std::shared_ptr<actors::ledger> ledger{}; ///< null: what tenants use is not written down
 };
 
 /// The HTTP edge. Threads of its own; `services` must outlive it.
