@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <curl/curl.h>
+#include <unistd.h>
 
 #include "storage/errors.hpp"
 
@@ -40,11 +41,16 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-/// Certificates as other programs of this machine are told to trust; null = the system's.
+/// Certificates as other programs of this machine are told to trust, else the system's, which do
+/// not lie where the library was built everywhere; null = where the library looks by itself.
 const char* certificates() {
   for (const char* name : {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"})
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0')
       return value;
+  for (const char* file : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                           "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"})
+    if (::access(file, R_OK) == 0)
+      return file;
   return nullptr;
 }
 

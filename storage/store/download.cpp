@@ -11,8 +11,8 @@ namespace {
 
 /// A file that changes or arrives damaged more often than this is not worth another attempt.
 constexpr unsigned restarts_max = 3;
-/// Written down so often: what a killed process has to fetch again.
-constexpr size_t journal_step_bytes = size_t{1} << 20;
+/// Written down so often: what a killed process has to fetch again, for each connection.
+constexpr size_t journal_step_bytes = size_t{256} << 10;
 constexpr auto tell_pause = std::chrono::milliseconds{50};
 
 } // namespace

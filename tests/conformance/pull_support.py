@@ -17,7 +17,9 @@ MIB = 1 << 20
 
 
 def random_bytes(size, seed=1):
-    return random.Random(seed).randbytes(size)
+    dice = random.Random(seed)
+    step = 64 * MIB  # randbytes takes no more than 256 MiB
+    return b"".join(dice.randbytes(min(step, size - at)) for at in range(0, size, step))
 
 
 def safetensors(size, seed=1):

@@ -7,6 +7,7 @@ import concurrent.futures
 import json
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -25,7 +26,7 @@ from pull_support import (  # noqa: F401
     wait_until,
     web,
 )
-from web_servers import is_get
+from web_servers import Server, is_get
 
 # A web server that behaves.
 
@@ -67,6 +68,32 @@ def test_a_changed_file_alone_is_fetched_again_and_replaced(troupe, web):
     assert troupe("pull", url).returncode == OK
     assert_pulled(troupe.store / "tiny", files)
     assert web.sent.get("/tiny/model.safetensors", 0) <= 1
+
+
+def own_certificate(directory):
+    """A certificate for 127.0.0.1 that nobody has signed, with its key."""
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -batch"
+    words += f" -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key}"
+    done = subprocess.run([*words.split(), "-out", certificate], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with certificate.open("a") as out:
+        out.write(key.read_text())
+    return certificate
+
+
+def test_https_is_trusted_only_as_far_as_its_certificate(troupe, tmp_path):
+    certificate = own_certificate(tmp_path)
+    web = Server(certificate)
+    files = model_files(12 * MIB)
+    url = serve_model(web, files)
+    refused = troupe("pull", url)
+    assert refused.returncode == FAILED and "SSL_CERT_FILE" in refused.stderr, refused.stderr
+    assert web.requests == []
+    done = troupe("pull", url, env={"SSL_CERT_FILE": str(certificate)})
+    web.close()
+    assert done.returncode == OK, done.stderr
+    assert_pulled(troupe.store / "tiny", files)
 
 
 # One that does not.
@@ -277,7 +304,7 @@ def test_a_killed_pull_goes_on_and_fetches_again_at_most_what_was_open(troupe, w
     done = troupe("pull", url)
     assert done.returncode == OK, done.stderr
     assert_pulled(troupe.store / "tiny", files)
-    # Of each open part: what was not yet written down (1 MiB), and what was under way to us.
+    # Of each open part: what was not yet written down (256 KiB), and what was under way to us.
     assert web.sent[path] - size <= kills * connections * 6 * MIB
     assert leftovers(troupe.store) == []
 

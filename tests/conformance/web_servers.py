@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -21,7 +22,7 @@ class Server:
     """Serves `files` (path -> bytes). `faults` is a list of functions (handler, path, range) that
     may answer themselves and return True; each test appends its own."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.files = {}
         self.faults = []
         self.sent = {}  # path -> bytes of bodies
@@ -51,7 +52,11 @@ class Server:
                 pass
 
         self.http = Threads(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        if certificate:  # a file with the key in it as well
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
     def close(self):
