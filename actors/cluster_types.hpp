@@ -84,7 +84,8 @@ struct load_order {
   model_id model;
   std::string dir;
   engine::engine_options options;
-  std::string origin{}; ///< with an empty `dir`: where the model is to be fetched from
+  std::string draft_dir{}; ///< of the model that guesses for it; empty = none
+  std::string origin{};    ///< with an empty `dir`: where the model is to be fetched from
 };
 
 struct model_ref {

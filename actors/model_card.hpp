@@ -18,6 +18,7 @@ struct model_text;
 struct model_card {
   storage::model_source source;
   engine::engine_options options; ///< with this model's own settings
+  std::string draft_dir;          ///< of the model that guesses for it; empty = none
   /// A model that is fetched when it is first needed: the size of its weights, once it is known.
   std::atomic<uint64_t> fetched_bytes{0};
   uint64_t weight_bytes() const { return std::max(source.weight_bytes, fetched_bytes.load()); }

@@ -1,6 +1,7 @@
 #include "actors/model_files.hpp"
 
 #include "actors/weight_views.hpp"
+#include "engine/errors.hpp"
 #include "engine/frontend/frontend.hpp"
 #include "engine/gguf/config.hpp"
 #include "engine/gguf/frontend.hpp"
@@ -50,11 +51,15 @@ caf::expected<model_parts> directory_model(const std::string& path) {
   return model_parts{*files, std::move(*config), weight_views(**files)};
 }
 
+caf::expected<model_parts> open_model(const std::string& path) {
+  return storage::is_gguf(path) ? gguf_model(path) : directory_model(path);
+}
+
 } // namespace
 
 opened_model open_model_files(const load_order& order, const open_progress& progress) {
   opened_model out;
-  auto model = storage::is_gguf(order.dir) ? gguf_model(order.dir) : directory_model(order.dir);
+  auto model = open_model(order.dir);
   if (!model) {
     out.why = model.error();
     return out;
@@ -74,6 +79,25 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
   // Whoever removes models sees that this one is in use.
   using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
   out.keep_alive = std::make_shared<both>(std::move(model->files), storage::hold_model(order.dir));
+  return out;
+}
+
+caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order) {
+  std::unique_ptr<engine::draft_source> out;
+  if (order.draft_dir.empty())
+    return out;
+  auto model = open_model(order.draft_dir);
+  if (!model)
+    return model.error();
+  auto lookup = engine::packed_weights(model->config, std::move(model->lookup));
+  if (!lookup)
+    return lookup.error();
+  using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
+  out = std::make_unique<engine::draft_source>();
+  out->config = std::make_shared<const engine::model_config>(std::move(model->config));
+  out->lookup = std::move(*lookup);
+  out->keep_alive =
+      std::make_shared<both>(std::move(model->files), storage::hold_model(order.draft_dir));
   return out;
 }
 
@@ -126,7 +150,45 @@ caf::expected<engine::engine_memory> packed_memory(const engine::model_config& c
 
 } // namespace
 
-caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir) {
+namespace {
+
+caf::expected<frontend_ptr> frontend_of(const std::string& path) {
+  if (!storage::is_gguf(path))
+    return engine::load_frontend(path, path);
+  auto head = storage::gguf_head::read_first(path);
+  if (!head)
+    return head.error();
+  auto files = storage::checkpoint::open(path);
+  if (!files)
+    return files.error();
+  return engine::load_gguf_frontend({head->header().values, weight_views(**files), path}, path);
+}
+
+/// Checks that the card's draft model reads text as `large` does, and counts its bytes in.
+caf::error add_draft(const model_card& card, const engine::frontend& large, model_text& to) {
+  const auto small = frontend_of(card.draft_dir);
+  if (!small)
+    return small.error();
+  // Letters of several scripts, digits, spaces, code: what families of tokenizers differ in.
+  constexpr std::string_view probe = "The quick brown foxes' 1234567 jumps,\n\n  naïve Straße 東京 "
+                                     "Привет 🙂 { int x_1 = -0.5; }";
+  const auto ids = large.tokens->encode(probe, false),
+             theirs = (*small)->tokens->encode(probe, false);
+  if (ids != theirs)
+    return caf::make_error(engine::errc::invalid_argument,
+                           "the draft model " + card.draft_dir + " has another tokenizer than " +
+                               card.source.id.text +
+                               ", so it cannot guess for it; choose one of the same family");
+  const auto files = storage::checkpoint::open(card.draft_dir);
+  if (!files)
+    return files.error();
+  const auto more =
+      engine::estimate_draft_memory((*small)->config, (*files)->size_bytes(), card.options);
+  to.bytes += more.weights_bytes + more.kv_bytes + more.workspace_bytes;
+  return {};
+}
+
+caf::expected<model_text> own_text(const model_card& card, const std::string& dir) {
   if (storage::is_gguf(dir))
     return gguf_text(card, dir);
   auto frontend = engine::load_frontend(dir, card.source.id.text);
@@ -140,6 +202,16 @@ caf::expected<model_text> load_model_text(const model_card& card, const std::str
   if (!memory)
     return memory.error();
   return text_of(card, *frontend, *memory);
+}
+
+} // namespace
+
+caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir) {
+  auto out = own_text(card, dir);
+  if (out && !card.draft_dir.empty())
+    if (auto why = add_draft(card, *out->frontend, *out))
+      return why;
+  return out;
 }
 
 } // namespace troupe::actors

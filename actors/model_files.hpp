@@ -8,6 +8,9 @@ namespace troupe::actors {
 /// Opens the files that `order` names and brings the weights into memory. Blocks.
 opened_model open_model_files(const load_order& order, const open_progress& progress);
 
+/// The model that guesses for `order`'s, or null if it has none. Blocks.
+caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order);
+
 /// Reads a model's tokenizer, templates and configuration from `dir`. Blocks.
 caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir);
 

@@ -112,6 +112,7 @@ caf::error node_impl::make_cards() {
       card->options.context_max = at->second.context_max.value_or(card->options.context_max);
       card->options.quantize = at->second.quantize.value_or(card->options.quantize);
       card->options.kv_type = at->second.kv_type.value_or(card->options.kv_type);
+      card->draft_dir = at->second.draft_dir;
       for (const auto& alias : at->second.aliases)
         if (!aliases_.emplace(model_id{alias}, source.id).second)
           return caf::make_error(errc::invalid_options, "two models have the alias " + alias);
@@ -248,7 +249,11 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   setup.make_engine = [device = local.device](const opened_model& x) {
     auto options = x.order.options;
     options.clock = [] { return std::chrono::steady_clock::now(); };
-    return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, options);
+    const auto draft = open_draft(x.order);
+    if (!draft)
+      return caf::expected<std::unique_ptr<engine::engine>>{draft.error()};
+    return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, options,
+                                  draft->get());
   };
   setup.loader = loader;
   setup.registry = registry_;

@@ -37,6 +37,7 @@ struct model_settings {
   std::optional<engine::quantization> quantize;
   /// An inner nothing follows the weights, whatever the node's default is.
   std::optional<std::optional<dtype>> kv_type;
+  std::string draft_dir{}; ///< of the model that guesses for it; empty = none
   std::vector<std::string> aliases;
 };
 

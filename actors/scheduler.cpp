@@ -94,7 +94,8 @@ void carry_out(pointer self, load_intent& x) {
   model.load_started = self->clock().now();
   model.progress = {x.model, "loading", 0, card.weight_bytes()};
   self->send(state.workers.at(x.worker).handle, atom::load_v,
-             load_order{x.model, card.source.dir.string(), card.options, card.source.origin});
+             load_order{x.model, card.source.dir.string(), card.options, card.draft_dir,
+                        card.source.origin});
   tell_waiting(self, x.model);
 }
 

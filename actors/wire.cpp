@@ -331,6 +331,7 @@ std::string encode(const load_order& x) {
   to.setModel(view(x.model.text));
   to.setDir(view(x.dir));
   to.setOrigin(view(x.origin));
+  to.setDraftDir(view(x.draft_dir));
   to.setKvBytes(x.options.kv_bytes);
   to.setBlockSize(x.options.block_size);
   to.setSequencesMax(x.options.sequences_max);
@@ -352,6 +353,7 @@ caf::error decode(std::string_view bytes, load_order& x) {
     x.model.text = text(from.getModel());
     x.dir = text(from.getDir());
     x.origin = text(from.getOrigin());
+    x.draft_dir = text(from.getDraftDir());
     x.options.kv_bytes = from.getKvBytes();
     x.options.block_size = from.getBlockSize();
     x.options.sequences_max = from.getSequencesMax();

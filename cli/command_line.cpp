@@ -46,6 +46,7 @@ void add_model_settings(CLI::App& app, command_line& into) {
                 {"--precision", "precision"},
                 {"--keep-alive", "keep_alive"},
                 {"--quantize", "engine.quantize"},
+                {"--draft-model", "engine.draft_model"},
                 {"--log-level", "log.level"}});
 }
 

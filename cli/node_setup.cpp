@@ -34,6 +34,44 @@ std::optional<dtype> kv_type_of(const std::string& name) {
                           : std::nullopt;
 }
 
+/// Where the draft model that `name` means is: a path, or one of `models`.
+caf::expected<std::filesystem::path> draft_dir(const std::string& name,
+                                               const std::vector<storage::model_source>& models,
+                                               const config::settings& settings) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(name, ignored) ||
+      (storage::is_gguf(name) && std::filesystem::exists(name, ignored)))
+    return std::filesystem::absolute(name, ignored).lexically_normal();
+  const auto model = choose_model(models, settings, name);
+  if (!model)
+    return caf::make_error(config::errc::invalid_value,
+                           "looking for the draft model " + name + ": " + describe(model.error()));
+  if (model->dir.empty())
+    return caf::make_error(config::errc::invalid_value, "the draft model " + name +
+                                                            " is not on this machine; get it with: "
+                                                            "troupe pull " +
+                                                            model->origin);
+  return model->dir;
+}
+
+/// Finds the draft models of `found.models` among `models`. A draft model has none itself.
+caf::error find_drafts(const config::settings& settings,
+                       const std::vector<storage::model_source>& models, served_models& found) {
+  for (const auto& model : found.models) {
+    const auto name = config::settings_for(settings, model.id.text)
+                          .draft_model.value_or(settings.engine.draft_model);
+    if (name.empty())
+      continue;
+    const auto dir = draft_dir(name, models, settings);
+    if (!dir)
+      return dir.error();
+    std::error_code ignored;
+    if (!std::filesystem::equivalent(*dir, model.dir, ignored))
+      found.drafts.emplace(model.id, *dir);
+  }
+  return {};
+}
+
 } // namespace
 
 bool within(const std::filesystem::path& dir, const std::vector<std::string>& named) {
@@ -48,8 +86,8 @@ bool within(const std::filesystem::path& dir, const std::vector<std::string>& na
   });
 }
 
-caf::expected<storage::catalog> find_served(const config::settings& settings,
-                                            std::vector<std::string> named, bool named_alone) {
+caf::expected<served_models> find_served(const config::settings& settings,
+                                         std::vector<std::string> named, bool named_alone) {
   std::vector<std::filesystem::path> roots;
   std::vector<std::string> ids;
   std::error_code ignored;
@@ -88,13 +126,17 @@ caf::expected<storage::catalog> find_served(const config::settings& settings,
   }
   if (const auto store = store_dir_of(settings); std::filesystem::is_directory(store, ignored))
     roots.push_back(store);
-  auto found = storage::find_models(roots);
+  served_models found{storage::find_models(roots), {}};
   auto configured = configured_models(settings, found.models);
   if (!configured)
     return std::move(configured.error());
   found.models.insert(found.models.end(), configured->begin(), configured->end());
-  if (ids.empty() && chosen.empty() && !named_alone)
+  const auto everything = found.models;
+  if (ids.empty() && chosen.empty() && !named_alone) {
+    if (auto why = find_drafts(settings, everything, found))
+      return why;
     return found;
+  }
   for (const auto& id : ids) {
     auto model = choose_model(found.models, settings, id);
     if (!model)
@@ -108,11 +150,14 @@ caf::expected<storage::catalog> find_served(const config::settings& settings,
         std::ranges::find(chosen, model.id, &storage::model_source::id) == chosen.end())
       chosen.push_back(std::move(model));
   found.models = std::move(chosen);
+  if (auto why = find_drafts(settings, everything, found))
+    return why;
   return found;
 }
 
 actors::node_options node_options_of(const config::settings& settings,
-                                     std::vector<storage::model_source> models) {
+                                     const served_models& served) {
+  const auto& models = served.models;
   actors::node_options out;
   out.role = role_of(settings.role);
   out.keep_alive = settings.keep_alive;
@@ -152,10 +197,12 @@ actors::node_options node_options_of(const config::settings& settings,
       one.quantize = quantization_of(*given.quantize);
     if (given.kv_type)
       one.kv_type = kv_type_of(*given.kv_type);
+    if (const auto draft = served.drafts.find(model.id); draft != served.drafts.end())
+      one.draft_dir = draft->second.string();
     one.aliases = given.aliases.value_or(std::vector<std::string>{});
     out.settings.emplace(model.id, std::move(one));
   }
-  out.models = std::move(models);
+  out.models = models;
   return out;
 }
 

@@ -148,7 +148,7 @@ int run(const config::settings& settings, const run_options& options) {
   auto local = settings;
   local.role = "all";
   local.cluster = {};
-  auto node = actors::node::start(node_options_of(local, std::move(found->models)));
+  auto node = actors::node::start(node_options_of(local, *found));
   if (!node)
     return complain(describe(node.error()), failed);
   const auto source = make_local_answerer((*node)->edge(), id, options);

@@ -127,7 +127,7 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
   auto found = find_served(settings, named);
   if (!found)
     return complain(describe(found.error()), not_found);
-  auto options = node_options_of(settings, found->models);
+  auto options = node_options_of(settings, *found);
   if (profile)
     options.on_profile = print_profile;
   auto node = actors::node::start(std::move(options));

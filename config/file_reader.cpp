@@ -232,9 +232,10 @@ void file_reader::model(const yaml_node::entry& entry) {
       return problem_at(setting.at, "aliases make this file too large: write the values out");
     const auto* which = find_model_key(setting.key);
     if (!which) {
-      problem_at(setting.at, unknown(setting.key, std::string{closest(setting.key, names)},
-                                     "a model takes keep_alive, pinned, preload, kv_memory, "
-                                     "context_max, quantize, kv_type, source, aliases"));
+      problem_at(setting.at,
+                 unknown(setting.key, std::string{closest(setting.key, names)},
+                         "a model takes keep_alive, pinned, preload, kv_memory, "
+                         "context_max, quantize, kv_type, draft_model, source, aliases"));
       continue;
     }
     if (!assign(*which, *setting.node, given))

@@ -158,6 +158,10 @@ constexpr key<settings> node_table[] = {
         "engine.draft_tokens_max", kind::count,
         "Tokens guessed from earlier text and checked in one step; 0 = off. Never changes a text.",
         0u, 64u),
+    node<&s::engine, &e::draft_model>(
+        "engine.draft_model", kind::text,
+        "A smaller model, by name or path, that guesses what the others say, where their tokenizer "
+        "is the same; empty = none, guesses are looked up in the text."),
     node<&s::engine, &e::quantize>("engine.quantize", kind::choice,
                                    "Keep linear weights in fewer bits, made while loading.", 0, any,
                                    choice_list{quantize_names}),
@@ -223,6 +227,9 @@ constexpr key<model_settings> model_table[] = {
                         0, any, choice_list{quantize_names}),
     model<&m::kv_type>("kv_type", kind::choice, "Element type of the model's KV cache.", 0, any,
                        choice_list{kv_type_names}),
+    model<&m::draft_model>("draft_model", kind::text,
+                           "A smaller model of the same tokenizer, by name or path, that guesses "
+                           "what this one says. Never changes a text; empty = none."),
     model<&m::source>("source", kind::text,
                       "Where the model is fetched from when it is first needed: hf://, s3://, "
                       "http(s):// or a path."),

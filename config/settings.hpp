@@ -26,6 +26,7 @@ struct engine_settings {
   uint32_t draft_tokens_max = 8;
   std::string quantize = "none";
   std::string kv_type = "auto";
+  std::string draft_model; ///< name or path of the model that guesses for the others; empty = none
   std::chrono::milliseconds step_target{0};
   uint64_t swap_bytes = 64ull << 20;
 };
@@ -61,6 +62,7 @@ struct model_settings {
   std::optional<uint32_t> context_max;
   std::optional<std::string> quantize;
   std::optional<std::string> kv_type;
+  std::optional<std::string> draft_model;
   std::optional<std::string> source; ///< where the model is fetched from when it is first needed
   std::optional<std::vector<std::string>> aliases;
 };

@@ -146,6 +146,7 @@ struct LoadOrder {
   stepTargetUs @12 :UInt64; # 0 = twice what decoding alone takes
   swapBytes @13 :UInt64 = 67108864;
   origin @14 :Text; # where the worker fetches the model from; dir is then empty
+  draftDir @15 :Text; # of the model that guesses for it; empty = none
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

@@ -95,10 +95,12 @@ TEST(wire, a_load_order_keeps_its_options) {
   x.options = {1ull << 40, 32, 8, 77, 256, 4096, false, 5, engine::quantization::int4, dtype::bf16};
   x.options.step_target = std::chrono::milliseconds{40};
   x.options.swap_bytes = 3u << 20;
+  x.draft_dir = "/models/small";
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
   EXPECT_EQ(y.origin, x.origin);
+  EXPECT_EQ(y.draft_dir, x.draft_dir);
   EXPECT_EQ(y.options.kv_bytes, 1ull << 40);
   EXPECT_EQ(y.options.waiting_max, 77u);
   EXPECT_FALSE(y.options.reuse_prefixes);
