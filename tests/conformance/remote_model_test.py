@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from pull_support import FAILED, OK, hub_env, troupe  # noqa: F401
+from pull_support import FAILED, OK, Command, hub_env, troupe  # noqa: F401
 from web_servers import Hub, Server
 
 
@@ -39,13 +39,13 @@ def hub(models):
 
 
 class Serving:
-    def __init__(self, troupe, config, env=()):
+    def __init__(self, troupe, config, *more, env=()):
         self.port_file = troupe.home / "port"
         self.port_file.unlink(missing_ok=True)
         (troupe.home / "troupe.yaml").write_text(config)
         self.log = (troupe.home / "log").open("w+")
         self.process = troupe.start(
-            *("serve", "--port", 0, "--port-file", self.port_file),
+            *("serve", "--port", 0, "--port-file", self.port_file, *more),
             env=env,
             stdout=self.log,
             stderr=self.log,
@@ -118,6 +118,39 @@ def test_serve_fetches_a_configured_model_when_it_is_first_asked_for(troupe, web
         assert server.ask("storyteller").status_code == 200
         assert web.sent == sent
     assert troupe("rm", "storyteller").returncode == OK
+
+
+def test_serve_takes_references_as_run_does(troupe, hub):
+    with Serving(troupe, "", "hf://acme/stories", env=hub_env(hub)) as server:
+        listed = httpx.get(f"{server.url}/v1/models").json()["data"]
+        assert [m["id"] for m in listed] == ["acme/stories"]
+        answer = server.ask("acme/stories")
+        assert answer.status_code == 200, answer.text
+
+
+def test_a_worker_elsewhere_fetches_for_itself(troupe, web):
+    """The head fetches what it needs to read requests, and no weights; the worker everything."""
+    config = CONFIG.format(source=f"{web.url}/stories")
+    head = ("--role", "head", "--cluster-listen", "127.0.0.1:0")
+    home = troupe.home / "elsewhere"
+    home.mkdir()
+    with Serving(troupe, config, *head) as server:
+        marker, until = "--role worker --join ", time.monotonic() + 60
+        while marker not in server.text() or "\n" not in server.text().split(marker)[1]:
+            assert time.monotonic() < until, server.text()
+            time.sleep(0.01)
+        joining = server.text().split(marker)[1].split()[0]
+        worker = Command(troupe.binary, home)
+        process = worker.start("serve", "--role", "worker", "--join", joining)
+        try:
+            answer = server.ask("storyteller")
+            assert answer.status_code == 200, answer.text
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert (worker.store / "storyteller/model.safetensors").exists()
+    assert (troupe.store / "storyteller/tokenizer.json").exists()
+    assert not (troupe.store / "storyteller/model.safetensors").exists()
 
 
 def test_a_stream_shows_the_download_while_it_waits(troupe, web):
