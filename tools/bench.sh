@@ -21,3 +21,5 @@ printf '\nload_bench (on the disk of the build)\n'
 "$build/bin/load_bench" "$build" 1 3
 printf '\nserve_bench\n'
 python3 "$root/tests/bench/serve_bench.py" "$build/bin/troupe"
+printf '\npull_bench\n'
+python3 "$root/tests/bench/pull_bench.py" "$build/bin/troupe"
