@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "actors/tenants.hpp"
+#include "actors/tenant_registry.hpp"
 #include "storage/state/usage_store.hpp"
 
 namespace troupe::actors {
@@ -18,16 +18,22 @@ namespace troupe::actors {
 class ledger {
 public:
   using rows = std::vector<storage::usage_row>;
-  ledger(std::unique_ptr<storage::usage_store> to, std::shared_ptr<const tenant_registry> tenants);
+  /// Begins with the budgets of these tenants as the ledger has them.
+  static caf::expected<std::shared_ptr<ledger>>
+  start(std::unique_ptr<storage::usage_store> to, std::shared_ptr<const tenant_registry> tenants);
   ~ledger(); ///< writes what is left
   ledger(const ledger&) = delete;
 
   /// Writes what there is, then tells what was used from `from` on, by tenant and model. `then`
   /// runs on the ledger's thread; asking too much at once fails.
   void totals(storage::hour_point from, std::function<void(caf::expected<rows>)> then);
+  /// After tenants have changed: what is spent of their budgets, by the ledger.
+  void restore_budgets();
   static constexpr auto interval = std::chrono::seconds{1};
 
 private:
+  ledger(std::unique_ptr<storage::usage_store> to, std::shared_ptr<const tenant_registry> tenants);
+  caf::error read_budgets();
   void run();
   void write();
 
@@ -38,7 +44,7 @@ private:
   std::condition_variable wake_;
   std::deque<std::function<void()>> questions_;
   bool ending_ = false;
-  std::thread thread_; ///< last: it uses all of the above
+  std::thread thread_;
 };
 
 } // namespace troupe::actors

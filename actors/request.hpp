@@ -87,6 +87,7 @@ enum class failure_kind : uint8_t {
   rate_limited,            ///< 429 + Retry-After: requests or tokens per minute
   too_many_at_once,        ///< 429 + Retry-After
   beyond_quota,            ///< 429, and no use in trying again: it alone is over the limit
+  budget_spent,            ///< 429, and no use in trying again soon
 };
 struct failure {
   failure_kind kind = failure_kind::internal;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "actors/log.hpp"
+
 namespace troupe::actors {
 
 namespace {
@@ -10,7 +12,40 @@ instant now_steady() { return std::chrono::steady_clock::now(); }
 
 } // namespace
 
-tenant_usage tenant::usage(instant now) const {
+tenant::tenant(tenant_terms terms)
+    : name_{terms.name}, terms_{std::make_shared<const tenant_terms>(std::move(terms))},
+      quota_{terms_->limits}, budget_{terms_->budget} {}
+
+std::shared_ptr<const tenant_terms> tenant::terms() const {
+  const std::lock_guard guard{lock_};
+  return terms_;
+}
+
+void tenant::set_terms(tenant_terms terms) {
+  terms.name = name_;
+  auto next = std::make_shared<const tenant_terms>(std::move(terms));
+  const std::lock_guard guard{lock_};
+  quota_.set_limits(next->limits);
+  if (next->budget != budget_.terms())
+    budget_ = policies::budget{next->budget};
+  terms_ = std::move(next);
+}
+
+std::optional<wall_time> tenant::budget_from(wall_time now) const {
+  const std::lock_guard guard{lock_};
+  return budget_.limited() ? std::optional{budget_.counts_from(now)} : std::nullopt;
+}
+
+void tenant::restore(std::span<const storage::usage_row> rows) {
+  const std::lock_guard guard{lock_};
+  budget_ = policies::budget{terms_->budget};
+  for (const auto& row : rows)
+    budget_.charge(cost(row), row.hour);
+  for (const auto& row : unwritten_)
+    budget_.charge(cost(row), row.hour);
+}
+
+tenant_usage tenant::usage(instant now, wall_time wall) const {
   const std::lock_guard guard{lock_};
   tenant_usage out;
   out.limits = quota_.limits();
@@ -23,6 +58,11 @@ tenant_usage tenant::usage(instant now) const {
   out.prompt_tokens = prompt_tokens_;
   out.completion_tokens = completion_tokens_;
   out.refused = refused_;
+  out.budget = budget_.terms();
+  if (budget_.limited()) {
+    out.spent = budget_.spent(wall);
+    out.budget_relief = budget_.next_relief(wall);
+  }
   return out;
 }
 
@@ -31,10 +71,31 @@ std::vector<storage::usage_row> tenant::take_unwritten() {
   return std::exchange(unwritten_, {});
 }
 
-void tenant::put_back(std::vector<storage::usage_row> rows) {
+void tenant::put_back(const std::vector<storage::usage_row>& rows) {
   const std::lock_guard guard{lock_};
   for (const auto& row : rows)
     note(row);
+}
+
+bool tenant::nothing_unwritten() const {
+  const std::lock_guard guard{lock_};
+  return unwritten_.empty();
+}
+
+policies::quota_refusal tenant::budget_refusal(wall_time now) const {
+  const std::lock_guard guard{lock_};
+  return refuse_by_budget(now);
+}
+
+/// With the lock held.
+policies::quota_refusal tenant::refuse_by_budget(wall_time now) const {
+  const auto wait = std::max(budget_.next_relief(now) - now, wall_time::duration{0});
+  return {policies::quota_kind::budget, std::chrono::duration_cast<duration>(wait), false};
+}
+
+double tenant::cost(const storage::usage_row& of) const {
+  return policies::cost_of(budget_.terms().prices, of.prompt_tokens, of.cached_tokens,
+                           of.completion_tokens);
 }
 
 /// With the lock held.
@@ -55,36 +116,49 @@ void tenant::note(const storage::usage_row& used) {
 }
 
 std::variant<std::unique_ptr<quota_ticket>, policies::quota_refusal>
-quota_ticket::begin(std::shared_ptr<tenant> who, instant now) {
+quota_ticket::begin(std::shared_ptr<tenant> who, instant now, wall_time wall) {
   std::unique_ptr<quota_ticket> ticket{new quota_ticket{who}};
   const std::lock_guard guard{who->lock_};
-  if (const auto why = who->quota_.begin(now)) {
-    ++who->refused_;
-    if (who->terms_.enforce) {
-      ticket->who_ = nullptr; // it holds no place
-      return *why;
-    }
-    ticket->shadowed_ = true;
+  auto why =
+      who->budget_.over(wall) ? std::optional{who->refuse_by_budget(wall)} : who->quota_.begin(now);
+  if (!why) {
+    ++who->requests_;
     return ticket;
   }
-  ++who->requests_;
+  ++who->refused_;
+  ticket->shadowed_ = true; // it holds no place
+  if (who->held().enforce)
+    return *why;
+  ticket->over_ = why->kind == policies::quota_kind::budget;
   return ticket;
 }
 
-std::optional<policies::quota_refusal> quota_ticket::reserve(uint64_t prompt_tokens,
-                                                             uint64_t answer_max, instant now) {
+std::optional<policies::quota_refusal>
+quota_ticket::reserve(uint64_t prompt_tokens, uint64_t answer_max, instant now, wall_time wall) {
   prompt_tokens_ = prompt_tokens;
   if (shadowed_)
     return std::nullopt;
   const std::lock_guard guard{who_->lock_};
-  const auto why = who_->quota_.reserve(prompt_tokens + answer_max, now, reserved_);
+  // Which of its tokens the prefix cache holds is not known yet: the better case counts.
+  const auto prices = who_->budget_.terms().prices;
+  const auto prompt = std::min(prices.input, prices.cached) * static_cast<double>(prompt_tokens);
+  std::optional<policies::quota_refusal> why;
+  if (!who_->budget_.fits(who_->promised_ + prompt, wall))
+    why = who_->refuse_by_budget(wall);
+  else
+    why = who_->quota_.reserve(prompt_tokens + answer_max, now, reserved_);
   who_->refused_ += why.has_value();
-  return who_->terms_.enforce ? why : std::nullopt;
+  if (why && who_->held().enforce)
+    return why;
+  promised_ = prompt;
+  who_->promised_ += prompt;
+  return std::nullopt;
 }
 
-void quota_ticket::used(const actors::usage& so_far, const std::string& model, wall_time now) {
+bool quota_ticket::used(const actors::usage& so_far, const std::string& model, wall_time now,
+                        bool end) {
   const auto before = used_.value_or(actors::usage{});
-  const storage::usage_row more{.tenant = who_->terms_.name,
+  const storage::usage_row more{.tenant = who_->name_,
                                 .model = model,
                                 .hour = std::chrono::floor<std::chrono::hours>(now),
                                 .requests = used_ ? 0u : 1u,
@@ -92,65 +166,40 @@ void quota_ticket::used(const actors::usage& so_far, const std::string& model, w
                                 .cached_tokens = so_far.cached_tokens - before.cached_tokens,
                                 .completion_tokens =
                                     so_far.completion_tokens - before.completion_tokens};
-  used_ = so_far;
-  const std::lock_guard guard{who_->lock_};
-  who_->prompt_tokens_ += more.prompt_tokens;
-  who_->completion_tokens_ += more.completion_tokens;
-  who_->note(more);
+  bool warn = false;
+  {
+    const std::lock_guard guard{who_->lock_};
+    auto& budget = who_->budget_;
+    if (!end && budget.over(now)) {
+      who_->refused_ += !std::exchange(over_, true);
+      if (who_->held().enforce)
+        return false;
+    }
+    used_ = so_far;
+    who_->promised_ = std::max(0.0, who_->promised_ - std::exchange(promised_, 0));
+    who_->prompt_tokens_ += more.prompt_tokens;
+    who_->completion_tokens_ += more.completion_tokens;
+    who_->note(more);
+    if (budget.limited()) {
+      budget.charge(who_->cost(more), now);
+      warn = budget.warn(now);
+    }
+  }
+  if (warn)
+    log_warning("tenant " + who_->name_ + " has passed the soft limit of its budget");
+  return true;
 }
 
 quota_ticket::~quota_ticket() {
-  if (!who_)
-    return;
+  const std::lock_guard guard{who_->lock_};
+  who_->promised_ = std::max(0.0, who_->promised_ - promised_);
   if (shadowed_)
     return;
-  const std::lock_guard guard{who_->lock_};
   // Without a token its prompt may have been computed all the same.
   const uint64_t tokens =
       used_ ? uint64_t{used_->prompt_tokens} + used_->completion_tokens : prompt_tokens_;
   who_->quota_.settle(reserved_, tokens, now_steady());
   who_->quota_.end();
-}
-
-tenant_registry::tenant_registry(std::vector<tenant_terms> tenants, std::string fallback,
-                                 std::vector<access_key> admin_keys)
-    : admin_keys_{std::move(admin_keys)} {
-  for (auto& terms : tenants) {
-    closed_ = closed_ || !terms.keys.empty();
-    tenants_.push_back(std::make_shared<tenant>(std::move(terms)));
-    if (tenants_.back()->terms().name == fallback)
-      fallback_ = tenants_.back();
-  }
-  closed_ = closed_ || !admin_keys_.empty();
-  if (fallback_ || closed_)
-    return;
-  fallback_ = std::make_shared<tenant>(tenant_terms{.name = std::move(fallback)});
-  tenants_.push_back(fallback_);
-}
-
-tenant_registry::answer tenant_registry::authenticate(std::string_view key, wall_time now) const {
-  if (open())
-    return {verdict::welcome, fallback_, true};
-  if (key.empty())
-    return {};
-  const auto hash = sha256(key);
-  answer out{verdict::unknown_key, nullptr, false};
-  const auto look = [&](const access_key& known, const std::shared_ptr<tenant>& who) {
-    if (!equal_in_constant_time(hash, known.hash))
-      return;
-    if (known.expires && *known.expires <= now) {
-      if (out.what != verdict::welcome)
-        out.what = verdict::expired;
-      return;
-    }
-    out = {verdict::welcome, who, !who};
-  };
-  for (const auto& one : tenants_)
-    for (const auto& known : one->terms().keys)
-      look(known, one);
-  for (const auto& known : admin_keys_)
-    look(known, nullptr);
-  return out;
 }
 
 } // namespace troupe::actors

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -11,13 +12,14 @@
 
 #include "actors/request.hpp"
 #include "base/sha256.hpp"
+#include "policies/budget.hpp"
 #include "policies/fair_queue.hpp"
 #include "policies/quota.hpp"
 #include "storage/state/usage_store.hpp"
 
 namespace troupe::actors {
 
-using wall_time = std::chrono::system_clock::time_point;
+using policies::wall_time;
 
 /// The key itself is nowhere: who sees this cannot use it.
 struct access_key {
@@ -36,7 +38,8 @@ struct tenant_terms {
   policies::fair_priority priority = policies::fair_priority::standard;
   policies::quota_limits limits{};
   uint32_t max_tokens = 0; ///< of one answer; 0 = no limit
-  bool enforce = true;     ///< false: what is over a limit is only counted
+  policies::budget_terms budget{};
+  bool enforce = true; ///< false: what is over a limit is only counted
 };
 
 /// What a tenant has left, and what it has used so far.
@@ -47,25 +50,48 @@ struct tenant_usage {
   uint64_t running = 0;
   uint64_t requests = 0, prompt_tokens = 0, completion_tokens = 0; ///< since the start
   uint64_t refused = 0;                                            ///< or would have been
+  policies::budget_terms budget;
+  double spent = 0; ///< of the budget, in its own unit
+  wall_time budget_relief{};
 };
 
 /// One tenant's terms and accounts. Any thread.
 class tenant {
 public:
-  explicit tenant(tenant_terms terms) : terms_{std::move(terms)}, quota_{terms_.limits} {}
-  const tenant_terms& terms() const { return terms_; }
-  tenant_usage usage(instant now) const;
+  explicit tenant(tenant_terms terms);
+  const std::string& name() const { return name_; }
+  std::shared_ptr<const tenant_terms> terms() const;
+  /// What counts goes on counting; a budget with other terms begins with nothing spent: see
+  /// restore(). The name stays.
+  void set_terms(tenant_terms terms);
+  /// What the budget has to hold for since when; nothing without one.
+  std::optional<wall_time> budget_from(wall_time now) const;
+  /// Sets what is spent of the budget to these rows, which are this tenant's, and what is not in
+  /// the ledger yet.
+  void restore(std::span<const storage::usage_row> rows);
+
+  tenant_usage usage(instant now, wall_time wall) const;
   /// What is not in the ledger yet; it counts as written from now on.
   std::vector<storage::usage_row> take_unwritten();
   /// Rows that could not be written after all.
-  void put_back(std::vector<storage::usage_row> rows);
+  void put_back(const std::vector<storage::usage_row>& rows);
+  bool nothing_unwritten() const;
+  /// What a request is told whose tenant has spent its budget.
+  policies::quota_refusal budget_refusal(wall_time now) const;
 
 private:
   friend class quota_ticket;
+  policies::quota_refusal refuse_by_budget(wall_time now) const;
   void note(const storage::usage_row& used);
-  const tenant_terms terms_;
+  double cost(const storage::usage_row& of) const;
+  const tenant_terms& held() const { return *terms_; }
+
+  const std::string name_;
   mutable std::mutex lock_; ///< guards what follows
+  std::shared_ptr<const tenant_terms> terms_;
   policies::quota quota_;
+  mutable policies::budget budget_;
+  double promised_ = 0; ///< what the prompts cost that are let in and not charged yet
   uint64_t requests_ = 0, prompt_tokens_ = 0, completion_tokens_ = 0, refused_ = 0;
   /// One row per model and hour.
   static constexpr size_t unwritten_max = 10'000;
@@ -78,50 +104,26 @@ class quota_ticket {
 public:
   /// Counts a request that begins.
   static std::variant<std::unique_ptr<quota_ticket>, policies::quota_refusal>
-  begin(std::shared_ptr<tenant> who, instant now);
+  begin(std::shared_ptr<tenant> who, instant now, wall_time wall);
   ~quota_ticket();
   quota_ticket(const quota_ticket&) = delete;
   /// Before it runs: its prompt, and the most that its answers may have.
   std::optional<policies::quota_refusal> reserve(uint64_t prompt_tokens, uint64_t answer_max,
-                                                 instant now);
-  /// What it has used so far; noted at once, so that little is lost with this process.
-  void used(const usage& so_far, const std::string& model, wall_time now);
+                                                 instant now, wall_time wall);
+  /// What it has used so far; noted at once, so that little is lost with this process. False, and
+  /// nothing is noted, if the tenant's budget was spent before: the request must end. At its `end`
+  /// everything is noted.
+  bool used(const usage& so_far, const std::string& model, wall_time now, bool end = false);
 
 private:
   explicit quota_ticket(std::shared_ptr<tenant> who) : who_{std::move(who)} {}
   std::shared_ptr<tenant> who_;
   policies::quota::reservation reserved_{};
   uint64_t prompt_tokens_ = 0;
+  double promised_ = 0;
   bool shadowed_ = false; ///< it holds no place: its tenant's limits are only watched
+  bool over_ = false;     ///< it went on beyond a budget that is only watched
   std::optional<actors::usage> used_;
-};
-
-/// Everybody who may use the API.
-class tenant_registry {
-public:
-  /// Without a key anywhere, every request is `fallback`'s, which may be one of `tenants`.
-  explicit tenant_registry(std::vector<tenant_terms> tenants = {},
-                           std::string fallback = "anonymous",
-                           std::vector<access_key> admin_keys = {});
-  /// True while no key is asked for.
-  bool open() const { return !closed_; }
-  bool has_admin_keys() const { return !admin_keys_.empty(); }
-  enum class verdict : uint8_t { welcome, no_key, unknown_key, expired };
-  struct answer {
-    verdict what = verdict::no_key;
-    std::shared_ptr<tenant> who; ///< null for the administrator
-    bool admin = false;
-  };
-  /// `key` as the client sent it; it is neither kept nor shown. Every known key is looked at,
-  /// wherever the right one stands.
-  answer authenticate(std::string_view key, wall_time now) const;
-  const std::vector<std::shared_ptr<tenant>>& all() const { return tenants_; }
-
-private:
-  std::vector<std::shared_ptr<tenant>> tenants_;
-  std::shared_ptr<tenant> fallback_;
-  std::vector<access_key> admin_keys_;
-  bool closed_ = false;
 };
 
 } // namespace troupe::actors

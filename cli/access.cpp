@@ -75,6 +75,20 @@ policies::fair_priority priority_of(const std::string& text) {
                                : policies::fair_priority::standard;
 }
 
+policies::budget_terms budget_of(const config::budget_settings& from) {
+  using kind = policies::budget_period::kind;
+  policies::budget_terms out;
+  out.limit = static_cast<double>(from.tokens);
+  out.soft = from.soft_percent / 100.0;
+  out.period.what = from.per == "day"    ? kind::day
+                    : from.per == "week" ? kind::week
+                    : from.hours > 0     ? kind::hours
+                                         : kind::month;
+  out.period.hours = from.hours;
+  out.prices = {from.input, from.cached, from.output};
+  return out;
+}
+
 } // namespace
 
 caf::expected<std::shared_ptr<const actors::tenant_registry>>
@@ -95,6 +109,7 @@ tenants_of(const config::settings& settings) {
     terms.priority = priority_of(from.priority);
     terms.limits = {from.rpm, from.tpm, from.concurrency};
     terms.max_tokens = static_cast<uint32_t>(std::min<uint64_t>(from.max_tokens, UINT32_MAX));
+    terms.budget = budget_of(from.budget);
     terms.enforce = from.enforce;
     all.push_back(std::move(terms));
   }

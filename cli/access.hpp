@@ -2,7 +2,7 @@
 #include <memory>
 #include <string>
 
-#include "actors/tenants.hpp"
+#include "actors/tenant_registry.hpp"
 #include "config/settings.hpp"
 
 /// Keys and tenants on the command line and from settings.

@@ -94,6 +94,15 @@ void add_branch(const json& rows, const std::multimap<actor_key, size_t>& childr
   }
 }
 
+/// How much of it is spent.
+std::string budget(const json& row) {
+  const auto found = row.find("budget");
+  if (found == row.end() || !found->is_object() || number(*found, "limit") == 0)
+    return "-";
+  return std::to_string(number(*found, "spent") * 100 / number(*found, "limit")) + "% of " +
+         std::to_string(number(*found, "limit"));
+}
+
 } // namespace
 
 std::string models_text(const json& rows, bool only_loaded, time_point now, bool colour) {
@@ -128,7 +137,7 @@ std::string actors_text(const json& rows, bool colour) {
 
 std::string tenants_text(const json& rows, bool colour) {
   table out{{"TENANT", "WEIGHT", "PRIORITY", "MODE", "KEYS", "RPM", "TPM", "CONCURRENCY",
-             "MAX TOKENS", "RUNNING", "REFUSED"}};
+             "MAX TOKENS", "BUDGET", "RUNNING", "REFUSED"}};
   for (const auto& row : rows) {
     if (!row.is_object())
       continue;
@@ -136,8 +145,8 @@ std::string tenants_text(const json& rows, bool colour) {
     const auto keys = row.value("keys", json::array());
     out.push_back({text(row, "name"), text(row, "weight"), text(row, "priority"), text(row, "mode"),
                    std::to_string(keys.size()), count(limits, "rpm"), count(limits, "tpm"),
-                   count(limits, "concurrency"), count(limits, "max_tokens"), text(row, "running"),
-                   text(row, "refused")});
+                   count(limits, "concurrency"), count(limits, "max_tokens"), budget(row),
+                   text(row, "running"), text(row, "refused")});
   }
   return render_table(out, colour);
 }

@@ -37,7 +37,7 @@ open_ledger(const config::settings& settings,
   auto store = storage::open_usage_store(**dir);
   if (!store)
     return std::move(store.error());
-  return std::make_shared<actors::ledger>(std::move(*store), std::move(tenants));
+  return actors::ledger::start(std::move(*store), std::move(tenants));
 }
 
 } // namespace troupe::cli

@@ -150,6 +150,11 @@ void layers::check() {
     complain("cluster.join", "names port 0: write the port that the head listens on");
   for (auto& what : check_tenants(v.tenants))
     complain("tenants", std::move(what));
+  if (v.state_dir == "off")
+    for (const auto& tenant : v.tenants)
+      if (tenant.budget.tokens > 0)
+        complain("state_dir", "the budget of tenant '" + tenant.name +
+                                  "' must outlive the server: name a directory for it");
   std::map<std::string, std::string> owners;
   for (const auto& [name, given] : v.models)
     if (given.aliases)

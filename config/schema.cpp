@@ -101,6 +101,28 @@ json access_keys(const char* about) {
   return {{"description", about}, {"type", json::array({"array", "null"})}, {"items", one}};
 }
 
+json budget() {
+  json out = section();
+  out["type"] = "object";
+  out["description"] = "What may be spent within a period; 429 after it.";
+  out["required"] = json::array({"tokens", "per"});
+  out["properties"] = {
+      {"tokens", number_or_text("^[0-9]+(\\.[0-9]+)?[kMG]?$", 1)},
+      {"per",
+       {{"description", "A period of the calendar (UTC), or a sliding span of whole hours."},
+        {"type", "string"},
+        {"pattern", "^(day|week|month|([0-9]+(h|d))+)$"}}},
+      {"soft",
+       {{"description", "The share from which on the log warns."},
+        {"type", "string"},
+        {"pattern", "^([1-9][0-9]?|100)%$"}}},
+      {"cost",
+       {{"description", "What a token costs by kind; one that the prefix cache held is no input."},
+        {"type", "string"},
+        {"default", budget_settings{}.cost}}}};
+  return out;
+}
+
 json tenant() {
   json out = section(), limits = section();
   for (const auto& [name, about] : {std::pair{"rpm", "Requests in any 60 seconds."},
@@ -128,6 +150,7 @@ json tenant() {
         {"enum", json::array({"interactive", "standard", "batch"})},
         {"default", "standard"}}},
       {"limits", std::move(limits)},
+      {"budget", budget()},
       {"mode",
        {{"description", "Refuse what is over a limit, or only count it."},
         {"enum", json::array({"enforce", "shadow"})},

@@ -20,7 +20,22 @@ bool is_hash(const std::string& text) {
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-/// "600", "200k", "1.5M", "2G": thousands, as people count tokens.
+/// "2027-01-01" (its beginning, UTC), or a time as RFC 3339 has it.
+std::optional<std::chrono::sys_seconds> parse_time(const std::string& text) {
+  const auto parsed = parse_rfc3339(text.size() == 10 ? text + "T00:00:00Z" : text);
+  if (!parsed)
+    return std::nullopt;
+  return std::chrono::floor<std::chrono::seconds>(*parsed);
+}
+
+std::string number_text(double x) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, x).ptr;
+  return {text, end};
+}
+
+} // namespace
+
 std::optional<uint64_t> parse_amount(std::string_view text) {
   double factor = 1;
   if (!text.empty()) {
@@ -39,22 +54,6 @@ std::optional<uint64_t> parse_amount(std::string_view text) {
     return std::nullopt;
   return static_cast<uint64_t>(number);
 }
-
-/// "2027-01-01" (its beginning, UTC), or a time as RFC 3339 has it.
-std::optional<std::chrono::sys_seconds> parse_time(const std::string& text) {
-  const auto parsed = parse_rfc3339(text.size() == 10 ? text + "T00:00:00Z" : text);
-  if (!parsed)
-    return std::nullopt;
-  return std::chrono::floor<std::chrono::seconds>(*parsed);
-}
-
-std::string number_text(double x) {
-  char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, x).ptr;
-  return {text, end};
-}
-
-} // namespace
 
 const std::string* tenant_reader::text(const yaml_node& node, const std::string& path) {
   if (node.kind == yaml_node::type::scalar && !node.text.empty())
@@ -204,6 +203,7 @@ tenant_settings tenant_reader::tenant(const yaml_node::entry& entry) {
                       {limit("rpm", out.rpm), limit("tpm", out.tpm),
                        limit("concurrency", out.concurrency), limit("max_tokens", out.max_tokens)});
             }},
+           {"budget", [&](const yaml_node& x) { out.budget = budget(x, path + ".budget"); }},
            {"mode", [&](const yaml_node& x) {
               choice(x, path + ".mode", {"enforce", "shadow"}, mode);
             }}});
@@ -282,6 +282,7 @@ std::string show_tenants(const std::vector<tenant_settings>& tenants,
         limits += (limits.empty() ? "" : ", ") + std::string{name} + ": " + std::to_string(value);
     if (!limits.empty())
       out += "    limits: {" + limits + "}\n";
+    out += show_budget(x.budget);
     out += std::string{"    mode: "} + (x.enforce ? "enforce" : "shadow") + "\n";
   }
   return out;

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ private:
   using field = std::pair<std::string_view, std::function<void(const yaml_node&)>>;
   void section(const yaml_node& node, const std::string& path, const std::vector<field>& fields);
   tenant_settings tenant(const yaml_node::entry& entry);
+  budget_settings budget(const yaml_node& node, const std::string& path);
   access_key_settings key(const yaml_node& node, const std::string& path);
   const std::string* text(const yaml_node& node, const std::string& path);
   void amount(const yaml_node& node, const std::string& path, uint64_t& to);
@@ -35,8 +37,14 @@ private:
   size_t nodes_ = 0; ///< visited: aliases may make a small file a huge tree
 };
 
+/// "600", "200k", "1.5M", "2G": thousands, as people count tokens. At least 1.
+std::optional<uint64_t> parse_amount(std::string_view text);
+
 /// Problems that only show when all tenants are known: a hash that stands twice.
 std::vector<std::string> check_tenants(const std::vector<tenant_settings>& tenants);
+
+/// The line of a tenant's budget; nothing without one.
+std::string show_budget(const budget_settings& budget);
 
 /// As YAML, two spaces deep; keys by their hash, variable or file.
 std::string show_tenants(const std::vector<tenant_settings>& tenants,

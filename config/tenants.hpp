@@ -16,6 +16,16 @@ struct access_key_settings {
   std::optional<std::chrono::sys_seconds> expires;
 };
 
+/// What a tenant may spend.
+struct budget_settings {
+  uint64_t tokens = 0; ///< in what `cost` makes of tokens; 0 = no budget
+  std::string per;     ///< "day", "week", "month", or hours ("720h")
+  uint32_t hours = 0;  ///< 0 where `per` is of the calendar
+  uint32_t soft_percent = 0;
+  std::string cost = "input + cached + output";
+  double input = 1, cached = 1, output = 1; ///< what `cost` says
+};
+
 /// Who may use the API, and how much. Limits of 0 are none.
 struct tenant_settings {
   std::string name;
@@ -27,7 +37,8 @@ struct tenant_settings {
   uint64_t tpm = 0;         ///< tokens in any 60 seconds
   uint64_t concurrency = 0; ///< requests at a time
   uint64_t max_tokens = 0;  ///< of one answer
-  bool enforce = true;      ///< false: what would be refused is only counted
+  budget_settings budget{};
+  bool enforce = true; ///< false: what would be refused is only counted
 };
 
 } // namespace troupe::config

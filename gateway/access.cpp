@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/rfc3339.hpp"
 #include "base/text.hpp"
 
 namespace troupe::gateway {
@@ -51,14 +52,17 @@ api_error refuse_admin(bool has_admin_keys) {
 }
 
 bool may_use(const actors::tenant* who, const std::string& model) {
-  return !who || !who->terms().may_use || who->terms().may_use(model);
+  if (!who)
+    return true;
+  const auto terms = who->terms();
+  return !terms->may_use || terms->may_use(model);
 }
 
 std::optional<api_error> refuse_model(const http_request& request, const std::string& model) {
   if (may_use(request.tenant.get(), model))
     return std::nullopt;
   return api_error{403,
-                   "Tenant '" + request.tenant->terms().name + "' may not use the model `" + model +
+                   "Tenant '" + request.tenant->name() + "' may not use the model `" + model +
                        "`: GET /v1/models lists what is served.",
                    "permission_error",
                    "model",
@@ -67,30 +71,39 @@ std::optional<api_error> refuse_model(const http_request& request, const std::st
 }
 
 actors::failure over_limit(const actors::tenant& who, const policies::quota_refusal& why) {
-  const auto& limits = who.terms().limits;
+  const auto terms = who.terms();
+  const auto& limits = terms->limits;
   const auto wait = std::max(std::chrono::ceil<seconds>(why.retry_after), seconds{1});
   actors::failure out{actors::failure_kind::rate_limited, {}, {}, wait};
   const auto again = " Please try again in " + reset_text(wait) + ".";
   switch (why.kind) {
   case quota_kind::requests:
-    out.message = "Rate limit reached for '" + who.terms().name +
-                  "': " + std::to_string(limits.rpm) + " requests per minute." + again;
+    out.message = "Rate limit reached for '" + who.name() + "': " + std::to_string(limits.rpm) +
+                  " requests per minute." + again;
     break;
   case quota_kind::concurrency:
     out.kind = actors::failure_kind::too_many_at_once;
-    out.message = "'" + who.terms().name + "' has " + std::to_string(limits.concurrency) +
+    out.message = "'" + who.name() + "' has " + std::to_string(limits.concurrency) +
                   " requests under way, as many as it may." + again;
     break;
   case quota_kind::tokens:
-    out.message = "Rate limit reached for '" + who.terms().name +
-                  "': " + std::to_string(limits.tpm) + " tokens per minute." + again;
+    out.message = "Rate limit reached for '" + who.name() + "': " + std::to_string(limits.tpm) +
+                  " tokens per minute." + again;
     if (!why.ever) {
       out.kind = actors::failure_kind::beyond_quota;
       out.retry_after.reset();
       out.message = "The prompt and the longest answer together exceed the " +
-                    std::to_string(limits.tpm) + " tokens per minute of '" + who.terms().name +
+                    std::to_string(limits.tpm) + " tokens per minute of '" + who.name() +
                     "': shorten the prompt or lower max_tokens.";
     }
+    break;
+  case quota_kind::budget:
+    out.kind = actors::failure_kind::budget_spent;
+    out.retry_after.reset();
+    out.message = "The budget of '" + who.name() + "' is spent. It has room again at " +
+                  format_rfc3339(std::chrono::ceil<seconds>(std::chrono::system_clock::now() +
+                                                            why.retry_after)) +
+                  "; whoever runs this server can raise it.";
   }
   return out;
 }
@@ -111,7 +124,7 @@ std::string reset_text(duration time) {
 }
 
 void show_limits(const actors::tenant& who, reply_channel& channel, instant now) {
-  const auto usage = who.usage(now);
+  const auto usage = who.usage(now, std::chrono::system_clock::now());
   const auto show = [&](const char* name, uint64_t limit, uint64_t left, duration reset) {
     const auto set = [&](const char* what, std::string value) {
       channel.set_header(std::string{"x-ratelimit-"} + what + "-" + name, std::move(value));

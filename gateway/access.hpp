@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "actors/request.hpp"
-#include "actors/tenants.hpp"
+#include "actors/tenant_registry.hpp"
 #include "gateway/api_error.hpp"
 
 /// Who may do what over HTTP, and how much of it.
@@ -37,8 +37,10 @@ struct admitted_request {
   std::shared_ptr<actors::tenant> who;
   std::unique_ptr<actors::quota_ticket> ticket;
   std::shared_ptr<reply_channel> channel;
-  std::string model;       ///< as the client calls it
-  uint64_t answer_max = 0; ///< tokens that all its answers may have
+  std::string model; ///< as the client calls it
+  uint32_t choices = 1;
+  std::shared_ptr<std::optional<api_error>> ending; ///< of its answer_shape
+  uint64_t answer_max = 0;                          ///< tokens that all its answers may have
   std::function<void()> cancel;
 };
 

@@ -130,7 +130,8 @@ void start(actors::services& services, actors::invocation_request invocation,
 /// Applies a tenant's terms to its request.
 result<admitted_request> admit(const http_request& request, actors::invocation_request& invocation,
                                uint32_t choices) {
-  const auto& terms = request.tenant->terms();
+  const auto agreed = request.tenant->terms();
+  const auto& terms = *agreed;
   if (auto error = refuse_model(request, invocation.model.text))
     return std::move(*error);
   auto& sampling = invocation.sampling;
@@ -144,7 +145,8 @@ result<admitted_request> admit(const http_request& request, actors::invocation_r
                      {}};
   if (terms.max_tokens > 0 && terms.enforce)
     sampling.max_tokens_allowed = terms.max_tokens;
-  auto ticket = actors::quota_ticket::begin(request.tenant, std::chrono::steady_clock::now());
+  auto ticket = actors::quota_ticket::begin(request.tenant, std::chrono::steady_clock::now(),
+                                            std::chrono::system_clock::now());
   if (const auto* why = std::get_if<policies::quota_refusal>(&ticket))
     return to_api_error(over_limit(*request.tenant, *why));
   invocation.tenant = terms.name;
@@ -271,6 +273,7 @@ void api::generate(const http_request& request, const channel_ptr& channel, bool
   shape.logprobs = invocation.sampling.top_logprobs >= 0;
   shape.include_usage = wanted.include_usage;
   shape.stream = wanted.stream;
+  shape.ending = std::make_shared<std::optional<api_error>>();
   auto sink = wanted.stream ? make_stream_sink(channel, shape) : make_whole_sink(channel, shape);
   if (!request.tenant)
     return start(services_, std::move(invocation), std::move(sink), channel, nullptr);
@@ -281,6 +284,8 @@ void api::generate(const http_request& request, const channel_ptr& channel, bool
   }
   auto& admitted = std::get<admitted_request>(let);
   admitted.channel = channel;
+  admitted.choices = shape.choices;
+  admitted.ending = shape.ending;
   const auto running = std::make_shared<cancellation>();
   admitted.cancel = [running] { running->cancel(); };
   start(services_, std::move(invocation), make_quota_sink(std::move(sink), std::move(admitted)),

@@ -6,7 +6,7 @@
 
 #include "actors/ledger.hpp"
 #include "actors/services.hpp"
-#include "actors/tenants.hpp"
+#include "actors/tenant_registry.hpp"
 #include "gateway/http.hpp"
 #include "gateway/openai_request.hpp"
 

@@ -109,6 +109,8 @@ api_error to_api_error(const actors::failure& why) {
     out.worth_retrying = why.kind != failure_kind::beyond_quota;
     return out;
   }
+  case failure_kind::budget_spent:
+    return {429, why.message, "insufficient_quota", why.param, "insufficient_quota", {}, false};
   case failure_kind::internal:
     break;
   }

@@ -12,58 +12,80 @@ namespace {
 class quota_sink final : public actors::reply_sink {
 public:
   quota_sink(std::shared_ptr<actors::reply_sink> to, admitted_request what)
-      : to_{std::move(to)}, what_{std::move(what)} {}
+      : to_{std::move(to)}, what_{std::move(what)}, finished_(what_.choices, false) {}
 
   void on_accepted(uint32_t prompt_tokens) override {
     const auto now = std::chrono::steady_clock::now();
-    if (const auto why = what_.ticket->reserve(prompt_tokens, what_.answer_max, now)) {
-      refused_ = true;
-      show_limits(*what_.who, *what_.channel, now);
-      to_->on_failure(over_limit(*what_.who, *why));
-      return what_.cancel();
-    }
+    const auto why = what_.ticket->reserve(prompt_tokens, what_.answer_max, now, wall());
     show_limits(*what_.who, *what_.channel, now);
-    to_->on_accepted(prompt_tokens);
+    if (!why)
+      return to_->on_accepted(prompt_tokens);
+    ended_ = true;
+    to_->on_failure(over_limit(*what_.who, *why));
+    what_.cancel();
   }
   void on_progress(const actors::load_progress& progress) override {
-    if (!refused_)
+    if (!ended_)
       to_->on_progress(progress);
   }
   void on_token(const actors::usage& so_far) override {
-    if (!refused_)
-      note(so_far);
+    if (ended_)
+      return;
+    if (what_.ticket->used(so_far, what_.model, wall()))
+      paid_ = so_far;
+    else
+      cut();
   }
   void on_text(actors::text_piece piece) override {
-    if (!refused_)
+    if (!ended_)
       to_->on_text(std::move(piece));
   }
   void on_finish(uint32_t choice, engine::finish_reason reason) override {
-    if (!refused_)
-      to_->on_finish(choice, reason);
+    if (ended_)
+      return;
+    finished_.at(choice) = true;
+    to_->on_finish(choice, reason);
   }
   void on_done(const actors::usage& used, const actors::request_timing& timing) override {
-    if (refused_)
+    if (ended_)
       return;
-    note(used);
+    what_.ticket->used(used, what_.model, wall(), true);
     // Before the answer goes out: who asks again at once finds its place free.
     what_.ticket.reset();
     to_->on_done(used, timing);
   }
   void on_failure(const actors::failure& why) override {
-    if (refused_)
+    if (ended_)
       return;
     what_.ticket.reset();
     to_->on_failure(why);
   }
 
 private:
-  void note(const actors::usage& so_far) {
-    what_.ticket->used(so_far, what_.model, std::chrono::system_clock::now());
+  static policies::wall_time wall() { return std::chrono::system_clock::now(); }
+
+  /// The budget is spent: what was paid for is the answer.
+  void cut() {
+    ended_ = true;
+    const auto why = over_limit(*what_.who, what_.who->budget_refusal(wall()));
+    what_.ticket.reset();
+    if (paid_) {
+      *what_.ending = to_api_error(why);
+      for (uint32_t i = 0; i < finished_.size(); ++i)
+        if (!finished_[i])
+          to_->on_finish(i, engine::finish_reason::length);
+      to_->on_done(*paid_, {});
+    } else {
+      to_->on_failure(why);
+    }
+    what_.cancel();
   }
 
   std::shared_ptr<actors::reply_sink> to_;
   admitted_request what_;
-  bool refused_ = false;
+  std::vector<bool> finished_;
+  std::optional<actors::usage> paid_;
+  bool ended_ = false; ///< refused or cut: what still comes is nobody's business
 };
 
 } // namespace

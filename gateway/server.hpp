@@ -7,7 +7,7 @@
 
 #include "actors/ledger.hpp"
 #include "actors/services.hpp"
-#include "actors/tenants.hpp"
+#include "actors/tenant_registry.hpp"
 #include "base/error.hpp"
 
 namespace troupe::gateway {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "actors/request.hpp"
+#include "gateway/api_error.hpp"
 #include "gateway/http.hpp"
 #include "gateway/openai_text.hpp"
 
@@ -16,6 +17,8 @@ struct answer_shape {
   bool logprobs = false;
   bool include_usage = false;
   bool stream = false;
+  /// Why the answer was cut short, if it was; to be set before on_done.
+  std::shared_ptr<std::optional<api_error>> ending{};
 };
 
 /// Turns the outcome of a request into one JSON body.

@@ -121,6 +121,8 @@ public:
       append_usage(buffer_, used);
       buffer_ += "}\n\n";
     }
+    if (shape_.ending && *shape_.ending)
+      buffer_ += "data: " + error_body(**shape_.ending) + "\n\n";
     buffer_ += "data: [DONE]\n\n";
     channel_->finish(buffer_);
   }

@@ -18,6 +18,15 @@ http_response list_of(json data) {
   return out;
 }
 
+json budget_of(const actors::tenant_usage& usage) {
+  if (usage.budget.limit <= 0)
+    return nullptr;
+  return {{"limit", usage.budget.limit},
+          {"spent", usage.spent},
+          {"soft", usage.budget.soft * usage.budget.limit},
+          {"next_relief", format_rfc3339(usage.budget_relief)}};
+}
+
 /// Nothing when a query names no such field; broken escapes give an empty text.
 std::optional<std::string> query_field(std::string_view query, std::string_view name) {
   while (!query.empty()) {
@@ -44,8 +53,10 @@ void api::admin_tenants(const http_request&, const channel_ptr& channel, const s
   static constexpr const char* priorities[] = {"interactive", "standard", "batch"};
   json data = json::array();
   for (const auto& one : options_.tenants->all()) {
-    const auto& terms = one->terms();
-    const auto usage = one->usage(std::chrono::steady_clock::now());
+    const auto agreed = one->terms();
+    const auto& terms = *agreed;
+    const auto usage =
+        one->usage(std::chrono::steady_clock::now(), std::chrono::system_clock::now());
     json keys = json::array();
     for (const auto& key : terms.keys)
       keys.push_back(key.name);
@@ -59,6 +70,7 @@ void api::admin_tenants(const http_request&, const channel_ptr& channel, const s
                       {"tpm", usage.limits.tpm},
                       {"concurrency", usage.limits.concurrency},
                       {"max_tokens", terms.max_tokens}}},
+                    {"budget", budget_of(usage)},
                     {"running", usage.running},
                     {"requests", usage.requests},
                     {"prompt_tokens", usage.prompt_tokens},

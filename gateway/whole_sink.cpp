@@ -43,6 +43,9 @@ public:
   void on_done(const actors::usage& used, const actors::request_timing&) override {
     const auto& who = shape_.identity;
     http_response out;
+    // What was paid for is worth having; whoever reads the headers learns why there is no more.
+    if (shape_.ending && *shape_.ending)
+      out.headers.emplace_back("x-troupe-cut-short", (*shape_.ending)->code);
     auto& body = out.body;
     body = R"({"id":")" + who.id + R"(","object":")" +
            (who.chat ? "chat.completion" : "text_completion") + R"(","created":)" +

@@ -75,6 +75,12 @@ quota::quota(quota_limits limits)
                                                                                std::chrono::minutes{
                                                                                    1}} {}
 
+void quota::set_limits(quota_limits limits) {
+  limits_ = limits;
+  requests_.set_limit(limits.rpm);
+  tokens_.set_limit(limits.tpm);
+}
+
 std::optional<quota_refusal> quota::begin(instant now) {
   if (limits_.concurrency > 0 && running_ >= limits_.concurrency)
     return quota_refusal{quota_kind::concurrency, place_wait};

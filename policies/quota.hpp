@@ -18,6 +18,7 @@ public:
 
   uint64_t limit() const { return limit_; }
   bool limited() const { return limit_ > 0; }
+  void set_limit(uint64_t limit) { limit_ = limit; }
   uint64_t used(instant now) const;
   uint64_t left(instant now) const;
   bool fits(uint64_t amount, instant now) const { return !limited() || amount <= left(now); }
@@ -51,7 +52,7 @@ struct quota_limits {
   uint64_t concurrency = 0; ///< requests at a time
 };
 
-enum class quota_kind : uint8_t { requests, tokens, concurrency };
+enum class quota_kind : uint8_t { requests, tokens, concurrency, budget };
 struct quota_refusal {
   quota_kind kind = quota_kind::requests;
   duration retry_after{0};
@@ -76,6 +77,8 @@ public:
   std::optional<quota_refusal> reserve(uint64_t tokens, instant now, reservation& out);
   void settle(const reservation& what, uint64_t tokens, instant now);
 
+  /// What counts goes on counting.
+  void set_limits(quota_limits limits);
   const quota_limits& limits() const { return limits_; }
   const sliding_window& requests() const { return requests_; }
   const sliding_window& tokens() const { return tokens_; }

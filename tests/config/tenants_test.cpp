@@ -18,6 +18,41 @@ layers read(const std::string& text) {
   return out;
 }
 
+TEST(tenants, budgets_are_read) {
+  const auto all = read("tenants: {a: {budget: {tokens: 50M, per: 30d, soft: 80%, "
+                        "cost: 'input + 4*output+0.1 * cached'}}, b: {budget: {tokens: 9, per: "
+                        "week, cost: output}}}");
+  ASSERT_TRUE(all.problems().empty()) << to_string(all.problems()[0]);
+  const auto& a = all.values().tenants[0].budget;
+  EXPECT_EQ(a.tokens, 50'000'000u);
+  EXPECT_EQ(a.hours, 720u);
+  EXPECT_EQ(a.soft_percent, 80u);
+  EXPECT_EQ(std::tuple(a.input, a.cached, a.output), std::tuple(1, 0.1, 4));
+  const auto& b = all.values().tenants[1].budget;
+  EXPECT_EQ(b.per, "week");
+  EXPECT_EQ(std::tuple(b.input, b.cached, b.output), std::tuple(0, 0, 1));
+  const auto again = read(show(all.values(), nullptr));
+  EXPECT_TRUE(again.problems().empty()) << to_string(again.problems()[0]);
+  EXPECT_EQ(show(again.values(), nullptr), show(all.values(), nullptr));
+}
+
+TEST(tenants, a_budget_that_makes_no_sense_is_said) {
+  const auto problem = [](const std::string& budget, const std::string& more = {}) {
+    const auto all = read(more + "tenants: {a: {budget: {" + budget + "}}}");
+    return all.problems().empty() ? std::string{} : to_string(all.problems()[0]);
+  };
+  EXPECT_THAT(problem("tokens: 1M"), HasSubstr("takes tokens and per"));
+  EXPECT_THAT(problem("tokens: 1M, per: year"), HasSubstr("day, week or month"));
+  EXPECT_THAT(problem("tokens: 1M, per: 90min"), HasSubstr("whole hours"));
+  EXPECT_THAT(problem("tokens: 1M, per: day, soft: 120%"), HasSubstr("80%"));
+  for (const auto* cost : {"''", "input input", "2*", "input + input", "0*output", "-1*input",
+                           "input - output", "price", "input +"})
+    EXPECT_THAT(problem("tokens: 1M, per: day, cost: " + std::string{cost}),
+                testing::Not(testing::IsEmpty()))
+        << cost;
+  EXPECT_THAT(problem("tokens: 1M, per: day", "state_dir: false\n"), HasSubstr("outlive"));
+}
+
 TEST(tenants, everything_that_can_be_said_is_read) {
   const auto all =
       read(R"(

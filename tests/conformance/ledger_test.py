@@ -8,6 +8,7 @@ import sqlite3
 import time
 
 import openai
+import pytest
 
 CONFIG = """
 admin_keys: [{env: ADMIN}]
@@ -82,6 +83,42 @@ def file_sums(server):
         return {(x[0], x[1]): tuple(x[2:]) for x in rows}
     finally:
         file.close()
+
+
+def test_a_budget_ends_streams_and_outlives_the_server(make_server):
+    budget = "{tokens: 150, per: 2h, soft: 50%, cost: 'output'}"
+    server = make_server(CONFIG.replace("[{env: ACME}]", f"[{{env: ACME}}], budget: {budget}"), KEYS)
+    many = {"model": "stories-llama", "prompt": "Once upon a time", "max_tokens": 400}
+    many["extra_body"] = {"ignore_eos": True}
+    told_first = client(server, "acme").completions.create(**many | {"max_tokens": 60}).usage
+    assert told_first.completion_tokens == 60
+    reasons, used = [], None
+    with pytest.raises(openai.APIError, match="budget of 'acme' is spent") as ended:
+        for chunk in client(server, "acme").completions.create(
+            stream=True, stream_options={"include_usage": True}, **many
+        ):
+            reasons += [x.finish_reason for x in chunk.choices if x.finish_reason]
+            used = chunk.usage or used
+    assert ended.value.code == "insufficient_quota"
+    assert reasons == ["length"] and used.completion_tokens == 90, "to the token"
+    for _ in range(2):
+        with pytest.raises(openai.RateLimitError) as refused:
+            client(server, "acme").completions.create(**many)
+        assert refused.value.code == "insufficient_quota"
+        assert refused.value.response.headers["x-should-retry"] == "false"
+        assert client(server, "umbrella").completions.create(**many | {"max_tokens": 2}).usage
+        shown = server.troupe("tenants", "show", "acme", key="key-of-admin")
+        assert "100% of 150" in shown
+        server.stop(signal.SIGTERM)
+        server.start()
+    assert "soft limit" in server.log.read_text()
+    server.stop()
+    server.file.write_text(server.file.read_text().replace("tokens: 150", "tokens: 160"))
+    server.start()
+    answer = client(server, "acme").completions.create(**many)
+    assert answer.usage.completion_tokens == 10
+    assert answer.choices[0].finish_reason == "length"
+    assert sum(x[3] for key, x in ledger(server).items() if key[0] == "acme") == 160
 
 
 def test_the_ledger_holds_what_clients_were_told(make_server):

@@ -190,6 +190,78 @@ TEST_F(access_test, in_shadow_mode_what_would_be_refused_is_counted) {
   EXPECT_GE(list[0]["refused"], 3);
 }
 
+/// Answers with a token at a time until the test ends it, as a node does.
+void answer_tokens(invocation& one, uint32_t tokens) {
+  one.sink->on_accepted(7);
+  for (uint32_t i = 1; i <= tokens && !one.is_cancelled(); ++i) {
+    one.sink->on_token({7, i, 0});
+    one.sink->on_text({0, "x", {}});
+  }
+  one.sink->on_finish(0, engine::finish_reason::stop);
+  one.sink->on_done({7, tokens, 0}, {});
+}
+
+TEST_F(access_test, a_stream_ends_at_the_token_that_spends_the_budget) {
+  auto terms = acme();
+  terms.budget = {
+      .limit = 17, .soft = 0, .period = {policies::budget_period::kind::month, 0}, .prices = {}};
+  serve({terms}, {key("k-admin")});
+  node.set_script([](invocation& one) { answer_tokens(one, 50); });
+  const std::string body = R"({"model":"tiny","stream":true,"stream_options":{"include_usage":)"
+                           R"(true},"messages":[{"role":"user","content":"Hi"}]})";
+  const auto answer = post("/v1/chat/completions", body, bearer("k-acme"));
+  EXPECT_EQ(answer.status, 200);
+  const auto count = [&](const std::string& what) {
+    size_t out = 0;
+    for (auto at = answer.body.find(what); at != std::string::npos;
+         at = answer.body.find(what, at + 1))
+      ++out;
+    return out;
+  };
+  EXPECT_EQ(count(R"("content":"x")"), 10u) << answer.body;
+  EXPECT_EQ(count(R"("finish_reason":"length")"), 1u);
+  EXPECT_EQ(count(R"("completion_tokens":10)"), 1u);
+  EXPECT_EQ(count(R"("code":"insufficient_quota")"), 1u);
+  EXPECT_TRUE(answer.body.ends_with("data: [DONE]\n\n"));
+  EXPECT_TRUE(node.wait_invocation(0)->wait_cancelled());
+  const auto refused = post("/v1/chat/completions", chat_body, bearer("k-acme"));
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(error_of(refused)["type"], "insufficient_quota");
+  EXPECT_EQ(refused.headers.at("x-should-retry"), "false");
+  EXPECT_FALSE(refused.headers.contains("retry-after"));
+  EXPECT_EQ(node.invocation_count(), 1u);
+  const auto shown = json::parse(get("/admin/tenants", bearer("k-admin")).body)["data"][0];
+  EXPECT_EQ(shown["budget"]["spent"], 17);
+}
+
+TEST_F(access_test, a_whole_answer_that_is_cut_short_is_what_was_paid_for) {
+  auto terms = acme();
+  terms.budget = {
+      .limit = 10, .soft = 0, .period = {policies::budget_period::kind::day, 0}, .prices = {}};
+  serve({terms});
+  node.set_script([](invocation& one) { answer_tokens(one, 50); });
+  const auto answer = post("/v1/chat/completions", chat_body, bearer("k-acme"));
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.headers.at("x-troupe-cut-short"), "insufficient_quota");
+  const auto body = json::parse(answer.body);
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "xxx");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(body["usage"]["completion_tokens"], 3);
+}
+
+TEST_F(access_test, a_prompt_beyond_the_budget_is_not_computed) {
+  auto terms = acme();
+  terms.budget = {
+      .limit = 6, .soft = 0, .period = {policies::budget_period::kind::day, 0}, .prices = {}};
+  serve({terms});
+  node.set_script([](invocation& one) { answer_tokens(one, 50); });
+  EXPECT_EQ(post("/v1/chat/completions", chat_body, bearer("k-acme")).status, 429);
+  EXPECT_TRUE(node.wait_invocation(0)->wait_cancelled());
+  terms.enforce = false;
+  serve({terms});
+  EXPECT_EQ(post("/v1/chat/completions", chat_body, bearer("k-acme")).status, 200);
+}
+
 TEST_F(access_test, keys_appear_nowhere) {
   serve({acme({.rpm = 100})}, {key("k-admin")});
   post("/v1/chat/completions", chat_body, bearer("k-acme"));
