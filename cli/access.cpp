@@ -91,9 +91,8 @@ policies::budget_terms budget_of(const config::budget_settings& from) {
 
 } // namespace
 
-caf::expected<std::shared_ptr<const actors::tenant_registry>>
-tenants_of(const config::settings& settings) {
-  std::vector<actors::tenant_terms> all;
+caf::expected<agreed_terms> terms_of(const config::settings& settings) {
+  agreed_terms out;
   for (const auto& from : settings.tenants) {
     actors::tenant_terms terms{.name = from.name};
     if (auto why = read_keys(from.keys, "tenants." + from.name + ".keys", terms.keys))
@@ -111,13 +110,11 @@ tenants_of(const config::settings& settings) {
     terms.max_tokens = static_cast<uint32_t>(std::min<uint64_t>(from.max_tokens, UINT32_MAX));
     terms.budget = budget_of(from.budget);
     terms.enforce = from.enforce;
-    all.push_back(std::move(terms));
+    out.tenants.push_back(std::move(terms));
   }
-  std::vector<actors::access_key> admin;
-  if (auto why = read_keys(settings.admin_keys, "admin_keys", admin))
+  if (auto why = read_keys(settings.admin_keys, "admin_keys", out.admin_keys))
     return why;
-  return std::make_shared<const actors::tenant_registry>(std::move(all), settings.default_tenant,
-                                                         std::move(admin));
+  return out;
 }
 
 int create_key(const std::string& tenant, const std::string& name, bool json) {

@@ -1,6 +1,6 @@
 #pragma once
-#include <memory>
 #include <string>
+#include <vector>
 
 #include "actors/tenant_registry.hpp"
 #include "config/settings.hpp"
@@ -8,10 +8,13 @@
 /// Keys and tenants on the command line and from settings.
 namespace troupe::cli {
 
+struct agreed_terms {
+  std::vector<actors::tenant_terms> tenants;
+  std::vector<actors::access_key> admin_keys;
+};
 /// Settings -> terms. Keys that are named by variable or file are read here; fails with what is
 /// missing.
-caf::expected<std::shared_ptr<const actors::tenant_registry>>
-tenants_of(const config::settings& settings);
+caf::expected<agreed_terms> terms_of(const config::settings& settings);
 
 /// `troupe keys create`: prints a new key once, and the lines that make it `tenant`'s.
 int create_key(const std::string& tenant, const std::string& name, bool json);

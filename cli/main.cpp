@@ -28,16 +28,20 @@ namespace {
 using namespace troupe;
 using cli::command_line;
 
-caf::expected<config::loaded_settings> load(command_line& typed) {
-  std::optional<std::filesystem::path> file;
+std::optional<std::filesystem::path> config_file(const command_line& typed) {
   std::error_code ignored;
   if (!typed.config_file.empty())
-    file = typed.config_file;
-  else if (std::filesystem::exists("troupe.yaml", ignored))
-    file = "troupe.yaml";
+    return typed.config_file;
+  if (std::filesystem::exists("troupe.yaml", ignored))
+    return "troupe.yaml";
+  return std::nullopt;
+}
+
+caf::expected<config::loaded_settings> load(const command_line& typed) {
+  auto flags = typed.settings;
   if (typed.no_hub_cache)
-    typed.settings.push_back({"--no-hub-cache", "hub_cache", {"off"}});
-  auto loaded = config::load_settings(file, config::troupe_environment(), typed.settings);
+    flags.push_back({"--no-hub-cache", "hub_cache", {"off"}});
+  auto loaded = config::load_settings(config_file(typed), config::troupe_environment(), flags);
   if (loaded && !typed.host.empty()) {
     loaded->values.listen.host = typed.host;
     loaded->origins["listen"] = "--host";
@@ -71,7 +75,8 @@ int with_settings(command_line& typed) {
   if (typed.command == "df")
     return cli::show_disk_usage(settings, typed.output == "json");
   if (typed.command == "serve")
-    return cli::serve(settings, typed.models, typed.port_file, typed.profile);
+    return cli::serve(settings, {config_file(typed), [&typed] { return load(typed); }},
+                      typed.models, typed.port_file, typed.profile);
   if (!typed.prompt_words.empty()) {
     typed.run.prompt = typed.prompt_words.front();
     for (size_t i = 1; i < typed.prompt_words.size(); ++i)

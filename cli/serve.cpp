@@ -70,21 +70,29 @@ void drain(actors::node& node, gateway::server* server, std::chrono::millisecond
     signals.wake();
   });
   while (!*drained)
-    if (const int again = signals.wait())
+    if (const int again = signals.wait(); again != 0 && again != SIGHUP)
       leave_now(again);
   // What is answered may still be on its way to slow clients.
   const auto last = std::chrono::steady_clock::now() + 2s;
   while (server && server->in_flight() > 0 && std::chrono::steady_clock::now() < last)
-    if (const int again = signals.wait(10ms))
+    if (const int again = signals.wait(10ms); again != 0 && again != SIGHUP)
       leave_now(again);
 }
 
 int run_until_signal(actors::node& node, gateway::server* server, const config::settings& settings,
-                     signal_watch& signals) {
+                     signal_watch& signals, tenant_reloader* reloader = nullptr) {
+  using namespace std::chrono_literals;
   node_watch watch{node, signals};
   int signal = 0;
-  while (signal == 0 && !watch.ended())
-    signal = signals.wait();
+  while ((signal == 0 || signal == SIGHUP) && !watch.ended()) {
+    signal = signals.wait(reloader ? std::optional{1000ms} : std::nullopt);
+    if (reloader && signal == SIGHUP)
+      reloader->reload();
+    else if (reloader && signal == 0)
+      reloader->look();
+  }
+  if (signal == SIGHUP)
+    signal = 0;
   if (signal == 0)
     return complain("the node ended, its log says why", failed);
   std::cerr << "troupe: finishing what runs, for "
@@ -113,15 +121,17 @@ int serve_worker(const config::settings& settings, signal_watch& signals, bool p
 
 } // namespace
 
-int serve(const config::settings& settings, const std::vector<std::string>& named,
-          const std::string& port_file, bool profile) {
+int serve(const config::settings& settings, const settings_source& source,
+          const std::vector<std::string>& named, const std::string& port_file, bool profile) {
   signal_watch signals; // before any thread starts
   if (settings.role == "worker")
     return serve_worker(settings, signals, profile);
-  auto tenants = tenants_of(settings);
-  if (!tenants)
-    return complain(describe(tenants.error()), usage);
-  auto ledger = open_ledger(settings, *tenants);
+  auto terms = terms_of(settings);
+  if (!terms)
+    return complain(describe(terms.error()), usage);
+  const auto tenants = std::make_shared<actors::tenant_registry>(
+      std::move(terms->tenants), settings.default_tenant, std::move(terms->admin_keys));
+  auto ledger = open_ledger(settings, tenants);
   if (!ledger)
     return complain(describe(ledger.error()), failed);
   auto found = find_served(settings, named);
@@ -134,7 +144,7 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
   if (!node)
     return complain(describe(node.error()), failed);
   auto edge = server_options_of(settings);
-  edge.tenants = std::move(*tenants);
+  edge.tenants = tenants;
   edge.ledger = *ledger;
   auto server = gateway::server::start(std::move(edge), (*node)->edge());
   if (!server)
@@ -146,7 +156,8 @@ int serve(const config::settings& settings, const std::vector<std::string>& name
   std::cout << welcome_text(settings, *found, port, (*node)->cluster_port(),
                             colours_wanted(STDOUT_FILENO))
             << std::flush;
-  const int code = run_until_signal(**node, server->get(), settings, signals);
+  tenant_reloader reloader{source, settings, tenants, *ledger};
+  const int code = run_until_signal(**node, server->get(), settings, signals, &reloader);
   server->reset(); // before the node that it serves from
   return code;
 }

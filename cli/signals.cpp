@@ -19,6 +19,7 @@ signal_watch::signal_watch() {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   woken_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -4,8 +4,8 @@
 
 namespace troupe::cli {
 
-/// SIGINT and SIGTERM as events that a thread can wait for; SIGPIPE is ignored. Make one before the
-/// first thread starts: threads inherit the blocked signals.
+/// SIGINT, SIGTERM and SIGHUP as events that a thread can wait for; SIGPIPE is ignored. Make one
+/// before the first thread starts: threads inherit the blocked signals.
 class signal_watch {
 public:
   signal_watch();
