@@ -123,7 +123,7 @@ int serve_worker(const config::settings& settings, signal_watch& signals, bool p
 
 int serve(const config::settings& settings, const settings_source& source,
           const std::vector<std::string>& named, const std::string& port_file, bool profile) {
-  signal_watch signals; // before any thread starts
+  signal_watch signals{true}; // before any thread starts
   if (settings.role == "worker")
     return serve_worker(settings, signals, profile);
   auto terms = terms_of(settings);

@@ -13,13 +13,14 @@
 
 namespace troupe::cli {
 
-signal_watch::signal_watch() {
+signal_watch::signal_watch(bool hangup) {
   std::signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGHUP);
+  if (hangup)
+    sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   woken_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

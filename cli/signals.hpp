@@ -4,11 +4,12 @@
 
 namespace troupe::cli {
 
-/// SIGINT, SIGTERM and SIGHUP as events that a thread can wait for; SIGPIPE is ignored. Make one
+/// SIGINT and SIGTERM as events that a thread can wait for; SIGPIPE is ignored. Make one
 /// before the first thread starts: threads inherit the blocked signals.
 class signal_watch {
 public:
-  signal_watch();
+  /// With `hangup` SIGHUP too, which otherwise does what it does to any program.
+  explicit signal_watch(bool hangup = false);
   ~signal_watch();
   signal_watch(const signal_watch&) = delete;
   signal_watch& operator=(const signal_watch&) = delete;
