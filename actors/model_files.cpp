@@ -25,19 +25,35 @@ struct model_parts {
   engine::weight_lookup lookup; ///< by Hugging Face names; `files` must outlive it
 };
 
-caf::expected<model_parts> gguf_model(const std::string& path) {
+/// The head of a GGUF model, and its tensors as they lie in its files.
+struct gguf_parts {
+  storage::gguf_head head;
+  checkpoint_ptr files;
+  engine::weight_lookup tensors;
+  std::string path;
+
+  engine::gguf_source source() const { return {head.header().values, tensors, path}; }
+};
+
+caf::expected<gguf_parts> open_gguf(const std::string& path) {
   auto head = storage::gguf_head::read_first(path);
   if (!head)
     return head.error();
   auto files = storage::checkpoint::open(path);
   if (!files)
     return files.error();
-  model_parts out{*files, {}, weight_views(**files)};
-  auto config = engine::gguf_model_config({head->header().values, out.lookup, path});
+  return gguf_parts{std::move(*head), *files, weight_views(**files), path};
+}
+
+caf::expected<model_parts> gguf_model(const std::string& path) {
+  const auto gguf = open_gguf(path);
+  if (!gguf)
+    return gguf.error();
+  auto config = engine::gguf_model_config(gguf->source());
   if (!config)
     return config.error();
-  out.config = std::move(*config);
-  out.lookup = engine::gguf_weights(out.config, std::move(out.lookup));
+  model_parts out{gguf->files, std::move(*config), {}};
+  out.lookup = engine::gguf_weights(out.config, gguf->tensors);
   return out;
 }
 
@@ -121,20 +137,15 @@ engine::engine_memory memory_with(const engine::model_config& config,
 }
 
 caf::expected<model_text> gguf_text(const model_card& card, const std::string& path) {
-  auto head = storage::gguf_head::read_first(path);
-  if (!head)
-    return head.error();
-  auto files = storage::checkpoint::open(path);
-  if (!files)
-    return files.error();
-  const auto tensors = weight_views(**files);
-  auto frontend =
-      engine::load_gguf_frontend({head->header().values, tensors, path}, card.source.id.text);
+  const auto gguf = open_gguf(path);
+  if (!gguf)
+    return gguf.error();
+  auto frontend = engine::load_gguf_frontend(gguf->source(), card.source.id.text);
   if (!frontend)
     return frontend.error();
   const auto& config = (*frontend)->config;
   return text_of(card, *frontend,
-                 memory_with(config, engine::gguf_weights(config, tensors), card.options));
+                 memory_with(config, engine::gguf_weights(config, gguf->tensors), card.options));
 }
 
 caf::expected<engine::engine_memory> packed_memory(const engine::model_config& config,
@@ -155,13 +166,10 @@ namespace {
 caf::expected<frontend_ptr> frontend_of(const std::string& path) {
   if (!storage::is_gguf(path))
     return engine::load_frontend(path, path);
-  auto head = storage::gguf_head::read_first(path);
-  if (!head)
-    return head.error();
-  auto files = storage::checkpoint::open(path);
-  if (!files)
-    return files.error();
-  return engine::load_gguf_frontend({head->header().values, weight_views(**files), path}, path);
+  const auto gguf = open_gguf(path);
+  if (!gguf)
+    return gguf.error();
+  return engine::load_gguf_frontend(gguf->source(), path);
 }
 
 /// Checks that the card's draft model reads text as `large` does, and counts its bytes in.

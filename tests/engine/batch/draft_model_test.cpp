@@ -3,11 +3,12 @@
 #include <random>
 
 #include "engine/batch/draft_model.hpp"
-#include "tests/engine/model/golden_logits.hpp"
+#include "tests/engine/batch/answer.hpp"
 
 namespace troupe::engine {
 namespace {
 
+using golden::ask;
 using ids = std::vector<token_id>;
 
 draft_source source_of(const golden::model& model) {
@@ -34,33 +35,6 @@ std::unique_ptr<engine> open(const golden::model& model, gpu::device& device,
                              draft ? &source : nullptr);
   EXPECT_TRUE(made) << describe(made.error());
   return made ? std::move(*made) : nullptr;
-}
-
-/// What `engine` says to one request, with logprobs.
-struct answer {
-  ids tokens;
-  std::vector<float> logprobs;
-  size_t steps = 0;
-  bool operator==(const answer& other) const {
-    return tokens == other.tokens && logprobs == other.logprobs;
-  }
-};
-
-answer ask(engine& engine, const sequence_request& request) {
-  answer out;
-  EXPECT_FALSE(engine.add(request));
-  while (!engine.idle()) {
-    const auto events = engine.step();
-    EXPECT_TRUE(events) << describe(events.error());
-    if (!events)
-      break;
-    ++out.steps;
-    for (const auto& event : *events) {
-      out.tokens.push_back(event.token);
-      out.logprobs.push_back(event.logprob);
-    }
-  }
-  return out;
 }
 
 class draft_models : public testing::Test {

@@ -3,11 +3,12 @@
 
 #include "engine/batch/step_planner.hpp"
 #include "engine/kv/kv_arena.hpp"
-#include "tests/engine/model/golden_model.hpp"
+#include "tests/engine/batch/answer.hpp"
 
 namespace troupe::engine {
 namespace {
 
+using golden::ask;
 using ids = std::vector<token_id>;
 
 ids draft_of(const ids& tokens, size_t count) {
@@ -86,35 +87,6 @@ TEST(break_even_share, counts_the_time_that_guessing_takes) {
   EXPECT_EQ(break_even_share(4, 10, 2), 1);
 }
 
-struct outcome {
-  ids tokens;
-  std::vector<float> logprobs;
-  size_t steps = 0;
-  friend bool operator==(const outcome& a, const outcome& b) {
-    return a.tokens == b.tokens && a.logprobs == b.logprobs;
-  }
-};
-
-outcome run(engine& engine, sequence_request request) {
-  outcome out;
-  EXPECT_FALSE(engine.add(std::move(request)));
-  while (!engine.idle()) {
-    const auto events = engine.step();
-    EXPECT_TRUE(events) << describe(events.error());
-    if (!events)
-      break;
-    ++out.steps;
-    for (const auto& event : *events) {
-      EXPECT_EQ(event.offset, out.tokens.size());
-      out.tokens.push_back(event.token);
-      out.logprobs.push_back(event.logprob);
-      for (const auto& one : event.top)
-        out.logprobs.push_back(one.logprob);
-    }
-  }
-  return out;
-}
-
 engine_options drafting(uint32_t most) {
   engine_options options;
   options.draft_tokens_max = most;
@@ -144,7 +116,7 @@ TEST_P(drafts, change_neither_a_token_nor_a_logprob) {
       request.sampling.top_logprobs = 2;
       request.sampling.frequency_penalty = id == 2 ? 0.5f : 0.0f;
       request.sampling.top_p = id == 3 ? 0.8f : 1.0f;
-      EXPECT_EQ(run(*plain, request), run(*guessing, request)) << device->name() << ", " << id;
+      EXPECT_EQ(ask(*plain, request), ask(*guessing, request)) << device->name() << ", " << id;
     }
     EXPECT_EQ(guessing->kv_usage(), 0);
   }
@@ -178,9 +150,9 @@ TEST_F(drafting_model, guesses_change_nothing_with_quantized_weights_either) {
       prompt.insert(prompt.end(), model.prompt.begin(), model.prompt.end());
       auto request = golden::request(id, prompt, 40, 0.2f * static_cast<float>(id), id);
       request.sampling.top_logprobs = 1;
-      EXPECT_EQ(run(*plain, request), run(*guessing, request));
+      EXPECT_EQ(ask(*plain, request), ask(*guessing, request));
     }
-    const auto slow = run(*plain, monotonous(40)), fast = run(*guessing, monotonous(40));
+    const auto slow = ask(*plain, monotonous(40)), fast = ask(*guessing, monotonous(40));
     EXPECT_EQ(slow, fast);
     EXPECT_LT(fast.steps, slow.steps);
   }
@@ -189,7 +161,7 @@ TEST_F(drafting_model, guesses_change_nothing_with_quantized_weights_either) {
 TEST_F(drafting_model, right_guesses_save_steps) {
   auto plain = model.open(*device, drafting(0));
   auto guessing = model.open(*device, drafting(8));
-  const auto slow = run(*plain, monotonous(60)), fast = run(*guessing, monotonous(60));
+  const auto slow = ask(*plain, monotonous(60)), fast = ask(*guessing, monotonous(60));
   EXPECT_EQ(slow, fast);
   EXPECT_EQ(slow.steps, 60u);
   EXPECT_LE(fast.steps, 12u);
@@ -198,20 +170,20 @@ TEST_F(drafting_model, right_guesses_save_steps) {
 TEST_F(drafting_model, a_text_ends_in_the_middle_of_a_guess) {
   auto guessing = model.open(*device, drafting(8));
   for (uint32_t most = 1; most <= 20; ++most)
-    EXPECT_EQ(run(*guessing, monotonous(most)).tokens, ids(most, 7));
+    EXPECT_EQ(ask(*guessing, monotonous(most)).tokens, ids(most, 7));
   auto until = golden::request(1, {}, 30);
-  const auto greedy = run(*guessing, golden::request(1, model.prompt, 30)).tokens;
+  const auto greedy = ask(*guessing, golden::request(1, model.prompt, 30)).tokens;
   // The prompt holds the answer, so that all of it is guessed, the stop token included.
   until.tokens = model.prompt;
   until.tokens.insert(until.tokens.end(), greedy.begin(), greedy.end());
   until.tokens.insert(until.tokens.end(), model.prompt.begin(), model.prompt.end());
   until.prompt_size = static_cast<uint32_t>(until.tokens.size());
   auto plain = model.open(*device, drafting(0));
-  const auto whole = run(*plain, until).tokens;
+  const auto whole = ask(*plain, until).tokens;
   for (const auto stop : whole) {
     until.sampling.stop_token_ids = {stop};
     const auto end = std::find(whole.begin(), whole.end(), stop) + 1;
-    EXPECT_EQ(run(*guessing, until).tokens, ids(whole.begin(), end));
+    EXPECT_EQ(ask(*guessing, until).tokens, ids(whole.begin(), end));
   }
 }
 
@@ -222,7 +194,7 @@ TEST_F(drafting_model, the_context_and_the_arena_bound_guesses_too) {
   options.kv_bytes = plan_kv(model.config, *model.config.type, options).block_bytes *
                      ((options.context_max + 3) / 4);
   auto tight = model.open(*device, options);
-  EXPECT_EQ(run(*tight, monotonous(60)).tokens, ids(11, 7));
+  EXPECT_EQ(ask(*tight, monotonous(60)).tokens, ids(11, 7));
 }
 
 sequence planned(uint64_t number, size_t tokens) {
