@@ -51,7 +51,15 @@ void load::cut(uint32_t chunk_bytes) {
   }
 }
 
-void load::cancel() { fail(caf::make_error(errc::cancelled, "the load was cancelled")); }
+void load::cancel() {
+  {
+    // With everything delivered there is nothing to stop, and what was learned shall be kept.
+    const std::lock_guard guard{mutex_};
+    if (counts_.pool_bytes + counts_.disk_bytes == counts_.total_bytes)
+      return;
+  }
+  fail(caf::make_error(errc::cancelled, "the load was cancelled"));
+}
 
 void load::set_priority(load_priority priority) {
   priority_ = priority;

@@ -77,7 +77,7 @@ private:
 /// One load under way. Kept alive by its pipeline until `done`.
 class load {
 public:
-  /// Stops it soon; `done` gets `cancelled` unless it was over before.
+  /// Stops it soon; `done` gets `cancelled` unless all was delivered before.
   void cancel();
   void set_priority(load_priority priority);
   load_counts counts() const;

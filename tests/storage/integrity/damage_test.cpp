@@ -84,7 +84,7 @@ TEST_F(damage_test, every_flipped_bit_is_found_and_the_file_stays_refused) {
   ASSERT_FALSE(load(open_pool({}, 16)));
   std::filesystem::copy(root_.path() / "sums", root_.path() / "kept");
   std::mt19937_64 random{5};
-  for (int round = 0; round < 600; ++round) {
+  for (int round = 0; round < 100; ++round) {
     const auto name = round % 2 ? "a" : "b";
     const auto offset = random() % contents_[0].size();
     const auto flip = static_cast<char>(1 << random() % 8);
@@ -102,6 +102,107 @@ TEST_F(damage_test, every_flipped_bit_is_found_and_the_file_stays_refused) {
     std::filesystem::copy(root_.path() / "kept", root_.path() / "sums");
   }
   EXPECT_FALSE(load(open_pool({}, 16)));
+}
+
+/// One pool and one pipeline that stay while their files and their memory are damaged.
+class lasting_damage_test : public damage_test {
+protected:
+  static constexpr uint64_t chunks = 5; ///< of a file, the last one short
+
+  lasting_damage_test() { open(); }
+
+  void open() {
+    plan_ = {};
+    for (uint32_t i = 0; i < 2; ++i) {
+      const auto file = disk_file::open(path(i == 0 ? "a" : "b"));
+      ASSERT_TRUE(file);
+      const auto sums = ledger{{}, small_chunk}.open({*file})->front();
+      for (uint64_t at = 0; at < contents_[i].size(); at += small_chunk)
+        ASSERT_FALSE(sums->check(at, sum_of(i, at)));
+      plan_.files.push_back({make_disk_origin(*reader_, *file), sums});
+      plan_.ranges.push_back({i, 0, contents_[i].size()});
+    }
+  }
+  std::string_view chunk(uint32_t file, uint64_t at) const {
+    return std::string_view{contents_[file]}.substr(at, small_chunk);
+  }
+  checksum sum_of(uint32_t file, uint64_t at) const {
+    return checksum_of(std::as_bytes(std::span{chunk(file, at)}));
+  }
+  void write(uint32_t file, uint64_t at, std::string_view bytes) {
+    const int fd = ::open(path(file == 0 ? "a" : "b").c_str(), O_RDWR);
+    ASSERT_EQ(::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at)),
+              static_cast<ssize_t>(bytes.size()));
+    ::close(fd);
+  }
+  /// By content: a file that was written to has another key until it is loaded again.
+  std::optional<chunk_lease> held(uint32_t file, uint64_t at) {
+    return pool_->find_content(sum_of(file, at), chunk(file, at).size(),
+                               {plan_.files[file].origin->key(), at},
+                               std::chrono::steady_clock::now());
+  }
+  void evict(uint32_t file, uint64_t at) {
+    if (const auto lease = held(file, at))
+      pool_->discard(*lease);
+  }
+  /// Bytes that came whole and wrong fail the test.
+  caf::error load() {
+    load_record record;
+    pipeline_.start(plan_, load_priority::demand, record.events());
+    auto why = record.wait();
+    for (uint32_t i = 0; i < 2 && !why; ++i)
+      EXPECT_EQ(record.file(i), contents_[i]) << "wrong bytes were served";
+    return why;
+  }
+  static bool names(const caf::error& why, const std::string& place) {
+    return describe(why).find(place) != std::string::npos;
+  }
+  std::string place(uint32_t file, uint64_t at) const {
+    return path(file == 0 ? "a" : "b").string() + ": at byte " + std::to_string(at) + " ";
+  }
+
+  std::shared_ptr<chunk_pool> pool_ = open_pool({}, 32);
+  load_pipeline pipeline_{pool_};
+  load_plan plan_;
+};
+
+TEST_F(lasting_damage_test, of_ten_thousand_damages_none_is_served) {
+  ASSERT_FALSE(load());
+  std::mt19937_64 random{17};
+  for (int round = 0; round < 10'000; ++round) {
+    const auto file = static_cast<uint32_t>(random() % 2);
+    const auto at = random() % chunks * small_chunk;
+    std::string bytes{chunk(file, at)};
+    const auto byte = random() % bytes.size();
+    const auto bit = static_cast<char>(1 << random() % 8);
+    if (round % 4 == 0) {   // the pool's memory: the disk has the right bytes
+      ASSERT_FALSE(load()); // what the round before evicted comes back
+      auto lease = held(file, at);
+      ASSERT_TRUE(lease);
+      auto& rotten = pool_->region().data()[pool_->region_offset(lease->slot()) + byte];
+      rotten ^= static_cast<std::byte>(bit);
+      lease->release();
+      ASSERT_FALSE(load());
+      continue;
+    }
+    if (round % 4 == 1) { // a chunk of another place
+      bytes = chunk(file, at == 0 ? small_chunk : 0).substr(0, bytes.size());
+    } else if (round % 4 == 2) { // a few bytes that were never written
+      bytes.replace(byte / 512 * 512, 512, std::min<size_t>(512, bytes.size() - byte / 512 * 512),
+                    '\0');
+    } else {
+      bytes[byte] = static_cast<char>(bytes[byte] ^ bit);
+    }
+    write(file, at, bytes);
+    open(); // the damage is as old as the file
+    evict(file, at);
+    const auto why = load();
+    ASSERT_TRUE(why == errc::corrupted) << round << ' ' << describe(why);
+    ASSERT_TRUE(names(why, place(file, at))) << describe(why);
+    write(file, at, chunk(file, at));
+    open();
+  }
+  EXPECT_FALSE(load());
 }
 
 TEST_F(damage_test, a_truncated_file_is_never_loaded_as_whole) {
