@@ -270,7 +270,8 @@ bool files_broken(const caf::error& why) {
   if (why.category() == caf::atom("storage"))
     return why != storage::errc::cancelled && why != storage::errc::unreadable &&
            why != storage::errc::unavailable && why != storage::errc::denied &&
-           why != storage::errc::no_space && why != storage::errc::in_use;
+           why != storage::errc::no_space && why != storage::errc::in_use &&
+           why != storage::errc::no_memory;
   if (why.category() == caf::atom("engine"))
     return why != engine::errc::out_of_memory && why != engine::errc::invalid_argument;
   return false;
@@ -291,6 +292,8 @@ void opened(pointer self, opened_model& x) {
     if (engine) {
       auto& model = state.models[id];
       model.engine = std::move(*engine);
+      if (x.arriving)
+        model.engine->expect_weights(x.arriving);
       out.residence = report_of(id, model);
       model.told_room = out.residence.room;
     } else {

@@ -98,12 +98,13 @@ struct status_list {
   std::vector<model_status> models;
 };
 
-/// A checkpoint that is mapped and warm.
+/// A checkpoint whose weights are in memory, or about to be.
 struct opened_model {
   load_order order;
   std::shared_ptr<const engine::model_config> config;
   engine::weight_lookup lookup;
   std::shared_ptr<const void> keep_alive;
+  engine::weight_gate arriving; ///< set if the last weights are still on their way
   uint64_t weight_bytes = 0;
   caf::error why; ///< if it could not be opened
 };

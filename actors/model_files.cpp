@@ -1,5 +1,6 @@
 #include "actors/model_files.hpp"
 
+#include "actors/pooled_files.hpp"
 #include "actors/weight_views.hpp"
 #include "engine/errors.hpp"
 #include "engine/frontend/frontend.hpp"
@@ -10,6 +11,7 @@
 #include "engine/model/weights.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/gguf_files.hpp"
+#include "storage/pipeline/mapped_check.hpp"
 #include "storage/store/in_use.hpp"
 
 namespace troupe::actors {
@@ -71,16 +73,35 @@ caf::expected<model_parts> open_model(const std::string& path) {
   return storage::is_gguf(path) ? gguf_model(path) : directory_model(path);
 }
 
+/// Keeps `weights`, and lets whoever removes models see that this one is in use.
+std::shared_ptr<const void> held(std::shared_ptr<const void> weights, const std::string& dir) {
+  using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
+  return std::make_shared<both>(std::move(weights), storage::hold_model(dir));
+}
+
 } // namespace
 
-opened_model open_model_files(const load_order& order, const open_progress& progress) {
+opened_model open_model_files(const load_order& order, const open_progress& progress,
+                              const std::shared_ptr<storage::weight_tiers>& tiers) {
   opened_model out;
   auto model = open_model(order.dir);
   if (!model) {
     out.why = model.error();
     return out;
   }
-  out.why = model->files->warm(progress);
+  out.weight_bytes = model->files->size_bytes();
+  if (tiers) {
+    const auto pooled = open_pooled(tiers, model->files, model->config, progress, out);
+    if (!pooled)
+      out.why = pooled.error();
+    if (!pooled || *pooled) {
+      out.config = std::make_shared<const engine::model_config>(std::move(model->config));
+      out.keep_alive = held(std::move(out.keep_alive), order.dir);
+      return out;
+    }
+  }
+  out.why = tiers ? storage::warm_verified(*tiers, *model->files, progress)
+                  : model->files->warm(progress);
   if (out.why)
     return out;
   // Looks into tensors, so they had better be in memory.
@@ -90,11 +111,8 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     return out;
   }
   out.config = std::make_shared<const engine::model_config>(std::move(model->config));
-  out.weight_bytes = model->files->size_bytes();
   out.lookup = std::move(*lookup);
-  // Whoever removes models sees that this one is in use.
-  using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
-  out.keep_alive = std::make_shared<both>(std::move(model->files), storage::hold_model(order.dir));
+  out.keep_alive = held(std::move(model->files), order.dir);
   return out;
 }
 
@@ -108,12 +126,10 @@ caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order
   auto lookup = engine::packed_weights(model->config, std::move(model->lookup));
   if (!lookup)
     return lookup.error();
-  using both = std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>;
   out = std::make_unique<engine::draft_source>();
   out->config = std::make_shared<const engine::model_config>(std::move(model->config));
   out->lookup = std::move(*lookup);
-  out->keep_alive =
-      std::make_shared<both>(std::move(model->files), storage::hold_model(order.draft_dir));
+  out->keep_alive = held(std::move(model->files), order.draft_dir);
   return out;
 }
 

@@ -2,11 +2,14 @@
 #include "actors/checkpoint_loader.hpp"
 #include "actors/messages.hpp"
 #include "actors/model_card.hpp"
+#include "storage/pipeline/weight_tiers.hpp"
 
 namespace troupe::actors {
 
-/// Opens the files that `order` names and brings the weights into memory. Blocks.
-opened_model open_model_files(const load_order& order, const open_progress& progress);
+/// Opens the files that `order` names and brings the weights into memory: through `tiers` where
+/// that pays, mapped where it does not or where there are no tiers (null). Blocks.
+opened_model open_model_files(const load_order& order, const open_progress& progress,
+                              const std::shared_ptr<storage::weight_tiers>& tiers = {});
 
 /// The model that guesses for `order`'s, or null if it has none. Blocks.
 caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order);

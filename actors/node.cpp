@@ -17,6 +17,7 @@
 #include "actors/model.hpp"
 #include "actors/model_files.hpp"
 #include "actors/node_impl.hpp"
+#include "actors/pooled_files.hpp"
 #include "actors/registry.hpp"
 #include "actors/scheduler.hpp"
 #include "gpu/device.hpp"
@@ -213,6 +214,7 @@ caf::error node_impl::boot_worker() {
   auto devices = open_devices(options_.devices, options);
   if (!devices)
     return devices.error();
+  tiers_ = open_tiers(options_.storage);
   for (auto& opened : *devices) {
     auto local = std::make_unique<local_worker>();
     auto* worker = local.get();
@@ -234,9 +236,12 @@ caf::error node_impl::boot_worker() {
 
 caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
+  const auto open = [tiers = tiers_](const load_order& order, const open_progress& progress) {
+    return open_model_files(order, progress, tiers);
+  };
   const auto loader = system_->spawn<caf::detached>(
       checkpoint_loader,
-      checkpoint_loader_setup{open_model_files, make_model_fetch(options_.fetcher), stopping_,
+      checkpoint_loader_setup{open, make_model_fetch(options_.fetcher), stopping_,
                               loader_card});
   enrol(erase(loader), loader_card);
   gpu_worker_setup setup;

@@ -41,6 +41,14 @@ struct model_settings {
   std::vector<std::string> aliases;
 };
 
+/// How a worker's weights are loaded.
+struct storage_options {
+  /// The host pool's file, on a tmpfs; empty = no pool: weights are mapped.
+  std::filesystem::path pool;
+  uint64_t pool_bytes = 0;
+  std::filesystem::path checksums; ///< directory of recorded checksums; empty = none are kept
+};
+
 struct node_options {
   node_role role = node_role::all;
   std::vector<storage::model_source> models; ///< head and all: what is served
@@ -54,7 +62,8 @@ struct node_options {
   unsigned threads = 0;                     ///< CPU backend threads; 0 = one per core
   bool float32 = false;                     ///< exact float arithmetic instead of the fastest path
   engine::engine_options engine;            ///< defaults for every model
-  uint32_t queue_max = 1024;                ///< waiting sequences per model; beyond it: queue_full
+  storage_options storage;
+  uint32_t queue_max = 1024; ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};
   std::optional<host_port> cluster_listen; ///< head: for workers (port 0 = any free one)
   std::optional<host_port> join;           ///< worker: where the head listens for workers

@@ -21,6 +21,9 @@
 namespace troupe::gpu {
 class device;
 }
+namespace troupe::storage {
+class weight_tiers;
+}
 
 namespace troupe::actors {
 
@@ -48,6 +51,7 @@ public:
   void unload(const model_id& id, callback<model_status> then) override;
   void actors(callback<std::vector<actor_info>> then) override;
   bool ready() const override { return accepting_ && *workers_ > 0; }
+  std::optional<pool_status> pool() const override;
   prometheus::Registry& metrics() override { return meters_->registry(); }
 
 private:
@@ -86,6 +90,7 @@ private:
   std::shared_ptr<directory> directory_ = std::make_shared<directory>();
   std::map<model_id, model_card_ptr> cards_;
   std::map<model_id, model_id> aliases_;
+  std::shared_ptr<storage::weight_tiers> tiers_; ///< null = weights are mapped
   uint16_t cluster_port_ = 0;
   std::atomic<bool> accepting_{false};
   std::atomic<uint64_t> next_number_{0};

@@ -6,6 +6,7 @@
 #include "actors/errors.hpp"
 #include "actors/invocation.hpp"
 #include "actors/node_impl.hpp"
+#include "storage/pipeline/weight_tiers.hpp"
 
 namespace troupe::actors {
 
@@ -95,6 +96,20 @@ std::shared_ptr<invocation_handle> node_impl::invoke(invocation_request request,
   caf::anon_send(gateway_, atom::admit_v, admission{erased, deadline});
   enrol(erased, self_card);
   return std::make_shared<handle>(actor);
+}
+
+std::optional<pool_status> node_impl::pool() const {
+  if (!tiers_)
+    return std::nullopt;
+  const auto now = tiers_->pool().usage();
+  return pool_status{.path = options_.storage.pool.string(),
+                     .size_bytes = now.size_bytes,
+                     .committed_bytes = now.committed_bytes,
+                     .held_bytes = now.held_bytes,
+                     .leased_bytes = now.leased_bytes,
+                     .chunk_hits = now.hits,
+                     .chunk_misses = now.misses,
+                     .evictions = now.evictions};
 }
 
 void node_impl::models(callback<std::vector<model_status>> then) {

@@ -57,6 +57,16 @@ struct actor_info {
   std::string detail; ///< one line, for example "2 running, 0 waiting, kv 3%"
 };
 
+/// The node's host pool: memory for weights that outlives models and the process.
+struct pool_status {
+  std::string path;
+  uint64_t size_bytes = 0;      ///< at most
+  uint64_t committed_bytes = 0; ///< taken from the machine
+  uint64_t held_bytes = 0;      ///< of weights
+  uint64_t leased_bytes = 0;    ///< of those, used by loaded models
+  uint64_t chunk_hits = 0, chunk_misses = 0, evictions = 0;
+};
+
 template <class T>
 using callback = std::function<void(caf::expected<T>)>;
 
@@ -80,6 +90,8 @@ public:
   /// Answers once the model's memory is free; running requests finish first.
   virtual void unload(const model_id& id, callback<model_status> then) = 0;
   virtual void actors(callback<std::vector<actor_info>> then) = 0;
+  /// Nothing if this node has no pool.
+  virtual std::optional<pool_status> pool() const { return std::nullopt; }
   /// True while new requests are accepted (not draining, and at least one worker is joined).
   virtual bool ready() const = 0;
   /// Shared by every part of the node; the gateway adds its families and serializes it.

@@ -45,7 +45,7 @@ int show(const inspect_options& options, const std::string& path, const char* fi
         const auto at = row.find(field);
         return at == row.end() || *at != only;
       });
-    const auto text = options.json ? parsed["data"].dump(2) + "\n" : render(parsed["data"]);
+    const auto text = options.json ? parsed["data"].dump(2) + "\n" : render(parsed);
     std::cout << (redraw ? "\033[H\033[2J" : "") << text << std::flush;
     if (options.watch_seconds <= 0 || !std::cout)
       return ok;
@@ -83,23 +83,25 @@ int act(const inspect_options& options, const std::string& model, const std::str
 
 int show_models(const inspect_options& options, bool only_loaded) {
   const bool colour = colours_wanted(STDOUT_FILENO);
-  return show(options, "/admin/models", [&](const json& rows) {
-    return options.quiet ? names(rows)
-                         : models_text(rows, only_loaded, std::chrono::system_clock::now(), colour);
+  return show(options, "/admin/models", [&](const json& answer) -> std::string {
+    if (options.quiet)
+      return names(answer["data"]);
+    return models_text(answer["data"], only_loaded, std::chrono::system_clock::now(), colour) +
+           (only_loaded ? pool_text(answer) : std::string{});
   });
 }
 
 int show_actors(const inspect_options& options, bool tree) {
   const bool colour = colours_wanted(STDOUT_FILENO);
-  return show(options, "/admin/actors", [&](const json& rows) {
-    return tree ? actor_tree_text(rows) : actors_text(rows, colour);
+  return show(options, "/admin/actors", [&](const json& answer) {
+    return tree ? actor_tree_text(answer["data"]) : actors_text(answer["data"], colour);
   });
 }
 
 int show_tenants(const inspect_options& options, const std::string& name) {
   const bool colour = colours_wanted(STDOUT_FILENO);
   return show(options, "/admin/tenants", "name", name,
-              [&](const json& rows) { return tenants_text(rows, colour); });
+              [&](const json& answer) { return tenants_text(answer["data"], colour); });
 }
 
 int show_usage(const inspect_options& options, const std::string& name, const std::string& since) {
@@ -117,7 +119,7 @@ int show_usage(const inspect_options& options, const std::string& name, const st
     path += "?since=" + url_escape(format_rfc3339(*from));
   }
   return show(options, path, "tenant", name,
-              [&](const json& rows) { return usage_text(rows, colour); });
+              [&](const json& answer) { return usage_text(answer["data"], colour); });
 }
 
 int load_model(const inspect_options& options, const std::string& model) {

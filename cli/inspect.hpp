@@ -28,6 +28,8 @@ int stop_model(const inspect_options& options, const std::string& model);
 
 using time_point = std::chrono::system_clock::time_point;
 
+/// One line about the host pool, or nothing; `answer` is that of /admin/models.
+std::string pool_text(const nlohmann::ordered_json& answer);
 /// `rows` as the admin API lists them -> what people read.
 std::string models_text(const nlohmann::ordered_json& rows, bool only_loaded, time_point now,
                         bool colour);

@@ -105,6 +105,16 @@ std::string budget(const json& row) {
 
 } // namespace
 
+std::string pool_text(const json& answer) {
+  const auto pool = answer.find("pool");
+  if (pool == answer.end() || number(*pool, "held_bytes") == 0)
+    return "";
+  return "pool: " + size(*pool, "held_bytes") + " of " + size(*pool, "size_bytes") +
+         " hold weights, " +
+         (number(*pool, "leased_bytes") == 0 ? "none" : size(*pool, "leased_bytes")) +
+         " of loaded models\n";
+}
+
 std::string models_text(const json& rows, bool only_loaded, time_point now, bool colour) {
   table lines{only_loaded ? std::vector<std::string>{"MODEL", "STATE", "SIZE", "DEVICE", "CONTEXT",
                                                      "ACTIVE", "QUEUED", "UNTIL"}

@@ -1,12 +1,16 @@
 #include "cli/node_setup.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
+
+#include <unistd.h>
 
 #include "cli/model_choice.hpp"
 #include "cli/pull_setup.hpp"
 #include "cli/remote_models.hpp"
 #include "config/errors.hpp"
+#include "gpu/cpu/host_limits.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/store/model_fetcher.hpp"
 
@@ -70,6 +74,28 @@ caf::error find_drafts(const config::settings& settings,
       found.drafts.emplace(model.id, *dir);
   }
   return {};
+}
+
+/// The user's cache directory, by the XDG base directory specification; empty if there is none.
+std::filesystem::path cache_directory() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache == '/')
+    return std::filesystem::path{cache} / "troupe";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && *home == '/' ? std::filesystem::path{home} / ".cache/troupe"
+                                         : std::filesystem::path{};
+}
+
+actors::storage_options storage_options_of(const config::storage_settings& settings) {
+  if (settings.pool == "off")
+    return {};
+  const std::filesystem::path directory = settings.pool == "on" ? "/dev/shm" : settings.pool;
+  const auto cache = cache_directory();
+  return {.pool = directory / ("troupe-pool-" + std::to_string(::geteuid())),
+          .pool_bytes = settings.pool_memory.percent == 0
+                            ? settings.pool_memory.bytes
+                            : gpu::cpu::host_memory_bytes() / 100 * settings.pool_memory.percent,
+          .checksums = cache.empty() ? cache : cache / "checksums"};
 }
 
 } // namespace
@@ -180,6 +206,7 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.kv_type = kv_type_of(settings.engine.kv_type);
   out.engine.step_target = settings.engine.step_target;
   out.engine.swap_bytes = settings.engine.swap_bytes;
+  out.storage = storage_options_of(settings.storage);
   out.cluster_listen = settings.cluster.listen;
   out.join = settings.cluster.join;
   if (std::ranges::any_of(models, [](const auto& x) { return x.dir.empty(); }) ||

@@ -148,6 +148,7 @@ int run(const config::settings& settings, const run_options& options) {
   auto local = settings;
   local.role = "all";
   local.cluster = {};
+  local.storage.pool = "off"; // one conversation leaves nothing behind that would outlive it
   auto node = actors::node::start(node_options_of(local, *found));
   if (!node)
     return complain(describe(node.error()), failed);

@@ -179,6 +179,13 @@ constexpr key<settings> node_table[] = {
         "Host memory of one model for the KV of sequences that had to make room; beyond it they "
         "are recomputed.",
         0u, any),
+    node<&s::storage, &storage_settings::pool>(
+        "storage.pool", kind::toggle_path,
+        "Keep loaded weights in shared memory, for the next load and the next start: true, false, "
+        "or the directory (on a tmpfs) that the pool lies in; true means /dev/shm."),
+    node<&s::storage, &storage_settings::pool_memory>(
+        "storage.pool_memory", kind::memory,
+        "Largest size of that memory: a size, or a share of the machine's.", 1),
     node<&s::limits, &l::body_bytes>("limits.body", kind::size, "Largest request body.", 1024u,
                                      1ull << 32),
     node<&s::limits, &l::header_bytes>("limits.header", kind::size, "Largest request head.", 1024u,

@@ -31,6 +31,11 @@ struct engine_settings {
   uint64_t swap_bytes = 64ull << 20;
 };
 
+struct storage_settings {
+  std::string pool = "on"; ///< "on", "off" or the directory it lies in
+  memory_amount pool_memory{0, 20};
+};
+
 struct limit_settings {
   uint64_t body_bytes = 16ull << 20;
   uint64_t header_bytes = 64ull << 10;
@@ -86,6 +91,7 @@ struct settings {
   std::chrono::milliseconds load_timeout{600'000};
   std::chrono::milliseconds drain_timeout{30'000};
   engine_settings engine;
+  storage_settings storage;
   limit_settings limits;
   download_settings download;
   log_settings log;

@@ -111,9 +111,15 @@ struct weight_view {
   std::function<void(int64_t first, int64_t count, std::byte* to)> make = nullptr;
   /// Gives the pages that the tensor is read from back, if they can be had again; may be null.
   std::function<void()> drop = nullptr;
+  /// Blocks until the bytes are there; null = they are. Binding calls it for what it has to read.
+  std::function<caf::error()> wait = nullptr;
 };
 /// Looks a tensor up by its Hugging Face name.
 using weight_lookup = std::function<std::optional<weight_view>(std::string_view name)>;
+
+/// Blocks until the first `tensors` tensors of `weight_plan` are in memory. Fails if they will not
+/// be.
+using weight_gate = std::function<caf::error(size_t tensors)>;
 
 /// How weights of linear layers are kept: as they are, or in blocks of 32 with a scale each, made
 /// while loading. The vocabulary projection takes 8 bits at least.
@@ -190,6 +196,10 @@ public:
          const draft_source* draft = nullptr);
 
   virtual ~engine() = default;
+
+  /// The weights that were bound are still on their way: steps wait for what they need of them,
+  /// layer by layer. What was copied or converted while binding was waited for there.
+  virtual void expect_weights(weight_gate) {}
 
   /// Queues a sequence; one of the same id and an older epoch is replaced. Fails at once with
   /// invalid_argument if it can never run here (empty, token ids out of range, longer than the

@@ -67,6 +67,17 @@ json admin_model(const model_status& model) {
   return out;
 }
 
+json admin_pool(const actors::pool_status& pool) {
+  return {{"path", pool.path},
+          {"size_bytes", pool.size_bytes},
+          {"committed_bytes", pool.committed_bytes},
+          {"held_bytes", pool.held_bytes},
+          {"leased_bytes", pool.leased_bytes},
+          {"chunk_hits", pool.chunk_hits},
+          {"chunk_misses", pool.chunk_misses},
+          {"evictions", pool.evictions}};
+}
+
 json admin_actor(const actor_info& actor) {
   json out;
   out["id"] = actor.id;
@@ -83,10 +94,13 @@ json admin_actor(const actor_info& actor) {
 }
 
 template <class T>
-http_response list_response(const caf::expected<std::vector<T>>& items, json (*render)(const T&)) {
+http_response list_response(const caf::expected<std::vector<T>>& items, json (*render)(const T&),
+                            const json& pool = {}) {
   if (!items)
     return error_response(to_api_error(items.error()));
   json out{{"object", "list"}, {"data", json::array()}};
+  if (!pool.is_null())
+    out["pool"] = pool;
   for (const auto& item : *items)
     out["data"].push_back(render(item));
   return json_response(out);
@@ -118,8 +132,9 @@ void api::retrieve_model(const http_request& request, const channel_ptr& channel
 }
 
 void api::admin_models(const http_request&, const channel_ptr& channel, const std::string&) {
-  services_.models([channel](caf::expected<std::vector<model_status>> models) {
-    channel->send(list_response(models, admin_model));
+  const auto pool = services_.pool();
+  services_.models([channel, pool](caf::expected<std::vector<model_status>> models) {
+    channel->send(list_response(models, admin_model, pool ? admin_pool(*pool) : json{}));
   });
 }
 

@@ -33,6 +33,9 @@ public:
   };
   explicit paged_engine(parts built);
 
+  void expect_weights(weight_gate gate) override {
+    parts_.forward->expect_weights(std::move(gate));
+  }
   caf::error add(sequence_request request) override;
   void cancel(sequence_id id) override;
   caf::expected<std::span<token_event>> step() override;

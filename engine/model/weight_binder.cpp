@@ -107,6 +107,12 @@ gpu::weight weight_binder::linear(const weight_spec& want, std::optional<dtype> 
   return found->make ? made(want, *found) : in_place(want, *found);
 }
 
+bool weight_binder::has_bytes(const weight_view& found) {
+  if (found.wait)
+    error_ = found.wait();
+  return !error_;
+}
+
 std::optional<gpu::buffer> weight_binder::allocate(const weight_spec& want, size_t bytes) {
   auto out = device_.allocate(bytes);
   if (out)
@@ -125,6 +131,8 @@ gpu::weight weight_binder::kept(const weight_spec& want, dtype type, gpu::buffer
 }
 
 gpu::weight weight_binder::converted(const weight_spec& want, const weight_view& found, dtype to) {
+  if (!has_bytes(found))
+    return {};
   const auto rows = want.shape[0], cols = want.shape[1];
   const auto row_bytes = bytes_of(found.type, static_cast<uint64_t>(cols));
   auto blocks = allocate(want, bytes_of(to, elements_of(want)));
@@ -199,6 +207,8 @@ gpu::weight weight_binder::in_place(const weight_spec& want, const weight_view& 
     size_bytes_ += bytes;
     return {found.data, found.type, rows_of(want), want.shape.back()};
   }
+  if (!has_bytes(found))
+    return {};
   auto memory = allocate(want, bytes);
   if (!memory)
     return {};

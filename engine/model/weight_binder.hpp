@@ -26,6 +26,8 @@ public:
 
 private:
   std::optional<weight_view> find(const weight_spec& want);
+  /// False, with the error kept, if the bytes will not come.
+  bool has_bytes(const weight_view& found);
   std::optional<gpu::buffer> allocate(const weight_spec& want, size_t bytes);
   /// Keeps the buffer; the weight in it.
   gpu::weight kept(const weight_spec& want, dtype type, gpu::buffer memory);

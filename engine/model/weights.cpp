@@ -152,6 +152,10 @@ std::vector<weight_spec> weight_plan(const model_config& config) {
   return plan;
 }
 
+size_t plan_tensors(const model_config& config, int64_t layers) {
+  return 1 + static_cast<size_t>(layers) * layer_rows(config).size();
+}
+
 caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_config& config,
                                                                   const weight_lookup& lookup,
                                                                   gpu::device& device,

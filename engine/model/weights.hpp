@@ -19,6 +19,9 @@ struct weight_spec {
 /// embeddings there is no head of its own.
 std::vector<weight_spec> weight_plan(const model_config& config);
 
+/// So many tensors at the plan's beginning are needed to run the first `layers` layers.
+size_t plan_tensors(const model_config& config, int64_t layers);
+
 /// Bytes of the weights as `model_weights` keeps them, for a checkpoint of elements of `type`.
 uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize);
 

@@ -1,0 +1,182 @@
+"""Measures how long a cold request takes to its first text, by where the weights are: on the disk, in
+the page cache, in the host pool, in the pool of a server that was restarted.
+
+usage: python3 tests/bench/coldstart_bench.py path/to/troupe DIRECTORY [--gigabytes 2.5] [--rounds 5]
+
+Makes a model in DIRECTORY (on the disk that is meant), unless it is there already: random weights in
+the shapes of Llama-3.2-1B with as many layers as it takes, the tokenizer of an example. Every round
+goes through all states; the floor of a state is reading the same bytes in the plainest fast way, in
+the same round. Standard library only. Medians over the rounds, with minimum and maximum.
+"""
+
+import argparse
+import json
+import mmap
+import os
+import pathlib
+import random
+import shutil
+import struct
+import time
+
+from serve_bench import EXAMPLES, Server, spread
+
+HIDDEN, INNER, HEADS, KV_HEADS, VOCABULARY = 2048, 8192, 32, 8, 32768
+BLOCK = 16 << 20
+
+
+def shapes(layers):
+    head = HIDDEN // HEADS
+    yield "model.embed_tokens.weight", (VOCABULARY, HIDDEN)
+    for i in range(layers):
+        prefix = f"model.layers.{i}."
+        yield prefix + "input_layernorm.weight", (HIDDEN,)
+        yield prefix + "self_attn.q_proj.weight", (HIDDEN, HIDDEN)
+        yield prefix + "self_attn.k_proj.weight", (KV_HEADS * head, HIDDEN)
+        yield prefix + "self_attn.v_proj.weight", (KV_HEADS * head, HIDDEN)
+        yield prefix + "self_attn.o_proj.weight", (HIDDEN, HIDDEN)
+        yield prefix + "post_attention_layernorm.weight", (HIDDEN,)
+        yield prefix + "mlp.gate_proj.weight", (INNER, HIDDEN)
+        yield prefix + "mlp.up_proj.weight", (INNER, HIDDEN)
+        yield prefix + "mlp.down_proj.weight", (HIDDEN, INNER)
+    yield "model.norm.weight", (HIDDEN,)
+
+
+def make_model(directory, gigabytes):
+    layer = 2 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 4 + 3 * HIDDEN * INNER)
+    layers = max(1, round((gigabytes * 1e9 - 2 * VOCABULARY * HIDDEN) / layer))
+    weights = directory / "model.safetensors"
+    if weights.exists():
+        return weights
+    directory.mkdir(parents=True, exist_ok=True)
+    example = EXAMPLES / "stories-llama"
+    for file in example.iterdir():
+        if file.suffix in (".json", ".jinja") and "index" not in file.name:
+            shutil.copy(file, directory)
+    config = json.loads((example / "config.json").read_text())
+    config.update(
+        hidden_size=HIDDEN,
+        intermediate_size=INNER,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS,
+        head_dim=HIDDEN // HEADS,
+        num_hidden_layers=layers,
+        vocab_size=VOCABULARY,
+        tie_word_embeddings=True,
+        torch_dtype="bfloat16",
+    )
+    (directory / "config.json").write_text(json.dumps(config))
+    header, at = {}, 0
+    for name, shape in shapes(layers):
+        size = 2
+        for extent in shape:
+            size *= extent
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    # Small numbers of both signs: 0x3c.. and 0xbc.. are about +-0.01. Every block is another one, so
+    # that none is stored once for several.
+    source = random.Random(1)
+    with open(weights, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        left = at
+        while left:
+            low = source.randbytes(min(1 << 20, left) // 2)
+            block = bytearray(2 * len(low))
+            block[0::2] = low
+            block[1::2] = low.translate(bytes(0x3C | (i & 0x80) for i in range(256)))
+            out.write(block)
+            left -= len(block)
+        out.flush()
+        os.fsync(out.fileno())
+    return weights
+
+
+def drop_cache(path):
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_plainly(path, direct):
+    buffer = mmap.mmap(-1, BLOCK)
+    descriptor = os.open(path, os.O_RDONLY | (os.O_DIRECT if direct else 0))
+    begun = time.perf_counter()
+    while os.readv(descriptor, [buffer]) == BLOCK:
+        pass
+    seconds = time.perf_counter() - begun
+    os.close(descriptor)
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary")
+    parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("--gigabytes", type=float, default=2.5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=5,
+        help="seconds without a read before each one from the disk, for disks that save up bursts",
+    )
+    options = parser.parse_args()
+    model = options.directory / "coldstart-model"
+    weights = make_model(model, options.gigabytes)
+    pool = pathlib.Path("/dev/shm/troupe-coldstart-bench")
+    pool.mkdir(exist_ok=True)
+    os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(int(weights.stat().st_size * 1.2) + (64 << 20))
+    os.environ["XDG_CACHE_HOME"] = str(options.directory / "coldstart-cache")
+
+    results = {}
+
+    def note(name, seconds):
+        results.setdefault(name, []).append(seconds)
+
+    def rest():
+        drop_cache(weights)
+        time.sleep(options.pause)
+
+    def cold(server):
+        server.post(f"/admin/models/{model.name}/unload")
+        return server.first_token_seconds(model.name, 1)[1]
+
+    ways = [("pool", str(pool)), ("mapped", "false")]
+    for _ in range(options.rounds):
+        rest()
+        note("floor: plain O_DIRECT reads", read_plainly(weights, True))
+        for file in pool.iterdir():
+            file.unlink()
+        ways.reverse()  # none is always the first after the floor
+        for name, setting in ways:
+            os.environ["TROUPE_STORAGE_POOL"] = setting
+            with Server(options.binary, [model]) as server:
+                rest()
+                note(f"{name}: from the disk", cold(server))
+                note("warm request (resident)", server.first_token_seconds(model.name, 1)[1])
+                if setting == "false":
+                    note("mapped: from the page cache", cold(server))
+                else:
+                    note("pool: from the pool", cold(server))
+            if setting != "false":
+                with Server(options.binary, [model]) as server:
+                    drop_cache(weights)
+                    note("pool: from the pool, after a restart", cold(server))
+        note("floor: plain reads from the page cache", read_plainly(weights, False))
+        os.environ["TROUPE_STORAGE_POOL"] = str(pool)
+        for file in pool.iterdir():
+            file.unlink()
+        with Server(options.binary, [model]) as server:
+            note("pool: mapped from the page cache, verified", cold(server))
+    shutil.rmtree(pool)
+    size = weights.stat().st_size
+    print(f"{size / 1e9:.2f} GB, cold request to first text, {options.rounds} rounds\n")
+    print("| state | seconds | GB/s |\n| --- | --- | --- |")
+    for name, seconds in results.items():
+        rate = size / sorted(seconds)[len(seconds) // 2] / 1e9
+        print(f"| {name} | {spread(seconds, 1, 3)} | {rate:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
