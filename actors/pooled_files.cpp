@@ -6,6 +6,7 @@
 #include "actors/node.hpp"
 #include "engine/model/weights.hpp"
 #include "policies/eviction.hpp"
+#include "policies/load_cost.hpp"
 #include "storage/errors.hpp"
 
 namespace troupe::actors {
@@ -13,10 +14,6 @@ namespace troupe::actors {
 namespace {
 
 using storage::pooled_weights;
-
-/// An engine that starts while its weights arrive holds its worker up, and with it every other
-/// model there, until they have. So it starts when that can take only so long.
-constexpr double head_start_seconds = 0.5;
 
 /// Without a pool of its own a node has this much for small models; no memory until it is used.
 constexpr uint64_t private_pool_bytes = 64u << 20;
@@ -104,7 +101,7 @@ caf::expected<bool> open_pooled(const std::shared_ptr<storage::weight_tiers>& ti
     if (!progress(now.bytes, total))
       return stop();
     const auto left = static_cast<double>(total - now.bytes);
-    if (now.tensors >= first && left <= head_start_seconds * tiers->pipeline().origin_rate())
+    if (now.tensors >= first && policies::may_start_early(left, tiers->pipeline().origin_rate()))
       break;
   }
   out.lookup = lookup_of(weights);

@@ -77,4 +77,8 @@ double load_cost::bytes_per_second(load_tier tier) const {
   return rates_[static_cast<size_t>(tier)].bytes_per_second();
 }
 
+bool may_start_early(double bytes_left, double bytes_per_second, double seconds_max) {
+  return bytes_left <= seconds_max * bytes_per_second;
+}
+
 } // namespace troupe::policies

@@ -58,4 +58,9 @@ private:
   double overhead_seconds_;
 };
 
+/// Whether an engine should start before its last weights have come. Until they have, it holds its
+/// worker up, and with it every other model there: so only when that can take no more than
+/// `seconds_max` at the rate at which they arrive. An unknown rate (0) is too slow.
+bool may_start_early(double bytes_left, double bytes_per_second, double seconds_max = 0.5);
+
 } // namespace troupe::policies

@@ -127,5 +127,13 @@ TEST(load_cost, nonsense_does_no_harm) {
   EXPECT_TRUE(std::isfinite(seconds) && seconds > 0);
 }
 
+TEST(may_start_early, when_the_rest_of_the_weights_takes_no_longer_than_allowed) {
+  EXPECT_TRUE(may_start_early(0, 0));
+  EXPECT_FALSE(may_start_early(1, 0));
+  EXPECT_TRUE(may_start_early(5e8, 1e9));
+  EXPECT_FALSE(may_start_early(5.1e8, 1e9));
+  EXPECT_TRUE(may_start_early(2e9, 1e9, 2));
+}
+
 } // namespace
 } // namespace troupe::policies
