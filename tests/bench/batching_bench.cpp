@@ -10,11 +10,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "cli/bench/random_weights.hpp"
-#include "cli/bench/shapes.hpp"
-#include "engine/engine.hpp"
-#include "engine/model/model_config.hpp"
-#include "gpu/device.hpp"
+#include "tests/bench/shape_engine.hpp"
 
 namespace {
 
@@ -22,15 +18,9 @@ using namespace troupe;
 using namespace troupe::engine;
 
 std::unique_ptr<engine::engine> make_engine(gpu::device& device, engine_options options) {
-  const auto config = parse_model_config(
-      cli::bench::config_json(*cli::bench::find_shape("smollm2-135m"), dtype::bf16), "shape");
-  const auto weights = cli::bench::random_weights::create(*config, dtype::bf16, 2);
   options.draft_tokens_max = 0;
   options.clock = [] { return std::chrono::steady_clock::now(); };
-  auto made = engine::engine::create(
-      *config, [&](std::string_view name) { return (*weights)->find(name); }, *weights, device,
-      options);
-  return std::move(*made);
+  return bench::make_engine(device, options);
 }
 
 /// No two begin alike.

@@ -1,32 +1,22 @@
 // Guessing from earlier text: what it gains where every guess is right and costs where none is.
 // Prefill, decode, load and sampling are measured by `troupe bench`.
 #include <memory>
-#include <utility>
 
 #include <benchmark/benchmark.h>
 
-#include "cli/bench/random_weights.hpp"
-#include "cli/bench/shapes.hpp"
-#include "engine/engine.hpp"
-#include "gpu/device.hpp"
+#include "tests/bench/shape_engine.hpp"
 
 namespace {
 
 using namespace troupe;
 using namespace troupe::engine;
 
-/// The engine over random weights of SmolLM2-135M's shape.
+/// Guesses `draft_tokens_max` tokens at a time.
 std::unique_ptr<engine::engine> make_engine(gpu::device& device, uint32_t draft_tokens_max) {
-  const auto config = parse_model_config(
-      cli::bench::config_json(*cli::bench::find_shape("smollm2-135m"), dtype::bf16), "shape");
-  const auto weights = cli::bench::random_weights::create(*config, dtype::bf16, 2);
   engine_options options;
   options.reuse_prefixes = false;
   options.draft_tokens_max = draft_tokens_max;
-  auto made = engine::engine::create(
-      *config, [&](std::string_view name) { return (*weights)->find(name); }, *weights, device,
-      options);
-  return std::move(*made);
+  return bench::make_engine(device, options);
 }
 
 sequence_request request(uint64_t number, size_t prompt, uint32_t tokens) {
