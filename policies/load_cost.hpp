@@ -2,24 +2,46 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <string>
 
 namespace troupe::policies {
 
-/// Where a load's bytes may come from.
-enum class load_tier : uint8_t { remote, disk, pool };
-inline constexpr size_t load_tier_count = 3;
+/// Where a load's bytes may come from: a source on the network, the disk past the page cache, the
+/// host pool, the disk through the page cache (files that are mapped), the page cache itself.
+enum class load_tier : uint8_t { remote, disk, pool, paged, cached };
+inline constexpr size_t load_tier_count = 5;
 
 /// Bytes by tier.
 using tier_bytes = std::array<double, load_tier_count>;
 
-/// One load: what it needs of each tier, and what that tier has to deliver to others before.
+/// Bytes per second of tiers that nobody has measured yet: slow ones of their kind, as a load that
+/// takes less time than was said disappoints nobody.
+inline constexpr tier_bytes unmeasured_rates{50e6, 1e9, 5e9, 0.8e9, 4e9};
+inline constexpr double unmeasured_bind_rate = 4e9;
+
+/// One load: what it needs of each tier, and what stands before it.
 struct load_demand {
   tier_bytes wanted{};
-  tier_bytes queued{};
+  tier_bytes queued{};      ///< what a tier has to deliver to others before
+  double queue_seconds = 0; ///< until the loads before it are done
+  double bind_bytes = 0;    ///< weights that an engine copies, converts or looks at
+  std::string source{};     ///< which link the remote bytes come over
+  std::string binding{};    ///< bind rates are learned for each of these by itself: a model
 };
 
-/// The rate of one tier, learned from loads. Changes of the machine (a disk that is throttled, a
-/// link that recovers) are told from noise by their persistence.
+/// How long a load's parts take or took, in seconds. Parts may overlap.
+struct load_phases {
+  double queued = 0;
+  double fetch = 0; ///< from the network
+  double read = 0;  ///< from the tiers of the machine
+  double bytes = 0; ///< fetch and read: until the last byte is in memory
+  double bind = 0;  ///< the engine's own work, waits for bytes not counted
+  double total = 0; ///< queued, bytes and bind: until the engine can run
+};
+
+/// A rate, learned from loads. Changes of the machine (a disk that is throttled, a link that
+/// recovers) are told from noise and from odd loads by their persistence.
 class rate_estimate {
 public:
   explicit rate_estimate(double bytes_per_second);
@@ -32,29 +54,55 @@ private:
   int surprises_ = 0;   ///< errors in a row that the spread does not explain, signed
 };
 
-/// Predicts how long loads take on one node. The tiers work at the same time, so the slowest one
-/// decides: T = overhead + max over tiers of (queued + wanted) / rate.
+/// How much of the shorter of two pieces of work is hidden by the longer one, learned: 0 = one
+/// comes after the other, 1 = they begin together.
+class overlap_estimate {
+public:
+  double joined(double a, double b) const;
+  void observe(double a, double b, double joined);
+
+private:
+  double share_ = 0;
+  bool is_measured_ = false;
+};
+
+/// Predicts how long loads take on one node: T = queue + (fetch with read) with bind, each pair
+/// overlapped as far as it was seen to be. The tiers of the machine work at the same time, so the
+/// slowest one decides: read = overhead + max over tiers of (queued + wanted) / rate.
 class load_cost {
 public:
-  /// `probed`: bytes per second of each tier, as measured when the node started.
-  explicit load_cost(const tier_bytes& probed, double overhead_seconds = 0.002);
+  /// `probed`: bytes per second of each tier; 0 = not measured.
+  explicit load_cost(const tier_bytes& probed = {}, double overhead_seconds = 0.002);
 
-  /// Until the last byte is there.
-  double seconds(const load_demand& load) const;
+  load_phases predict(const load_demand& load) const;
+  /// Until the engine can run.
+  double seconds(const load_demand& load) const { return predict(load).total; }
   /// Until the first token: a load during which layers run as they arrive hides all of the prefill
   /// but its last layer (of `layers`); otherwise all of it comes after the load.
   double first_token_seconds(const load_demand& load, double prefill_seconds, uint32_t layers,
                              bool runs_while_loading) const;
-  /// What a load really took; corrects the tier that decided.
-  void observe(const load_demand& load, double seconds);
+  /// What a load really took; corrects what decided. Phases of 0 were not measured.
+  void observe(const load_demand& load, const load_phases& took);
+  /// Measured apart from loads: counts until a load has shown the tier's rate.
+  void probe(load_tier tier, double bytes_per_second);
   double bytes_per_second(load_tier tier) const;
 
 private:
-  /// The tier that takes longest, and its time.
+  struct tier_state {
+    rate_estimate rate;
+    bool is_measured = false; ///< by a load
+  };
+  /// The tier of this machine that takes longest, and its time.
   size_t slowest(const load_demand& load) const;
   double time_of(const load_demand& load, size_t tier) const;
+  double fetch_rate(const std::string& source) const;
+  double bind_rate(const std::string& binding) const;
+  void learn_read(const load_demand& load, double seconds);
 
-  std::array<rate_estimate, load_tier_count> rates_;
+  std::array<tier_state, load_tier_count> tiers_;
+  std::map<std::string, rate_estimate> sources_, bindings_; ///< of each the first thousand
+  rate_estimate any_binding_{unmeasured_bind_rate};
+  overlap_estimate fetching_, binding_;
   double overhead_seconds_;
 };
 
