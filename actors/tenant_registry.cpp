@@ -17,32 +17,56 @@ std::shared_ptr<const tenant_registry::roster> tenant_registry::now() const {
 void tenant_registry::apply(std::vector<tenant_terms> tenants, std::string fallback,
                             std::vector<access_key> admin_keys) {
   const std::lock_guard guard{lock_};
+  terms_ = std::move(tenants);
+  fallback_ = std::move(fallback);
+  admin_keys_ = std::move(admin_keys);
+  rebuild();
+}
+
+void tenant_registry::issue(std::vector<issued_key> keys) {
+  const std::lock_guard guard{lock_};
+  issued_.clear();
+  for (auto& one : keys)
+    issued_.push_back(std::make_shared<const issued_key>(std::move(one)));
+  rebuild();
+}
+
+/// With the lock held.
+void tenant_registry::rebuild() {
   auto known = roster_->tenants;
   known.insert(known.end(), leaving_.begin(), leaving_.end());
   auto next = std::make_shared<roster>();
-  const auto admit = [&](tenant_terms terms) {
+  const auto admit = [&](const tenant_terms& terms) {
     next->closed = next->closed || !terms.keys.empty();
     const auto same = [&](const auto& x) { return x->name() == terms.name; };
-    auto keys = terms.keys;
     const auto found = std::ranges::find_if(known, same);
     std::shared_ptr<tenant> who;
     if (found == known.end()) {
-      who = std::make_shared<tenant>(std::move(terms));
+      who = std::make_shared<tenant>(terms);
     } else {
       who = *found;
-      who->set_terms(std::move(terms));
+      who->set_terms(terms);
     }
     next->tenants.push_back(who);
-    next->members.push_back({who, std::move(keys)});
-    if (who->name() == fallback)
+    next->members.push_back({who, terms.keys});
+    if (who->name() == fallback_)
       next->fallback = who;
   };
-  for (auto& terms : tenants)
-    admit(std::move(terms));
-  next->admin_keys = std::move(admin_keys);
-  next->closed = next->closed || !next->admin_keys.empty();
+  for (const auto& terms : terms_)
+    admit(terms);
+  next->admin_keys = admin_keys_;
+  next->administered = !admin_keys_.empty();
+  for (const auto& one : issued_) {
+    const auto same = [&](const auto& x) { return x->name() == one->tenant; };
+    const auto owner = std::ranges::find_if(next->tenants, same);
+    if (owner == next->tenants.end() && !one->tenant.empty())
+      continue; // of a tenant that is not here
+    next->issued_keys.push_back({one, one->tenant.empty() ? nullptr : *owner});
+    next->administered = next->administered || (one->tenant.empty() && !one->revoked);
+  }
+  next->closed = next->closed || next->administered || !issued_.empty();
   if (!next->fallback && !next->closed)
-    admit({.name = fallback});
+    admit({.name = fallback_});
   for (const auto& who : known)
     if (std::ranges::find(next->tenants, who) == next->tenants.end() &&
         std::ranges::find(leaving_, who) == leaving_.end())
@@ -51,6 +75,28 @@ void tenant_registry::apply(std::vector<tenant_terms> tenants, std::string fallb
     return std::ranges::find(next->tenants, who) != next->tenants.end();
   });
   roster_ = std::move(next);
+}
+
+bool tenant_registry::has_issued_keys() const {
+  const std::lock_guard guard{lock_};
+  return !issued_.empty();
+}
+
+std::vector<std::string> tenant_registry::key_names(const tenant& of, wall_time at) const {
+  std::vector<std::string> out;
+  const auto all = now();
+  const auto add = [&](const access_key& key, const std::string& otherwise) {
+    if (!key.expires || *key.expires > at)
+      out.push_back(key.name.empty() ? otherwise : key.name);
+  };
+  for (const auto& one : all->members)
+    if (one.who.get() == &of)
+      for (const auto& key : one.keys)
+        add(key, {});
+  for (const auto& one : all->issued_keys)
+    if (one.who.get() == &of && !one.what->revoked)
+      add(one.what->key, one.what->id);
+  return out;
 }
 
 std::vector<std::shared_ptr<tenant>> tenant_registry::accounts() const {
@@ -71,21 +117,23 @@ tenant_registry::answer tenant_registry::authenticate(std::string_view key, wall
     return {};
   const auto hash = sha256(key);
   answer out{verdict::unknown_key, nullptr, false};
-  const auto look = [&](const access_key& known, const std::shared_ptr<tenant>& who) {
+  const auto look = [&](const access_key& known, const std::shared_ptr<tenant>& who,
+                        const std::shared_ptr<const issued_key>& issued) {
     if (!equal_in_constant_time(hash, known.hash))
       return;
-    if (known.expires && *known.expires <= at) {
-      if (out.what != verdict::welcome)
-        out.what = verdict::expired;
-      return;
-    }
-    out = {verdict::welcome, who, !who};
+    const bool revoked = issued && issued->revoked;
+    if (!revoked && !(known.expires && *known.expires <= at))
+      out = {verdict::welcome, who, !who, issued};
+    else if (out.what != verdict::welcome)
+      out.what = revoked ? verdict::revoked : verdict::expired;
   };
   for (const auto& one : all->members)
     for (const auto& known : one.keys)
-      look(known, one.who);
+      look(known, one.who, nullptr);
   for (const auto& known : all->admin_keys)
-    look(known, nullptr);
+    look(known, nullptr, nullptr);
+  for (const auto& one : all->issued_keys)
+    look(one.what->key, one.who, one.what);
   return out;
 }
 

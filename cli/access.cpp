@@ -1,18 +1,15 @@
 #include "cli/access.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <random>
-
-#include <nlohmann/json.hpp>
 
 #include "base/sha256.hpp"
 #include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "config/errors.hpp"
-#include "config/keys.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -69,6 +66,16 @@ caf::error read_keys(const std::vector<config::access_key_settings>& from, const
   return {};
 }
 
+/// Unset when there are none: all may be used.
+std::function<bool(const std::string&)> only_models(const std::vector<std::string>& patterns) {
+  if (patterns.empty())
+    return {};
+  return [patterns](const std::string& model) {
+    return std::ranges::any_of(patterns,
+                               [&](const auto& one) { return config::glob_match(one, model); });
+  };
+}
+
 policies::fair_priority priority_of(const std::string& text) {
   return text == "interactive" ? policies::fair_priority::interactive
          : text == "batch"     ? policies::fair_priority::batch
@@ -97,13 +104,7 @@ caf::expected<agreed_terms> terms_of(const config::settings& settings) {
     actors::tenant_terms terms{.name = from.name};
     if (auto why = read_keys(from.keys, "tenants." + from.name + ".keys", terms.keys))
       return why;
-    if (!from.models.empty())
-      terms.may_use = [patterns = from.models](const std::string& model) {
-        for (const auto& pattern : patterns)
-          if (config::glob_match(pattern, model))
-            return true;
-        return false;
-      };
+    terms.may_use = only_models(from.models);
     terms.weight = from.weight;
     terms.priority = priority_of(from.priority);
     terms.limits = {from.rpm, from.tpm, from.concurrency};
@@ -117,28 +118,11 @@ caf::expected<agreed_terms> terms_of(const config::settings& settings) {
   return out;
 }
 
-int create_key(const std::string& tenant, const std::string& name, bool json) {
-  // 256 bits of the operating system's randomness.
-  std::random_device random;
-  sha256_digest secret{};
-  for (size_t i = 0; i < secret.size(); i += 4) {
-    const auto word = random();
-    for (size_t k = 0; k < 4; ++k)
-      secret[i + k] = static_cast<uint8_t>(word >> (8 * k));
-  }
-  const auto key = "tr-" + to_hex(secret);
-  const auto hash = "sha256:" + to_hex(sha256(key));
-  if (json) {
-    std::cout << nlohmann::ordered_json{{"tenant", tenant}, {"key", key}, {"hash", hash}}.dump(2)
-              << "\n";
-    return ok;
-  }
-  std::cout << key << "\n";
-  std::cerr << "\nThis key is shown once and stored nowhere. To make it " << tenant
-            << "'s, put this into troupe.yaml:\n\ntenants:\n  " << config::yaml_text(tenant)
-            << ":\n    keys:\n      - {hash: \"" << hash << "\""
-            << (name.empty() ? "" : ", name: " + config::yaml_text(name)) << "}\n";
-  return ok;
+actors::issued_key issued_key_of(const storage::stored_key& from) {
+  actors::issued_key out{from.id, from.tenant, {from.hash, from.name, from.expires}, {}, false};
+  out.may_use = only_models(from.models);
+  out.revoked = from.revoked.has_value();
+  return out;
 }
 
 int hash_key() {

@@ -4,6 +4,7 @@
 
 #include "actors/tenant_registry.hpp"
 #include "config/settings.hpp"
+#include "storage/state/key_store.hpp"
 
 /// Keys and tenants on the command line and from settings.
 namespace troupe::cli {
@@ -16,8 +17,8 @@ struct agreed_terms {
 /// missing.
 caf::expected<agreed_terms> terms_of(const config::settings& settings);
 
-/// `troupe keys create`: prints a new key once, and the lines that make it `tenant`'s.
-int create_key(const std::string& tenant, const std::string& name, bool json);
+/// A key that the server keeps, as the registry takes it.
+actors::issued_key issued_key_of(const storage::stored_key& from);
 
 /// `troupe keys hash`: reads a key from standard input and prints its hash.
 int hash_key();

@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/rfc3339.hpp"
+#include "config/units.hpp"
+
 namespace troupe::cli {
 
 std::string relative_time(std::chrono::system_clock::time_point when,
@@ -34,6 +37,14 @@ std::string elapsed_text(double seconds) {
   else
     std::snprintf(text, sizeof text, "%lldh %lldm", whole / 3600, whole / 60 % 60);
   return text;
+}
+
+std::optional<std::chrono::system_clock::time_point>
+parse_moment(const std::string& text, std::chrono::system_clock::time_point now, bool back) {
+  constexpr auto far = std::chrono::hours{24 * 366 * 100}; // the clock itself ends in 2262
+  if (const auto span = config::parse_duration(text); span && *span < far)
+    return back ? now - *span : now + *span;
+  return parse_rfc3339(text.size() == 10 ? text + "T00:00:00Z" : text);
 }
 
 } // namespace troupe::cli

@@ -223,6 +223,37 @@ void add_config(CLI::App& app, command_line& into) {
   command(*config, into, "schema", "The JSON Schema of troupe.yaml.");
 }
 
+void add_keys(CLI::App& app, command_line& into) {
+  auto& to = into.keys;
+  auto* keys = app.add_subcommand("keys", "Make and revoke keys of the API.");
+  keys->require_subcommand(1);
+  auto* create = command(*keys, into, "create",
+                         "Make a key: shown once, its hash kept in state_dir for the servers.");
+  auto* tenant = create->add_option("tenant", to.tenant, "Whose key it is to be.");
+  create->add_option("--tenant", to.tenant, "The same.")->excludes(tenant);
+  create->add_flag("--admin", to.admin, "A key for /admin instead.");
+  create->add_option("--name", to.name, "What it is for.");
+  create->add_option("--expires", to.expires, "When it ends: 90d, 2027-01-31. Default: never.")
+      ->type_name("TIME");
+  list(*create, "--models", to.models, "What of its tenant's models it may use, with * and ?.")
+      ->type_name("NAME");
+  create->add_flag("--print", to.print_only, "Keep it nowhere: print lines for troupe.yaml.");
+  auto* all = command(*keys, into, "list", "Keys that are kept; never the keys themselves.");
+  all->add_option("tenant", to.tenant, "Only this one's.");
+  auto* revoke = command(*keys, into, "revoke",
+                         "Take a key back; its running requests end in peace, no other begins.");
+  revoke->add_option("id", to.id, "What `troupe keys list` calls it.")->required();
+  for (auto* one : {create, all, revoke}) {
+    one->add_option("--config", into.config_file,
+                    "Configuration file; ./troupe.yaml is read when it is there.")
+        ->type_name("FILE");
+    add_settings(*one, into, {{"--state-dir", "state_dir"}});
+    one->add_option("-o,--output", into.output, "How to print.")
+        ->check(CLI::IsMember({"table", "json"}));
+  }
+  command(*keys, into, "hash", "The hash of a key that is read from standard input.");
+}
+
 void add_access(CLI::App& app, command_line& into) {
   auto* tenants = app.add_subcommand("tenants", "Who may use a running server, and who did.");
   tenants->require_subcommand(1);
@@ -236,14 +267,7 @@ void add_access(CLI::App& app, command_line& into) {
       ->type_name("TIME");
   for (auto* one : {usage, inspection(*tenants, into, "show", "What was agreed with one.")})
     one->add_option("tenant", into.tenant, "The tenant's name.")->required(one != usage);
-  auto* keys = app.add_subcommand("keys", "Make keys of the API.");
-  keys->require_subcommand(1);
-  auto* create = command(*keys, into, "create", "Make a key, shown once, and its hash.");
-  create->add_option("tenant", into.tenant, "Whose key it is to be.")->required();
-  create->add_option("--name", into.key_name, "What it is for.");
-  create->add_option("-o,--output", into.output, "How to print.")
-      ->check(CLI::IsMember({"table", "json"}));
-  command(*keys, into, "hash", "The hash of a key that is read from standard input.");
+  add_keys(app, into);
 }
 
 void add_simulate(CLI::App& app, command_line& into) {

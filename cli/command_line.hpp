@@ -5,6 +5,7 @@
 
 #include "cli/bench/options.hpp"
 #include "cli/inspect.hpp"
+#include "cli/key_commands.hpp"
 #include "cli/run.hpp"
 #include "cli/simulate.hpp"
 #include "cli/store_commands.hpp"
@@ -40,7 +41,7 @@ struct command_line {
   bool show_origin = false;
   simulate_options simulate;
   std::string tenant;
-  std::string key_name;
+  key_options keys;
   std::string since;
 };
 

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "base/rfc3339.hpp"
+#include "cli/clock_text.hpp"
 #include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/http_client.hpp"
 #include "cli/terminal.hpp"
-#include "config/units.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -108,11 +108,7 @@ int show_usage(const inspect_options& options, const std::string& name, const st
   const bool colour = colours_wanted(STDOUT_FILENO);
   std::string path = "/admin/usage";
   if (!since.empty()) {
-    std::optional<time_point> from;
-    if (const auto span = config::parse_duration(since))
-      from = std::chrono::system_clock::now() - *span;
-    else
-      from = parse_rfc3339(since.size() == 10 ? since + "T00:00:00Z" : since);
+    const auto from = parse_moment(since, std::chrono::system_clock::now(), true);
     if (!from)
       return complain("--since " + since + ": write 24h, 30d, 2026-01-31 or 2026-01-31T12:00:00Z",
                       usage);

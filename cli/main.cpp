@@ -68,6 +68,12 @@ int with_settings(command_line& typed) {
   const bool chosen = loaded->origins.contains("log.level");
   cli::start_logging(typed.command == "run" && !chosen ? "warn" : settings.log.level,
                      settings.log.format);
+  if (typed.command == "keys create")
+    return cli::create_key(settings, typed.keys);
+  if (typed.command == "keys list")
+    return cli::list_keys(settings, typed.keys);
+  if (typed.command == "keys revoke")
+    return cli::revoke_key(settings, typed.keys);
   if (typed.command == "pull")
     return cli::pull_model(settings, typed.pull);
   if (typed.command == "rm")
@@ -122,8 +128,9 @@ int dispatch(command_line& typed, const CLI::App& app) {
     return cli::show_tenants(typed.inspect, typed.tenant);
   if (name == "tenants usage")
     return cli::show_usage(typed.inspect, typed.tenant, typed.since);
-  if (name == "keys create")
-    return cli::create_key(typed.tenant, typed.key_name, typed.inspect.json);
+  typed.keys.json = typed.inspect.json;
+  if (name == "keys create" && typed.keys.print_only)
+    return cli::print_key(typed.keys);
   if (name == "keys hash")
     return cli::hash_key();
   if (name == "simulate fairness") {

@@ -21,9 +21,9 @@ std::string fixed_part(config::settings of) {
 
 tenant_reloader::tenant_reloader(settings_source source, config::settings running,
                                  std::shared_ptr<actors::tenant_registry> tenants,
-                                 std::shared_ptr<actors::ledger> ledger)
+                                 std::shared_ptr<actors::ledger> ledger, key_watch& keys)
     : source_{std::move(source)}, running_{std::move(running)}, tenants_{std::move(tenants)},
-      ledger_{std::move(ledger)}, applied_{stamp_now()}, seen_{applied_} {}
+      ledger_{std::move(ledger)}, keys_{keys}, applied_{stamp_now()}, seen_{applied_} {}
 
 tenant_reloader::stamp tenant_reloader::stamp_now() const {
   if (!source_.file)
@@ -35,6 +35,9 @@ tenant_reloader::stamp tenant_reloader::stamp_now() const {
 }
 
 void tenant_reloader::look() {
+  keys_.look();
+  if (++looks_ % (std::chrono::seconds{1} / look_interval) != 0)
+    return;
   const auto now = stamp_now();
   // A file that is being written is not read half.
   const bool settled = now == std::exchange(seen_, now);
@@ -65,6 +68,9 @@ caf::error tenant_reloader::apply(const config::settings& next) {
     keys = keys || !one.keys.empty();
     budgets = budgets || one.budget.limit > 0;
   }
+  if (auto why = keys_.open(next))
+    return why;
+  keys = keys || tenants_->has_issued_keys();
   // A file that lost its keys by accident must not let everybody in.
   if (!keys && !tenants_->open())
     return caf::make_error(config::errc::invalid_value,

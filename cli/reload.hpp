@@ -7,6 +7,7 @@
 
 #include "actors/ledger.hpp"
 #include "actors/tenant_registry.hpp"
+#include "cli/key_watch.hpp"
 #include "config/load.hpp"
 
 namespace troupe::cli {
@@ -18,15 +19,18 @@ struct settings_source {
 };
 
 /// Puts tenants, keys and admin_keys of a changed configuration into a running server: all of them
-/// or, when anything is wrong with it, none. One thread.
+/// or, when anything is wrong with it, none; and what happens to keys that are kept beside it. One
+/// thread.
 class tenant_reloader {
 public:
-  /// `ledger` may be null. `running`: what the server was started with.
+  /// `ledger` may be null; `keys` outlives this. `running`: what the server was started with.
   tenant_reloader(settings_source source, config::settings running,
                   std::shared_ptr<actors::tenant_registry> tenants,
-                  std::shared_ptr<actors::ledger> ledger);
-  /// Reloads when the file is another than before and has been left alone since the last look.
+                  std::shared_ptr<actors::ledger> ledger, key_watch& keys);
+  /// Call every look_interval. Takes over changes of kept keys at once, and the file's when it has
+  /// been left alone for a second.
   void look();
+  static constexpr auto look_interval = std::chrono::milliseconds{250};
   void reload();
 
 private:
@@ -42,7 +46,9 @@ private:
   config::settings running_;
   std::shared_ptr<actors::tenant_registry> tenants_;
   std::shared_ptr<actors::ledger> ledger_;
+  key_watch& keys_;
   stamp applied_, seen_;
+  uint64_t looks_ = 0;
 };
 
 } // namespace troupe::cli

@@ -85,7 +85,7 @@ int run_until_signal(actors::node& node, gateway::server* server, const config::
   node_watch watch{node, signals};
   int signal = 0;
   while ((signal == 0 || signal == SIGHUP) && !watch.ended()) {
-    signal = signals.wait(reloader ? std::optional{1000ms} : std::nullopt);
+    signal = signals.wait(reloader ? std::optional{tenant_reloader::look_interval} : std::nullopt);
     if (reloader && signal == SIGHUP)
       reloader->reload();
     else if (reloader && signal == 0)
@@ -134,6 +134,9 @@ int serve(const config::settings& settings, const settings_source& source,
   auto ledger = open_ledger(settings, tenants);
   if (!ledger)
     return complain(describe(ledger.error()), failed);
+  key_watch keys{tenants};
+  if (const auto why = keys.open(settings))
+    return complain(describe(why), failed);
   auto found = find_served(settings, named);
   if (!found)
     return complain(describe(found.error()), not_found);
@@ -156,7 +159,7 @@ int serve(const config::settings& settings, const settings_source& source,
   std::cout << welcome_text(settings, *found, port, (*node)->cluster_port(),
                             colours_wanted(STDOUT_FILENO))
             << std::flush;
-  tenant_reloader reloader{source, settings, tenants, *ledger};
+  tenant_reloader reloader{source, settings, tenants, *ledger, keys};
   const int code = run_until_signal(**node, server->get(), settings, signals, &reloader);
   server->reset(); // before the node that it serves from
   return code;

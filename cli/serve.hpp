@@ -12,7 +12,8 @@ namespace troupe::cli {
 /// `troupe serve`: runs until SIGTERM or SIGINT, drains, and returns the exit code. A second signal
 /// exits at once with 128 + its number. With `profile` it ends by printing, on standard error, what
 /// every op of its worker cost.
-/// Tenants and keys follow their configuration: on SIGHUP, and when its file changes.
+/// Tenants and keys follow their configuration: on SIGHUP, and when its file changes. Keys that are
+/// kept in state_dir are taken and revoked within a second.
 int serve(const config::settings& settings, const settings_source& source,
           const std::vector<std::string>& named, const std::string& port_file,
           bool profile = false);

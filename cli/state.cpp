@@ -20,9 +20,11 @@ caf::expected<std::optional<std::filesystem::path>> state_dir(const config::sett
   if (const auto home = variable("HOME"); home.is_absolute())
     return std::optional{home / ".local" / "state" / "troupe"};
   return caf::make_error(config::errc::invalid_value,
-                         "neither XDG_STATE_HOME nor HOME says where the usage of tenants is to be "
-                         "kept: set state_dir to a directory, or to false");
+                         "neither XDG_STATE_HOME nor HOME says where keys and the usage of tenants "
+                         "are to be kept: set state_dir to a directory, or to false");
 }
+
+bool keeps_keys(const config::settings& settings) { return !settings.tenants.empty(); }
 
 caf::expected<std::shared_ptr<actors::ledger>>
 open_ledger(const config::settings& settings,

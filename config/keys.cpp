@@ -130,7 +130,8 @@ constexpr key<settings> node_table[] = {
                              "Whose requests those without a key are, while there are no keys."),
     node<&s::state_dir>("state_dir", kind::toggle_path,
                         "Directory of what outlives the server once there are tenants: the ledger "
-                        "of their usage. true: troupe below XDG_STATE_HOME or ~/.local/state. "
+                        "of their usage, and keys that are kept. true: troupe below XDG_STATE_HOME "
+                        "or ~/.local/state. "
                         "false: nothing is kept."),
     node<&s::queue_max>("queue_max", kind::count,
                         "Requests that may wait for one model; beyond it: 503 with Retry-After.",

@@ -34,6 +34,9 @@ api_error refuse_key(tenant_registry::verdict why) {
   case tenant_registry::verdict::expired:
     out.message = "This API key has expired: ask whoever runs this server for a new one.";
     break;
+  case tenant_registry::verdict::revoked:
+    out.message = "This API key has been revoked: ask whoever runs this server for a new one.";
+    break;
   default:
     out.message = "This API key is not known here: check that it is whole and of this server.";
   }
@@ -44,14 +47,16 @@ api_error refuse_admin(bool has_admin_keys) {
   return {403,
           has_admin_keys ? "This API key may not use /admin: send an admin key."
                          : "Keys are in use, but none of them is for /admin: set admin_keys in "
-                           "the configuration.",
+                           "the configuration, or make one with `troupe keys create --admin`.",
           "permission_error",
           {},
           "admin_key_required",
           {}};
 }
 
-bool may_use(const actors::tenant* who, const std::string& model) {
+bool may_use(const actors::tenant* who, const actors::issued_key* key, const std::string& model) {
+  if (key && key->may_use && !key->may_use(model))
+    return false;
   if (!who)
     return true;
   const auto terms = who->terms();
@@ -59,10 +64,12 @@ bool may_use(const actors::tenant* who, const std::string& model) {
 }
 
 std::optional<api_error> refuse_model(const http_request& request, const std::string& model) {
-  if (may_use(request.tenant.get(), model))
+  if (may_use(request.tenant.get(), request.key.get(), model))
     return std::nullopt;
+  const bool tenant_may = may_use(request.tenant.get(), nullptr, model);
   return api_error{403,
-                   "Tenant '" + request.tenant->name() + "' may not use the model `" + model +
+                   (tenant_may ? "This API key" : "Tenant '" + request.tenant->name() + "'") +
+                       " may not use the model `" + model +
                        "`: GET /v1/models lists what is served.",
                    "permission_error",
                    "model",

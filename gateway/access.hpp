@@ -21,7 +21,7 @@ api_error refuse_key(actors::tenant_registry::verdict why);
 api_error refuse_admin(bool has_admin_keys);
 /// Nothing when this request's tenant may use the model.
 std::optional<api_error> refuse_model(const http_request& request, const std::string& model);
-bool may_use(const actors::tenant* who, const std::string& model);
+bool may_use(const actors::tenant* who, const actors::issued_key* key, const std::string& model);
 
 /// What a tenant is told that is over a limit.
 actors::failure over_limit(const actors::tenant& who, const policies::quota_refusal& why);

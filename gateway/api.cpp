@@ -240,6 +240,7 @@ bool api::let_in(const route& to, http_request& request, const channel_ptr& chan
     return false;
   }
   request.tenant = found.who;
+  request.key = found.key;
   if (found.who)
     show_limits(*found.who, *channel, std::chrono::steady_clock::now());
   return true;

@@ -11,7 +11,8 @@
 /// One HTTP exchange in plain values: the routes speak it, the network side carries it.
 namespace troupe::actors {
 class tenant;
-}
+struct issued_key;
+} // namespace troupe::actors
 namespace troupe::gateway {
 
 struct http_request {
@@ -23,7 +24,8 @@ struct http_request {
   std::string body;
   std::string authorization;              ///< holds a key: never to be logged or shown
   std::shared_ptr<actors::tenant> tenant; ///< whose request it is; null for the administrator
-  std::string id;                         ///< what x-request-id says in the response
+  std::shared_ptr<const actors::issued_key> key; ///< null where the configuration has the key
+  std::string id;                                ///< what x-request-id says in the response
   instant received{};
 };
 

@@ -114,10 +114,12 @@ http_response status_response(const caf::expected<model_status>& status,
 } // namespace
 
 void api::list_models(const http_request& request, const channel_ptr& channel, const std::string&) {
-  services_.models([channel,
-                    who = request.tenant](caf::expected<std::vector<model_status>> models) {
+  services_.models([channel, who = request.tenant,
+                    key = request.key](caf::expected<std::vector<model_status>> models) {
     if (models)
-      std::erase_if(*models, [&](const model_status& x) { return !may_use(who.get(), x.id.text); });
+      std::erase_if(*models, [&](const model_status& x) {
+        return !may_use(who.get(), key.get(), x.id.text);
+      });
     channel->send(list_response(models, public_model));
   });
 }

@@ -57,9 +57,7 @@ void api::admin_tenants(const http_request&, const channel_ptr& channel, const s
     const auto& terms = *agreed;
     const auto usage =
         one->usage(std::chrono::steady_clock::now(), std::chrono::system_clock::now());
-    json keys = json::array();
-    for (const auto& key : terms.keys)
-      keys.push_back(key.name);
+    const json keys = options_.tenants->key_names(*one, std::chrono::system_clock::now());
     data.push_back({{"name", terms.name},
                     {"weight", terms.weight},
                     {"priority", priorities[static_cast<size_t>(terms.priority)]},

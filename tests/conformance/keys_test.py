@@ -1,0 +1,154 @@
+"""Keys that servers keep: made, listed and revoked from outside while two servers run on one state_dir."""
+
+import json
+import os
+import signal
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import Server
+
+CONFIG = """
+admin_keys: [{env: ADMIN}]
+state_dir: %s
+tenants: {acme: {models: ["stories*", "arith*"]}, other: {}}
+"""
+STORY = {"model": "stories-llama", "prompt": "Once", "max_tokens": 8, "ignore_eos": True}
+
+
+def ask(url, path, key="", body=None):
+    """(status, JSON)."""
+    request = urllib.request.Request(url + path, data=json.dumps(body).encode() if body else None)
+    request.add_header("Content-Type", "application/json")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.load(refused)
+
+
+def until(condition):
+    alarm = threading.Timer(60, lambda: os.kill(os.getpid(), signal.SIGINT))
+    alarm.start()
+    try:
+        while not condition():
+            pass
+    finally:
+        alarm.cancel()
+
+
+@pytest.fixture
+def servers(request, tmp_path):
+    """Two servers of one configuration and one state_dir."""
+    started = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        server = Server(
+            request.config, tmp_path / name, CONFIG % (tmp_path / "state"), {"ADMIN": "key-of-admin"}
+        )
+        started.append(server)
+        server.start()
+    yield started
+    for server in started:
+        server.stop()
+
+
+def keys(server, *words, check=True):
+    options = ["-o", "json", "--config", server.file]
+    if check:
+        return json.loads(server.troupe("keys", *words, *options))
+    return server.troupe("keys", *words, "--config", server.file, check=False)
+
+
+def status(server, key):
+    return ask(server.url, "/v1/models", key)[0]
+
+
+def test_a_key_is_good_at_both_servers_until_it_is_revoked(servers):
+    one, two = servers
+    made = keys(one, "create", "--tenant", "acme", "--name", "ci")
+    for server in servers:
+        until(lambda: status(server, made["key"]) == 200)
+        assert ask(server.url, "/v1/completions", made["key"], STORY)[0] == 200
+        assert status(server, "") == 401
+    other = keys(two, "create", "other")
+    until(lambda: status(one, other["key"]) == 200)
+    listed = keys(one, "list")
+    assert [(x["id"], x["tenant"], x["state"]) for x in listed] == [
+        (made["id"], "acme", "active"),
+        (other["id"], "other", "active"),
+    ]
+    table = one.troupe("keys", "list", "acme", "--config", one.file)
+    assert made["id"] in table and "ci" in table and other["id"] not in table
+    for secret in (made["key"], made["key"][3:], made["hash"][7:]):
+        assert secret not in table and secret not in json.dumps(listed)
+    assert keys(two, "revoke", made["id"])["state"] == "revoked"
+    for server in servers:
+        until(lambda: status(server, made["key"]) == 401)
+        refused = ask(server.url, "/v1/completions", made["key"], STORY)[1]["error"]
+        assert refused["code"] == "invalid_api_key" and "revoked" in refused["message"]
+        assert set(refused) == {"message", "type", "param", "code"}
+        assert status(server, other["key"]) == 200
+    assert keys(one, "list", "acme")[0]["state"] == "revoked"
+    again = keys(one, "revoke", made["id"], check=False)
+    assert again[0] == 0 and "is revoked" in again[1]
+    for server in servers:
+        server.stop()
+        assert made["key"] not in server.log.read_text()
+    assert status(two.start(), made["key"]) == 401, "it stays revoked"
+    assert status(two, other["key"]) == 200
+
+
+def test_keys_end_reach_less_far_and_open_admin(servers):
+    one, _ = servers
+    narrow = keys(one, "create", "acme", "--models", "stories*", "--expires", "1h")
+    until(lambda: status(one, narrow["key"]) == 200)
+    refused = ask(one.url, "/v1/completions", narrow["key"], STORY | {"model": "arith-qwen"})
+    assert refused[0] == 403 and refused[1]["error"]["code"] == "model_not_allowed"
+    assert {x["id"] for x in ask(one.url, "/v1/models", narrow["key"])[1]["data"]} == {
+        "stories-llama"
+    }
+    admin = keys(one, "create", "--admin")
+    until(lambda: ask(one.url, "/admin/tenants", admin["key"])[0] == 200)
+    assert ask(one.url, "/admin/tenants", narrow["key"])[0] == 403
+    shown = {x["name"]: x for x in ask(one.url, "/admin/tenants", admin["key"])[1]["data"]}
+    assert shown["acme"]["keys"] == [narrow["id"]]
+    brief = keys(one, "create", "acme", "--expires", "1s")
+    until(lambda: "expired" in str(ask(one.url, "/v1/models", brief["key"])[1].get("error")))
+    assert keys(one, "list", "acme")[-1]["state"] == "expired"
+
+
+def test_what_makes_no_sense_is_said(servers):
+    one, _ = servers
+    for words, told in {
+        ("create",): "name the tenant",
+        ("create", "acme", "--admin"): "not both",
+        ("create", "nobody"): "there is acme, other",
+        ("create", "acme", "--expires", "soon"): "write 24h, 90d",
+        ("create", "acme", "--expires", "2020-01-01"): "is over already",
+        ("create", "acme", "--print", "--models", "a"): "keeps",
+    }.items():
+        code, out, errors = keys(one, *words, check=False)
+        assert code == 2 and told in errors and not out, (words, errors)
+    code, _, errors = keys(one, "revoke", "key_none", check=False)
+    assert code == 4 and "troupe keys list" in errors
+
+
+def test_without_tenants_or_a_state_dir_the_lines_for_the_file_are_printed(servers, tmp_path):
+    one, _ = servers
+    (tmp_path / "empty.yaml").write_text("")
+    unkept = CONFIG % "false"
+    (tmp_path / "unkept.yaml").write_text(unkept)
+    for options in (["--config", tmp_path / "empty.yaml"], ["--config", tmp_path / "unkept.yaml"]):
+        code, out, errors = one.troupe("keys", "create", "acme", "--name", "ci", *options, check=False)
+        assert code == 0 and out.startswith("tr-") and len(out.split()) == 1
+        assert "tenants:\n  acme:\n    keys:\n      - {hash:" in errors and "name: ci}" in errors
+        code, _, errors = one.troupe("keys", "list", *options, check=False)
+        assert code == 1 and "no keys are kept" in errors
+    code, _, errors = one.troupe("keys", "create", "acme", "--print", check=False)
+    assert code == 0 and "stored nowhere" in errors
+    assert not (tmp_path / "state" / "keys.db").stat().st_mode & 0o077
