@@ -57,7 +57,8 @@ void add_serve_settings(CLI::App& app, command_line& into) {
   app.add_option("--port", into.port, "Port to listen at; 0 = any free one.")
       ->check(CLI::Range(0, 65535));
   add_settings(app, into,
-               {{"--role", "role"},
+               {{"--admin-listen", "admin_listen"},
+                {"--role", "role"},
                 {"--join", "cluster.join"},
                 {"--cluster-listen", "cluster.listen"},
                 {"--node-name", "node_name"},
@@ -124,8 +125,12 @@ void add_store(CLI::App& app, command_line& into) {
 CLI::App* inspection(CLI::App& app, command_line& into, const std::string& name,
                      const std::string& about) {
   auto* made = command(app, into, name, about);
-  made->add_option("--url", into.inspect.url,
-                   "The server. Default: TROUPE_URL, else " + std::string{default_server} + ".");
+  made->add_option("--url,--admin-url", into.inspect.url,
+                   "Where the server has /admin. Default: TROUPE_ADMIN_URL, else TROUPE_URL, else "
+                   "what the configuration says, else " +
+                       std::string{default_server} + ".");
+  made->add_option("--config", into.config_file, "Configuration file of the server.")
+      ->type_name("FILE");
   made->add_option("-o,--output", into.output, "How to print.")
       ->check(CLI::IsMember({"table", "json"}));
   return made;
@@ -302,12 +307,16 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
       "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no server, 4 no such "
       "model,\n5 address taken, 130 interrupted, 143 terminated.");
   auto* serve = command(*app, into, "serve", "Serve models over HTTP.");
-  serve->add_option("models", into.models,
+  serve->add_option("models", into.serve.models,
                     "Directories, GGUF files, or names of the models to serve alone.");
   add_serve_settings(*serve, into);
-  serve->add_option("--port-file", into.port_file, "File that the port is written to.")
+  serve->add_option("--port-file", into.serve.port_file, "File that the port is written to.")
       ->type_name("FILE");
-  serve->add_flag("--profile", into.profile, "At the end, print what every op took in all.");
+  serve
+      ->add_option("--admin-port-file", into.serve.admin_port_file,
+                   "File that the port of admin_listen is written to.")
+      ->type_name("FILE");
+  serve->add_flag("--profile", into.serve.profile, "At the end, print what every op took in all.");
   add_run(*app, into);
   add_store(*app, into);
   add_inspections(*app, into);

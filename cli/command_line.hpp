@@ -7,6 +7,7 @@
 #include "cli/inspect.hpp"
 #include "cli/key_commands.hpp"
 #include "cli/run.hpp"
+#include "cli/serve_options.hpp"
 #include "cli/simulate.hpp"
 #include "cli/store_commands.hpp"
 #include "config/load.hpp"
@@ -23,11 +24,9 @@ struct command_line {
   std::string config_file;
   config::flags settings;
   bool no_hub_cache = false;
-  std::vector<std::string> models; ///< serve: directories or names
+  serve_options serve;
   std::string host;
   int port = -1;
-  std::string port_file;
-  bool profile = false; ///< serve
   run_options run;
   std::vector<std::string> prompt_words;
   pull_options pull;

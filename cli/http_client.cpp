@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <initializer_list>
 
 #include <curl/curl.h>
 #include <nlohmann/json.hpp>
@@ -18,22 +19,24 @@ size_t append(char* data, size_t size, size_t count, void* to) {
   return size * count;
 }
 
-void set_post(CURL* curl, const std::string& body, header_list& headers) {
-  headers.reset(curl_slist_append(headers.release(), "Content-Type: application/json"));
+void add_header(CURL* curl, header_list& headers, const std::string& line) {
+  headers.reset(curl_slist_append(headers.release(), line.c_str()));
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
+}
+
+void set_post(CURL* curl, const std::string& body, header_list& headers,
+              const std::string& content_type) {
+  add_header(curl, headers, "Content-Type: " + content_type);
   curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
   curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.data());
 }
 
-/// The key that servers with keys ask for. From the environment alone: other users of the machine
-/// see command lines.
-void set_key(CURL* curl, header_list& headers) {
-  const char* key = std::getenv("TROUPE_API_KEY");
-  if (!key || !*key)
-    return;
-  headers.reset(
-      curl_slist_append(headers.release(), (std::string{"Authorization: Bearer "} + key).c_str()));
-  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
+/// The key that servers with keys ask for: the first variable that is set. From the environment
+/// alone: other users of the machine see command lines.
+void set_key(CURL* curl, header_list& headers, std::initializer_list<const char*> variables) {
+  for (const auto* name : variables)
+    if (const char* key = std::getenv(name); key && *key)
+      return add_header(curl, headers, std::string{"Authorization: Bearer "} + key);
 }
 
 handle open(const std::string& url) {
@@ -71,21 +74,33 @@ http_answer outcome(CURL* curl, CURLcode why, std::string body) {
   return out;
 }
 
-} // namespace
-
-http_answer http_request(const std::string& url, bool post, const std::string& body) {
+http_answer send(const std::string& method, const std::string& url, const std::string& body,
+                 const std::string& content_type, std::initializer_list<const char*> keys) {
   auto curl = open(url);
   header_list headers{nullptr, curl_slist_free_all};
-  set_key(curl.get(), headers);
+  set_key(curl.get(), headers, keys);
   std::string answer;
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, append);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &answer);
-  if (post)
-    set_post(curl.get(), body, headers); // a load may take as long as it takes
-  else
+  if (method == "GET")
     curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 10L);
+  else
+    set_post(curl.get(), body, headers, content_type); // a load may take as long as it takes
+  if (method != "GET" && method != "POST")
+    curl_easy_setopt(curl.get(), CURLOPT_CUSTOMREQUEST, method.c_str());
   const auto why = curl_easy_perform(curl.get());
   return outcome(curl.get(), why, std::move(answer));
+}
+
+} // namespace
+
+http_answer http_request(const std::string& url) {
+  return send("GET", url, {}, {}, {"TROUPE_API_KEY"});
+}
+
+http_answer admin_request(const std::string& method, const std::string& url,
+                          const std::string& body, const std::string& content_type) {
+  return send(method, url, body, content_type, {"TROUPE_ADMIN_KEY", "TROUPE_API_KEY"});
 }
 
 struct http_stream::state {
@@ -108,11 +123,11 @@ http_answer http_stream::run(const std::string& url, const std::string& body,
                              const std::function<void(std::string_view)>& on_comment) {
   auto curl = open(url);
   header_list headers{nullptr, curl_slist_free_all};
-  set_key(curl.get(), headers);
+  set_key(curl.get(), headers, {"TROUPE_API_KEY"});
   stream_reader reader{.curl = curl.get(), .on_data = on_data, .on_comment = on_comment};
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, take_events);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &reader);
-  set_post(curl.get(), body, headers);
+  set_post(curl.get(), body, headers, "application/json");
   CURLM* multi = state_->multi.get();
   curl_multi_add_handle(multi, curl.get());
   CURLcode why = CURLE_ABORTED_BY_CALLBACK;
@@ -170,6 +185,14 @@ std::string url_escape(std::string_view text) {
 std::string no_server_text(const std::string& url, const http_answer& answer) {
   return "no server answers at " + url + " (" + answer.body +
          "): start one with `troupe serve`, or name another with --url";
+}
+
+std::string error_code(const http_answer& answer) {
+  const auto parsed = nlohmann::json::parse(answer.body, nullptr, false);
+  const nlohmann::json::json_pointer at{"/error/code"};
+  return parsed.is_object() && parsed.contains(at) && parsed[at].is_string()
+             ? parsed[at].get<std::string>()
+             : std::string{};
 }
 
 std::string error_message(const http_answer& answer) {

@@ -14,8 +14,14 @@ struct http_answer {
   std::string body;
 };
 
-/// A GET, or with `post` a POST of `body`; blocks. A GET ends after ten seconds at most.
-http_answer http_request(const std::string& url, bool post, const std::string& body = {});
+/// A GET with the key of TROUPE_API_KEY; blocks, ten seconds at most.
+http_answer http_request(const std::string& url);
+
+/// Asks a route below /admin; blocks. The key is that of TROUPE_ADMIN_KEY, else of TROUPE_API_KEY.
+/// A GET ends after ten seconds at most.
+http_answer admin_request(const std::string& method, const std::string& url,
+                          const std::string& body = {},
+                          const std::string& content_type = "application/json");
 
 /// A POST whose answer is an event stream.
 class http_stream {
@@ -54,6 +60,8 @@ std::string url_escape(std::string_view text);
 
 /// What to tell of an answer with status 0.
 std::string no_server_text(const std::string& url, const http_answer& answer);
+/// The `code` of an OpenAI-shaped error body, or nothing.
+std::string error_code(const http_answer& answer);
 /// The `message` of an OpenAI-shaped error body, or the body itself.
 std::string error_message(const http_answer& answer);
 

@@ -23,6 +23,14 @@ using json = nlohmann::ordered_json;
 int report(const http_answer& answer, const std::string& url) {
   if (answer.status == 0)
     return complain(no_server_text(url, answer), cannot_connect);
+  if (error_code(answer) == "unknown_url")
+    return complain("the server at " + url +
+                        " has no /admin there: name the address of its admin_listen with --url or "
+                        "TROUPE_ADMIN_URL",
+                    failed);
+  if (answer.status == 401 || answer.status == 403)
+    return complain(error_message(answer) + " (the variable TROUPE_ADMIN_KEY holds what is sent)",
+                    failed);
   if (answer.status == 404)
     return complain(error_message(answer) + ": `troupe models` lists all", not_found);
   return complain(error_message(answer), failed);
@@ -34,7 +42,7 @@ int show(const inspect_options& options, const std::string& path, const char* fi
   const auto url = normal_url(options.url);
   const bool redraw = options.watch_seconds > 0 && !options.json && isatty(STDOUT_FILENO);
   while (true) {
-    const auto answer = http_request(url + path, false);
+    const auto answer = admin_request("GET", url + path);
     if (answer.status != 200)
       return report(answer, url);
     auto parsed = json::parse(answer.body, nullptr, false);
@@ -69,7 +77,7 @@ std::string names(const json& rows) {
 int act(const inspect_options& options, const std::string& model, const std::string& verb) {
   const auto url = normal_url(options.url);
   const auto answer =
-      http_request(url + "/admin/models/" + url_escape(model) + "/" + verb, true, "{}");
+      admin_request("POST", url + "/admin/models/" + url_escape(model) + "/" + verb, "{}");
   if (answer.status != 200)
     return report(answer, url);
   if (options.json)

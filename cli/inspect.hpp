@@ -10,7 +10,7 @@
 namespace troupe::cli {
 
 struct inspect_options {
-  std::string url = default_server;
+  std::string url; ///< where the server has /admin
   bool json = false;
   bool quiet = false;       ///< models: names alone, one a line
   double watch_seconds = 0; ///< 0 = once

@@ -1,12 +1,15 @@
 // The only main: words in, exit code out. Everything that does work is behind a call.
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <optional>
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 
 #include "cli/access.hpp"
+#include "cli/addresses.hpp"
 #include "cli/bench/bench.hpp"
 #include "cli/command_line.hpp"
 #include "cli/complain.hpp"
@@ -82,7 +85,7 @@ int with_settings(command_line& typed) {
     return cli::show_disk_usage(settings, typed.output == "json");
   if (typed.command == "serve")
     return cli::serve(settings, {config_file(typed), [&typed] { return load(typed); }},
-                      typed.models, typed.port_file, typed.profile);
+                      typed.serve);
   if (!typed.prompt_words.empty()) {
     typed.run.prompt = typed.prompt_words.front();
     for (size_t i = 1; i < typed.prompt_words.size(); ++i)
@@ -111,23 +114,50 @@ int print_version(bool json) {
   return cli::ok;
 }
 
+/// Where a server has /admin, for the commands that ask it.
+std::string find_server(const command_line& typed) {
+  if (!typed.inspect.url.empty())
+    return typed.inspect.url;
+  for (const auto* name : {"TROUPE_ADMIN_URL", "TROUPE_URL"})
+    if (const char* url = std::getenv(name); url && *url)
+      return url;
+  // What is wrong with a configuration is said where it matters.
+  const auto loaded = config_file(typed) ? load(typed) : config::loaded_settings{};
+  const auto url = loaded ? cli::admin_url(loaded->values) : std::string{};
+  return url.empty() ? cli::default_server : url;
+}
+
+/// The commands that ask a running server; nothing for others.
+std::optional<int> inspect(command_line& typed) {
+  const auto& name = typed.command;
+  const auto asked = [&](std::initializer_list<std::string_view> names) {
+    const bool is = std::ranges::find(names, name) != names.end();
+    if (is)
+      typed.inspect.url = find_server(typed);
+    return is;
+  };
+  if (asked({"ps", "models"}))
+    return cli::show_models(typed.inspect, name == "ps");
+  if (asked({"actors list", "actors tree"}))
+    return cli::show_actors(typed.inspect, name == "actors tree");
+  if (asked({"load"}))
+    return cli::load_model(typed.inspect, typed.model);
+  if (asked({"stop"}))
+    return cli::stop_model(typed.inspect, typed.model);
+  if (asked({"tenants list", "tenants show"}))
+    return cli::show_tenants(typed.inspect, typed.tenant);
+  if (asked({"tenants usage"}))
+    return cli::show_usage(typed.inspect, typed.tenant, typed.since);
+  return std::nullopt;
+}
+
 int dispatch(command_line& typed, const CLI::App& app) {
   typed.inspect.json = typed.output == "json";
   const auto& name = typed.command;
-  if (name == "ps" || name == "models")
-    return cli::show_models(typed.inspect, name == "ps");
-  if (name == "actors list" || name == "actors tree")
-    return cli::show_actors(typed.inspect, name == "actors tree");
-  if (name == "load")
-    return cli::load_model(typed.inspect, typed.model);
-  if (name == "stop")
-    return cli::stop_model(typed.inspect, typed.model);
+  if (const auto code = inspect(typed))
+    return *code;
   if (name == "bench")
     return cli::bench::run(typed.bench);
-  if (name == "tenants list" || name == "tenants show")
-    return cli::show_tenants(typed.inspect, typed.tenant);
-  if (name == "tenants usage")
-    return cli::show_usage(typed.inspect, typed.tenant, typed.since);
   typed.keys.json = typed.inspect.json;
   if (name == "keys create" && typed.keys.print_only)
     return cli::print_key(typed.keys);
@@ -157,7 +187,7 @@ int dispatch(command_line& typed, const CLI::App& app) {
 int main(int argc, char** argv) {
   command_line typed;
   if (const char* url = std::getenv("TROUPE_URL"); url && *url)
-    typed.inspect.url = typed.run.url = url;
+    typed.run.url = url;
   const auto app = cli::make_app(typed);
   try {
     app->parse(argc, argv);

@@ -237,7 +237,9 @@ gateway::server_options server_options_of(const config::settings& settings) {
   gateway::server_options out;
   out.host = settings.listen.host;
   out.port = settings.listen.port;
-  out.admin = settings.admin;
+  out.serves = settings.admin && !settings.admin_listen ? gateway::surface::everything
+                                                        : gateway::surface::api;
+  out.metrics_open = !settings.metrics_key;
   out.body_bytes_max = settings.limits.body_bytes;
   out.header_bytes_max = static_cast<uint32_t>(settings.limits.header_bytes);
   out.connections_max = settings.limits.connections;

@@ -152,7 +152,7 @@ private:
 
   std::optional<double> load_seconds() const {
     const auto models =
-        json::parse(http_request(url_ + "/admin/models", false).body, nullptr, false);
+        json::parse(admin_request("GET", url_ + "/admin/models").body, nullptr, false);
     if (models.is_object() && models.contains("data"))
       for (const auto& model : models["data"])
         if (model.value("id", "") == options_.model)

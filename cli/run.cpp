@@ -90,8 +90,7 @@ bool is_path(const std::string& model) {
 
 /// Whether the server of this machine serves the model.
 bool served_nearby(const std::string& model) {
-  const auto answer =
-      http_request(std::string{default_server} + "/v1/models/" + url_escape(model), false);
+  const auto answer = http_request(std::string{default_server} + "/v1/models/" + url_escape(model));
   return answer.status == 200;
 }
 

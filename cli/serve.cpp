@@ -57,8 +57,20 @@ private:
 
 [[noreturn]] void leave_now(int signal) { _exit(128 + signal); }
 
+/// The listeners of a node: one, or one more for /admin.
+struct edges {
+  std::unique_ptr<gateway::server> api, admin;
+
+  void drain() {
+    for (auto* one : {api.get(), admin.get()})
+      if (one)
+        one->drain();
+  }
+  size_t in_flight() const { return api->in_flight() + (admin ? admin->in_flight() : 0); }
+};
+
 /// Lets what runs finish; a further signal meanwhile ends the process.
-void drain(actors::node& node, gateway::server* server, std::chrono::milliseconds grace,
+void drain(actors::node& node, edges* server, std::chrono::milliseconds grace,
            signal_watch& signals) {
   using namespace std::chrono_literals;
   if (server)
@@ -79,7 +91,7 @@ void drain(actors::node& node, gateway::server* server, std::chrono::millisecond
       leave_now(again);
 }
 
-int run_until_signal(actors::node& node, gateway::server* server, const config::settings& settings,
+int run_until_signal(actors::node& node, edges* server, const config::settings& settings,
                      signal_watch& signals, tenant_reloader* reloader = nullptr) {
   using namespace std::chrono_literals;
   node_watch watch{node, signals};
@@ -119,13 +131,41 @@ int serve_worker(const config::settings& settings, signal_watch& signals, bool p
   return run_until_signal(**node, nullptr, settings, signals);
 }
 
+caf::expected<edges> start_edges(const config::settings& settings, gateway::server_options options,
+                                 actors::services& services) {
+  edges out;
+  auto api = gateway::server::start(options, services);
+  if (!api)
+    return std::move(api.error());
+  out.api = std::move(*api);
+  if (!settings.admin_listen)
+    return out;
+  options.host = settings.admin_listen->host;
+  options.port = settings.admin_listen->port;
+  options.serves = gateway::surface::admin;
+  auto admin = gateway::server::start(std::move(options), services);
+  if (!admin)
+    return std::move(admin.error());
+  out.admin = std::move(*admin);
+  return out;
+}
+
+/// 0, or the exit code after a complaint.
+int write_port_files(const serve_options& options, listening_ports ports) {
+  for (const auto& [file, port] :
+       {std::pair{options.port_file, ports.api}, {options.admin_port_file, ports.admin}})
+    if (!file.empty() && !write_port_file(file, port))
+      return complain("cannot write the port file " + file + ": does its directory exist?", failed);
+  return ok;
+}
+
 } // namespace
 
 int serve(const config::settings& settings, const settings_source& source,
-          const std::vector<std::string>& named, const std::string& port_file, bool profile) {
+          const serve_options& wanted) {
   signal_watch signals{true}; // before any thread starts
   if (settings.role == "worker")
-    return serve_worker(settings, signals, profile);
+    return serve_worker(settings, signals, wanted.profile);
   auto terms = terms_of(settings);
   if (!terms)
     return complain(describe(terms.error()), usage);
@@ -137,11 +177,11 @@ int serve(const config::settings& settings, const settings_source& source,
   key_watch keys{tenants};
   if (const auto why = keys.open(settings))
     return complain(describe(why), failed);
-  auto found = find_served(settings, named);
+  auto found = find_served(settings, wanted.models);
   if (!found)
     return complain(describe(found.error()), not_found);
   auto options = node_options_of(settings, *found);
-  if (profile)
+  if (wanted.profile)
     options.on_profile = print_profile;
   auto node = actors::node::start(std::move(options));
   if (!node)
@@ -149,19 +189,18 @@ int serve(const config::settings& settings, const settings_source& source,
   auto edge = server_options_of(settings);
   edge.tenants = tenants;
   edge.ledger = *ledger;
-  auto server = gateway::server::start(std::move(edge), (*node)->edge());
-  if (!server)
-    return complain(describe(server.error()), cannot_listen);
-  const auto port = (*server)->port();
-  if (!port_file.empty() && !write_port_file(port_file, port))
-    return complain("cannot write the port file " + port_file + ": does its directory exist?",
-                    failed);
-  std::cout << welcome_text(settings, *found, port, (*node)->cluster_port(),
-                            colours_wanted(STDOUT_FILENO))
-            << std::flush;
+  auto servers = start_edges(settings, std::move(edge), (*node)->edge());
+  if (!servers)
+    return complain(describe(servers.error()), cannot_listen);
+  const listening_ports ports{servers->api->port(),
+                              servers->admin ? servers->admin->port() : uint16_t{0},
+                              (*node)->cluster_port()};
+  if (const int code = write_port_files(wanted, ports); code != ok)
+    return code;
+  std::cout << welcome_text(settings, *found, ports, colours_wanted(STDOUT_FILENO)) << std::flush;
   tenant_reloader reloader{source, settings, tenants, *ledger, keys};
-  const int code = run_until_signal(**node, server->get(), settings, signals, &reloader);
-  server->reset(); // before the node that it serves from
+  const int code = run_until_signal(**node, &*servers, settings, signals, &reloader);
+  *servers = {}; // before the node that they serve from
   return code;
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cli/addresses.hpp"
 #include "cli/serve.hpp"
 #include "cli/table.hpp"
 #include "config/units.hpp"
@@ -9,13 +10,6 @@ namespace {
 
 constexpr size_t models_shown = 20;
 constexpr size_t notes_shown = 5;
-
-/// An address that listens everywhere is reached here.
-std::string reachable(const std::string& host) {
-  if (host.empty() || host == "0.0.0.0")
-    return "127.0.0.1";
-  return host == "::" ? "::1" : host;
-}
 
 std::string models_text(const storage::catalog& found, bool colour) {
   std::vector<std::vector<std::string>> rows{{"MODEL", "SIZE", "ARCHITECTURE"}};
@@ -50,16 +44,19 @@ std::string quoted(const std::string& name) {
 } // namespace
 
 std::string welcome_text(const config::settings& settings, const storage::catalog& found,
-                         uint16_t port, uint16_t cluster_port, bool colour) {
-  const auto url = "http://" + to_string(host_port{reachable(settings.listen.host), port});
+                         listening_ports ports, bool colour) {
+  const auto url = api_url(settings, ports.api);
   const auto count = found.models.size();
   std::string text = "troupe " TROUPE_VERSION " serves " + std::to_string(count) + " model" +
                      (count == 1 ? "" : "s") + " at " + url + "/v1 (role " + settings.role + ")\n";
-  if (cluster_port != 0)
+  if (settings.admin_listen)
+    text += "/admin is at " + admin_url(settings, ports.admin) + "\n";
+  if (ports.cluster != 0)
     text += "workers join with: troupe serve --role worker --join " +
-            to_string(host_port{settings.cluster.listen ? reachable(settings.cluster.listen->host)
-                                                        : "HOST",
-                                cluster_port}) +
+            to_string(host_port{settings.cluster.listen
+                                    ? config::reachable_host(settings.cluster.listen->host)
+                                    : "HOST",
+                                ports.cluster}) +
             "\n";
   text += "\n";
   text += count == 0 ? "No model was found. Name a directory: troupe serve ~/models\n"

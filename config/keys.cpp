@@ -94,6 +94,11 @@ using d = download_settings;
 constexpr key<settings> node_table[] = {
     node<&s::listen>("listen", kind::address, "Where HTTP is served; port 0 takes any free port."),
     node<&s::admin>("admin", kind::boolean, "Serve /admin on the same address."),
+    node<&s::admin_listen>("admin_listen", kind::address,
+                           "An address of its own for /admin, which is then not on the other."),
+    node<&s::metrics_key>(
+        "metrics_key", kind::boolean,
+        "Once there are keys, /metrics needs an admin key; false: it needs none."),
     node<&s::role>("role", kind::choice,
                    "all: everything in one process. head: HTTP and scheduling; workers join it. "
                    "worker: computes for a head.",

@@ -19,9 +19,9 @@ namespace troupe::config {
 namespace {
 
 /// Variables that begin with TROUPE_ and are not settings of a node.
-constexpr std::array<std::string_view, 8> other_variables{
-    "TROUPE_URL",          "TROUPE_API_KEY",    "TROUPE_CONFIG", "TROUPE_JOBS",
-    "TROUPE_SKIP_INSTALL", "TROUPE_SOURCE_DIR", "TROUPE_BINARY", "TROUPE_BUILD"};
+constexpr std::array<std::string_view, 10> other_variables{
+    "TROUPE_URL",  "TROUPE_API_KEY",      "TROUPE_ADMIN_URL",  "TROUPE_ADMIN_KEY", "TROUPE_CONFIG",
+    "TROUPE_JOBS", "TROUPE_SKIP_INSTALL", "TROUPE_SOURCE_DIR", "TROUPE_BINARY",    "TROUPE_BUILD"};
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
@@ -148,6 +148,12 @@ void layers::check() {
              "a head needs cluster.listen (--cluster-listen HOST:PORT): where its workers join");
   if (v.cluster.join && v.cluster.join->port == 0)
     complain("cluster.join", "names port 0: write the port that the head listens on");
+  if (v.admin_listen && *v.admin_listen == v.listen && v.listen.port != 0)
+    complain("admin_listen", "is the address of listen too: name another one, or leave it out to "
+                             "serve /admin there");
+  if (v.admin_listen && v.admin_keys.empty() && !is_loopback(v.admin_listen->host))
+    complain("admin_listen", "others can reach " + to_string(*v.admin_listen) +
+                                 ": set admin_keys, or listen at 127.0.0.1");
   for (auto& what : check_tenants(v.tenants))
     complain("tenants", std::move(what));
   if (v.state_dir == "off")

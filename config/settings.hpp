@@ -76,6 +76,8 @@ struct model_settings {
 struct settings {
   host_port listen{"127.0.0.1", 11500};
   bool admin = true;
+  std::optional<host_port> admin_listen; ///< nothing = where `listen` is, if `admin`
+  bool metrics_key = true;
   std::string role = "all";
   cluster_settings cluster;
   std::string node_name;

@@ -295,4 +295,14 @@ bool is_glob(std::string_view pattern) {
   return pattern.find_first_of("*?") != std::string_view::npos;
 }
 
+bool is_loopback(std::string_view host) {
+  return host.starts_with("127.") || host == "::1" || host == "localhost";
+}
+
+std::string reachable_host(const std::string& host) {
+  if (host.empty() || host == "0.0.0.0")
+    return "127.0.0.1";
+  return host == "::" ? "::1" : host;
+}
+
 } // namespace troupe::config

@@ -28,6 +28,10 @@ caf::expected<std::chrono::milliseconds> parse_duration(std::string_view text);
 caf::expected<std::chrono::milliseconds> parse_keep_alive(std::string_view text);
 /// "127.0.0.1:11500", "[::1]:80", "localhost:0", ":8080" (every address).
 caf::expected<host_port> parse_address(std::string_view text);
+/// True for addresses of this machine alone: 127.x.x.x, ::1 and localhost.
+bool is_loopback(std::string_view host);
+/// Where this machine reaches what listens at `host`: an address of its own for "all addresses".
+std::string reachable_host(const std::string& host);
 /// Digits only, within [min, max].
 caf::expected<uint64_t> parse_count(std::string_view text, uint64_t min, uint64_t max);
 /// true/false, on/off, yes/no, 1/0 in any case: for environment variables and flags.

@@ -45,8 +45,8 @@ api_error refuse_key(tenant_registry::verdict why) {
 
 api_error refuse_admin(bool has_admin_keys) {
   return {403,
-          has_admin_keys ? "This API key may not use /admin: send an admin key."
-                         : "Keys are in use, but none of them is for /admin: set admin_keys in "
+          has_admin_keys ? "This API key may not do this: send an admin key."
+                         : "Keys are in use, but none of them may do this: set admin_keys in "
                            "the configuration, or make one with `troupe keys create --admin`.",
           "permission_error",
           {},

@@ -14,41 +14,55 @@
 
 namespace troupe::gateway {
 
+namespace {
+
+/// Whose key a route needs, once there are keys.
+enum class key_of : uint8_t { nobody, anybody, admin };
+
+constexpr auto everywhere = surface::everything, on_api = surface::api, on_admin = surface::admin;
+
+} // namespace
+
 /// A path, or a prefix and a suffix around a model id, which may hold slashes.
 struct api::route {
   std::string_view method;
   std::string_view prefix;
   std::string_view suffix;
-  bool takes_model;
-  bool takes_json;
-  bool is_work; ///< refused while draining
-  bool is_admin;
+  surface where; ///< which listeners have it
+  key_of needs;
   std::string_view label;
   handler handle;
+  bool takes_model = false;
+  bool takes_json = false;
+  bool is_work = false; ///< refused while draining
 };
 
 // Longer matches come before shorter ones.
 const api::route api::routes[] = {
-    {"POST", "/v1/chat/completions", "", false, true, true, false, "/v1/chat/completions",
-     &api::chat_completions},
-    {"POST", "/v1/completions", "", false, true, true, false, "/v1/completions", &api::completions},
-    {"POST", "/tokenize", "", false, true, true, false, "/tokenize", &api::tokenize},
-    {"POST", "/detokenize", "", false, true, true, false, "/detokenize", &api::detokenize},
-    {"GET", "/v1/models", "", false, false, false, false, "/v1/models", &api::list_models},
-    {"GET", "/v1/models/", "", true, false, false, false, "/v1/models/{id}", &api::retrieve_model},
-    {"GET", "/", "", false, false, false, false, "/", &api::welcome},
-    {"GET", "/health", "", false, false, false, false, "/health", &api::health},
-    {"GET", "/ready", "", false, false, false, false, "/ready", &api::ready},
-    {"GET", "/version", "", false, false, false, false, "/version", &api::version},
-    {"GET", "/metrics", "", false, false, false, false, "/metrics", &api::metrics},
-    {"GET", "/admin/models", "", false, false, false, true, "/admin/models", &api::admin_models},
-    {"POST", "/admin/models/", "/load", true, true, true, true, "/admin/models/{id}/load",
-     &api::admin_load},
-    {"POST", "/admin/models/", "/unload", true, false, false, true, "/admin/models/{id}/unload",
-     &api::admin_unload},
-    {"GET", "/admin/usage", "", false, false, false, true, "/admin/usage", &api::admin_usage},
-    {"GET", "/admin/tenants", "", false, false, false, true, "/admin/tenants", &api::admin_tenants},
-    {"GET", "/admin/actors", "", false, false, false, true, "/admin/actors", &api::admin_actors},
+    {"POST", "/v1/chat/completions", "", on_api, key_of::anybody, "/v1/chat/completions",
+     &api::chat_completions, false, true, true},
+    {"POST", "/v1/completions", "", on_api, key_of::anybody, "/v1/completions", &api::completions,
+     false, true, true},
+    {"POST", "/tokenize", "", on_api, key_of::anybody, "/tokenize", &api::tokenize, false, true,
+     true},
+    {"POST", "/detokenize", "", on_api, key_of::anybody, "/detokenize", &api::detokenize, false,
+     true, true},
+    {"GET", "/v1/models", "", on_api, key_of::anybody, "/v1/models", &api::list_models},
+    {"GET", "/v1/models/", "", on_api, key_of::anybody, "/v1/models/{id}", &api::retrieve_model,
+     true, false, false},
+    {"GET", "/", "", everywhere, key_of::anybody, "/", &api::welcome},
+    {"GET", "/health", "", everywhere, key_of::nobody, "/health", &api::health},
+    {"GET", "/ready", "", everywhere, key_of::nobody, "/ready", &api::ready},
+    {"GET", "/version", "", everywhere, key_of::anybody, "/version", &api::version},
+    {"GET", "/metrics", "", everywhere, key_of::admin, "/metrics", &api::metrics},
+    {"GET", "/admin/models", "", on_admin, key_of::admin, "/admin/models", &api::admin_models},
+    {"POST", "/admin/models/", "/load", on_admin, key_of::admin, "/admin/models/{id}/load",
+     &api::admin_load, true, true, true},
+    {"POST", "/admin/models/", "/unload", on_admin, key_of::admin, "/admin/models/{id}/unload",
+     &api::admin_unload, true, false, false},
+    {"GET", "/admin/usage", "", on_admin, key_of::admin, "/admin/usage", &api::admin_usage},
+    {"GET", "/admin/tenants", "", on_admin, key_of::admin, "/admin/tenants", &api::admin_tenants},
+    {"GET", "/admin/actors", "", on_admin, key_of::admin, "/admin/actors", &api::admin_actors},
 };
 
 namespace {
@@ -176,8 +190,9 @@ void api::handle(http_request request, channel_ptr channel) {
     path.remove_suffix(1);
   std::string allowed;
   for (const auto& candidate : routes) {
-    if (candidate.is_admin && !options_.admin)
-      continue;
+    if (candidate.where != surface::everything && options_.serves != surface::everything &&
+        candidate.where != options_.serves)
+      continue; // another listener has it
     const auto middle = match(path, candidate.prefix, candidate.suffix, candidate.takes_model);
     if (!middle)
       continue;
@@ -224,7 +239,7 @@ void api::handle(http_request request, channel_ptr channel) {
 
 /// Every route but those for load balancers needs a key once there are keys.
 bool api::let_in(const route& to, http_request& request, const channel_ptr& channel) {
-  if (to.handle == &api::health || to.handle == &api::ready)
+  if (to.needs == key_of::nobody || (to.handle == &api::metrics && options_.metrics_open))
     return true;
   using verdict = actors::tenant_registry::verdict;
   const auto found = options_.tenants->authenticate(bearer_key(request.authorization),
@@ -235,7 +250,7 @@ bool api::let_in(const route& to, http_request& request, const channel_ptr& chan
     channel->send(error_response(refuse_key(found.what)));
     return false;
   }
-  if (to.is_admin && !found.admin) {
+  if (to.needs == key_of::admin && !found.admin) {
     channel->send(error_response(refuse_admin(options_.tenants->has_admin_keys())));
     return false;
   }

@@ -9,11 +9,13 @@
 #include "actors/tenant_registry.hpp"
 #include "gateway/http.hpp"
 #include "gateway/openai_request.hpp"
+#include "gateway/surface.hpp"
 
 namespace troupe::gateway {
 
 struct api_options {
-  bool admin = true;
+  surface serves = surface::everything;
+  bool metrics_open = false; ///< /metrics needs no key
   request_limits limits;
   std::chrono::milliseconds request_timeout{600'000};
   std::shared_ptr<const actors::tenant_registry> tenants =

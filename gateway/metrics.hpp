@@ -17,7 +17,9 @@ class Family;
 
 namespace troupe::gateway {
 
-/// The gateway's families in the node's registry, which must outlive this. Any thread.
+/// The gateway's families in the node's registry, which must outlive this. Those of several
+/// listeners are the same ones: a registry hands out what it has by that name, and they count
+/// together. Any thread.
 class http_metrics {
 public:
   explicit http_metrics(prometheus::Registry& registry);

@@ -187,15 +187,16 @@ void api::version(const http_request&, const channel_ptr& channel, const std::st
 void api::welcome(const http_request&, const channel_ptr& channel, const std::string&) {
   http_response out;
   out.content_type = "text/plain; charset=utf-8";
-  out.body = "Troupe " TROUPE_VERSION " serves an OpenAI-compatible API.\n\n"
-             "  GET  /v1/models            the models that can be asked\n"
-             "  POST /v1/chat/completions  chat, streamed or not\n"
-             "  POST /v1/completions       plain text completion\n"
-             "  POST /tokenize /detokenize text to token ids and back\n"
-             "  GET  /health /ready        for load balancers\n"
-             "  GET  /metrics              Prometheus\n"
-             "  GET  /version\n";
-  if (options_.admin)
+  out.body = "Troupe " TROUPE_VERSION " serves an OpenAI-compatible API.\n\n";
+  if (options_.serves != surface::admin)
+    out.body += "  GET  /v1/models            the models that can be asked\n"
+                "  POST /v1/chat/completions  chat, streamed or not\n"
+                "  POST /v1/completions       plain text completion\n"
+                "  POST /tokenize /detokenize text to token ids and back\n";
+  out.body += "  GET  /health /ready        for load balancers\n"
+              "  GET  /metrics              Prometheus\n"
+              "  GET  /version\n";
+  if (options_.serves != surface::api)
     out.body += "  GET  /admin/models /admin/actors, POST /admin/models/ID/load|unload\n";
   channel->send(std::move(out));
 }

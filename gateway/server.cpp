@@ -186,7 +186,8 @@ public:
 private:
   api_options make_api_options() {
     api_options out;
-    out.admin = options_.admin;
+    out.serves = options_.serves;
+    out.metrics_open = options_.metrics_open;
     out.limits.n_max = options_.n_max;
     out.limits.choices_max = std::max(out.limits.choices_max, options_.n_max);
     out.request_timeout = options_.request_timeout;

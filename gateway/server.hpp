@@ -9,14 +9,15 @@
 #include "actors/services.hpp"
 #include "actors/tenant_registry.hpp"
 #include "base/error.hpp"
+#include "gateway/surface.hpp"
 
 namespace troupe::gateway {
 
 struct server_options {
   std::string host = "127.0.0.1";
   uint16_t port = 11500; ///< 0 = any free port
-  bool admin = true;     ///< serve /admin on this listener too (a separate one comes with keys)
-  unsigned threads = 1;  ///< I/O threads
+  surface serves = surface::everything;
+  unsigned threads = 1; ///< I/O threads
   uint64_t body_bytes_max = 16ull << 20;
   uint32_t header_bytes_max = 64u << 10;
   uint32_t connections_max = 4096;
@@ -28,10 +29,12 @@ struct server_options {
   /// Who may use the API; the default asks nobody for a key.
   std::shared_ptr<const actors::tenant_registry> tenants =
       std::make_shared<actors::tenant_registry>();
+  bool metrics_open = false;                ///< /metrics needs no key, even where there are keys
   std::shared_ptr<actors::ledger> ledger{}; ///< null: what tenants use is not written down
 };
 
-/// The HTTP edge. Threads of its own; `services` must outlive it.
+/// The HTTP edge: one listener. Threads of its own; `services` must outlive it. Several of one node
+/// share the families of its metrics.
 class server {
 public:
   /// Binds and listens; fails when the address is taken, naming it.

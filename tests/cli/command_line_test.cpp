@@ -34,7 +34,7 @@ TEST(command_line, flags_become_texts_of_settings_in_their_order) {
                           "b", "--port", "0", "--no-hub-cache"});
   ASSERT_EQ(out.complaint, "");
   EXPECT_EQ(out.typed.command, "serve");
-  EXPECT_EQ(out.typed.models, (std::vector<std::string>{"models"}));
+  EXPECT_EQ(out.typed.serve.models, (std::vector<std::string>{"models"}));
   EXPECT_EQ(out.typed.port, 0);
   EXPECT_TRUE(out.typed.no_hub_cache);
   ASSERT_EQ(out.typed.settings.size(), 2u);

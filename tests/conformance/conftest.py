@@ -48,11 +48,11 @@ class Server:
         self.models = config.getoption("--models")
         self.file.write_text(config_text)
 
-    def start(self):
+    def start(self, *more_options):
         port_file = self.scratch / "port"
         port_file.unlink(missing_ok=True)
         options = ["--config", self.file, "--no-hub-cache", "--log-level", "debug"]
-        options += ["--port", "0", "--port-file", port_file, self.models]
+        options += ["--port", "0", "--port-file", port_file, *more_options, self.models]
         with self.log.open("a") as out:
             self.process = subprocess.Popen(
                 [self.binary, "serve", *options],

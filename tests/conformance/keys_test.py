@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -152,3 +153,57 @@ def test_without_tenants_or_a_state_dir_the_lines_for_the_file_are_printed(serve
     code, _, errors = one.troupe("keys", "create", "acme", "--print", check=False)
     assert code == 0 and "stored nowhere" in errors
     assert not (tmp_path / "state" / "keys.db").stat().st_mode & 0o077
+
+
+def test_admin_can_have_an_address_of_its_own(request, tmp_path):
+    server = Server(
+        request.config,
+        tmp_path,
+        "admin_listen: 127.0.0.1:0\n" + CONFIG % (tmp_path / "state"),
+        {"ADMIN": "key-of-admin"},
+    )
+    try:
+        server.start("--admin-port-file", tmp_path / "admin-port")
+        admin_url = "http://127.0.0.1:" + (tmp_path / "admin-port").read_text().strip()
+        assert admin_url in server.log.read_text()
+        for url, path, key, expected in (
+            (server.url, "/admin/tenants", "key-of-admin", 404),
+            (server.url, "/v1/models", "key-of-admin", 200),
+            (server.url, "/health", "", 200),
+            (admin_url, "/admin/tenants", "key-of-admin", 200),
+            (admin_url, "/admin/tenants", "", 401),
+            (admin_url, "/v1/models", "key-of-admin", 404),
+            (admin_url, "/health", "", 200),
+        ):
+            assert ask(url, path, key)[0] == expected, (url, path)
+        code, _, errors = server.troupe("tenants", "list", key="key-of-admin", check=False)
+        assert code == 1 and "admin_listen" in errors
+        server.environment |= {"TROUPE_ADMIN_URL": admin_url, "TROUPE_ADMIN_KEY": "key-of-admin"}
+        assert "acme" in server.troupe("tenants", "list", key="another")
+        code, _, errors = server.troupe("ps", "--admin-url", server.url, check=False)
+        assert code == 1 and "admin_listen" in errors
+        del server.environment["TROUPE_ADMIN_KEY"]
+        code, _, errors = server.troupe("ps", check=False)
+        assert code == 1 and "TROUPE_ADMIN_KEY" in errors
+    finally:
+        server.stop()
+
+
+def test_commands_find_the_server_of_a_configuration(request, tmp_path):
+    server = Server(request.config, tmp_path, "admin_listen: 127.0.0.1:1\n")
+    server.environment.pop("TROUPE_URL", None)
+    told = subprocess.run(
+        [server.binary, "ps", "--config", server.file],
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 3 and "http://127.0.0.1:1 " in told.stderr
+
+
+def test_an_admin_address_that_others_reach_needs_a_key(tmp_path, request):
+    server = Server(request.config, tmp_path, 'admin_listen: "0.0.0.0:0"\n')
+    server.url = ""
+    code, _, errors = server.troupe("config", "check", server.file, check=False)
+    assert code == 2 and ":1:1: others can reach" in errors and "admin_keys" in errors

@@ -76,6 +76,16 @@ TEST_F(access_test, administration_needs_an_admin_key) {
   EXPECT_EQ(error_of(answer)["type"], "permission_error");
   EXPECT_EQ(get("/admin/models", bearer("k-admin")).status, 200);
   EXPECT_EQ(get("/metrics", bearer("k-admin")).status, 200);
+  EXPECT_EQ(get("/metrics", bearer("k-acme")).status, 403) << "it names other tenants";
+}
+
+TEST_F(access_test, metrics_can_be_opened_to_all) {
+  server_options options;
+  options.tenants = std::make_shared<const actors::tenant_registry>(std::vector{acme()});
+  options.metrics_open = true;
+  start(options);
+  EXPECT_EQ(get("/metrics").status, 200);
+  EXPECT_EQ(get("/version").status, 401);
 }
 
 actors::issued_key issued(const std::string& text, std::string tenant = "acme") {

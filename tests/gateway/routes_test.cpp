@@ -125,10 +125,33 @@ TEST_F(routes_test, admin_routes_load_unload_and_show) {
   EXPECT_EQ(actors["data"][0]["detail"], "bad \xef\xbf\xbd byte");
 }
 
-TEST_F(routes_test, admin_routes_can_be_switched_off) {
-  start({.admin = false});
+TEST_F(routes_test, two_listeners_of_a_node_have_a_part_each_and_count_together) {
+  start({.serves = surface::api});
   EXPECT_EQ(get("/admin/models").status, 404);
   EXPECT_EQ(post("/admin/models/tiny/load", "").status, 404);
+  EXPECT_EQ(get("/v1/models").status, 200);
+  server_options options;
+  options.port = 0;
+  options.serves = surface::admin;
+  auto other = server::start(options, node);
+  ASSERT_TRUE(other) << describe(other.error());
+  http_client admin{(*other)->port()};
+  EXPECT_EQ(admin.get("/admin/models").status, 200);
+  EXPECT_EQ(admin.get("/v1/models").status, 404);
+  EXPECT_EQ(admin.post("/v1/chat/completions", chat_body).status, 404);
+  EXPECT_EQ(admin.get("/").body.find("/v1/"), std::string::npos);
+  EXPECT_EQ(get("/").body.find("/admin"), std::string::npos);
+  auto user = connect();
+  for (auto* client : {&admin, &user})
+    for (const auto* path : {"/health", "/ready", "/version"})
+      EXPECT_EQ(client->get(path).status, 200);
+  const auto page = user.get("/metrics").body;
+  for (const auto* line : {R"(troupe_http_requests_total{code="200",route="/health"} 2)",
+                           R"(troupe_http_requests_total{code="200",route="/admin/models"} 1)",
+                           "troupe_http_connections 2"})
+    EXPECT_NE(page.find(line), std::string::npos) << line << " is not in\n" << page;
+  other->reset();
+  EXPECT_EQ(user.get("/metrics").status, 200) << "what the other counted is still there";
 }
 
 TEST_F(routes_test, tokenize_reports_a_broken_model_and_wrong_requests) {
