@@ -97,6 +97,8 @@ struct rope_args {
 /// One layer's paged KV memory: k and v are each [blocks, kv_heads, block_size, head_dim] of `type`
 /// (f32, bf16 or i8). With i8 a token's key or value in one head has a scale of its own: its
 /// largest magnitude over 127, and element = scale * byte.
+/// Within a block and head, devices order the bytes as they like: whole blocks may be copied, what
+/// is in them only the device that wrote them can read.
 struct kv_cache_view {
   void* k = nullptr;
   void* v = nullptr;
@@ -109,8 +111,10 @@ struct kv_cache_view {
   float* v_scales = nullptr;
 };
 
-/// Stores new keys and values: row i goes to slot slots[i] = block * block_size + offset. In i8, a
-/// head that holds anything but finite numbers gets a scale of NaN, so that attention shows it.
+/// Stores new keys and values: row i goes to slot slots[i] = block * block_size + offset. The slots
+/// of a block are written in rising order; whoever writes one anew writes those after it again
+/// before they are seen. In i8, a head that holds anything but finite numbers gets a scale of NaN,
+/// so that attention shows it.
 struct kv_write_args {
   const float* k = nullptr; // [rows, kv_heads * head_dim], rows k_stride apart
   const float* v = nullptr;

@@ -113,32 +113,6 @@ void cpu_device::rope(const rope_args& args) {
   });
 }
 
-void cpu_device::kv_write(const kv_write_args& args) {
-  const auto& cache = args.cache;
-  const auto dim = cache.head_dim;
-  const auto bytes = dim * static_cast<int64_t>(size_of(cache.type));
-  const auto store = [&](const float* from, int64_t row, void* data, float* scales) {
-    auto* to = static_cast<unsigned char*>(data) + row * bytes;
-    if (cache.type == dtype::i8)
-      scales[row] = isa_.kernels.to_i8(from, to, dim);
-    else if (cache.type == dtype::bf16)
-      isa_.kernels.to_bf16(from, to, dim);
-    else
-      std::memcpy(to, from, static_cast<size_t>(bytes));
-  };
-  for_rows(args.rows, 2 * cache.kv_heads * dim, [&](int64_t begin, int64_t end) {
-    for (auto i = begin; i < end; ++i) {
-      const auto block = args.slots[i] / cache.block_size;
-      const auto offset = args.slots[i] % cache.block_size;
-      for (int64_t h = 0; h < cache.kv_heads; ++h) {
-        const auto row = (block * cache.kv_heads + h) * cache.block_size + offset;
-        store(args.k + i * args.k_stride + h * dim, row, cache.k, cache.k_scales);
-        store(args.v + i * args.v_stride + h * dim, row, cache.v, cache.v_scales);
-      }
-    }
-  });
-}
-
 void cpu_device::gated_activation(const gated_activation_args& args) {
   const auto act = kind_of(args.act);
   for_rows(args.rows, args.cols, [&](int64_t begin, int64_t end) {
@@ -170,77 +144,6 @@ void cpu_device::quantize(const quantize_args& args) {
                   thread_scratch_[thread].get<unsigned char>(scratch_bytes));
   };
   pool_.run(panels, body);
-}
-
-void cpu_device::plan_attention(const attention_args& args) {
-  const auto group = args.heads / args.cache.kv_heads;
-  attention_tasks_.clear();
-  for (int64_t s = 0; s < args.sequences; ++s) {
-    const int64_t queries = (args.row_start[s + 1] - args.row_start[s]) * group;
-    for (int64_t h = 0; h < args.cache.kv_heads; ++h)
-      for (int64_t q = 0; q < queries; q += attention_queries)
-        attention_tasks_.push_back({s, h, q});
-  }
-}
-
-void cpu_device::attention(const attention_args& args) {
-  plan_attention(args);
-  int64_t work = 0;
-  for (int64_t s = 0; s < args.sequences; ++s)
-    work += int64_t{args.row_start[s + 1] - args.row_start[s]} * args.context[s] * args.heads *
-            args.cache.head_dim;
-  const auto scratch_bytes =
-      static_cast<size_t>(attention_scratch_floats(args.cache.head_dim)) * sizeof(float);
-  const auto body = [&](int64_t task, unsigned thread) {
-    run_attention(args, attention_tasks_[static_cast<size_t>(task)],
-                  thread_scratch_[thread].get<float>(scratch_bytes));
-  };
-  const auto tasks = static_cast<int64_t>(attention_tasks_.size());
-  if (work > 4 * serial_elements_max)
-    return pool_.run(tasks, body);
-  for (int64_t task = 0; task < tasks; ++task)
-    body(task, 0);
-}
-
-void cpu_device::run_attention(const attention_args& args, const attention_task& task,
-                               float* scratch) const {
-  const auto& cache = args.cache;
-  const auto group = args.heads / cache.kv_heads;
-  const int64_t row_end = args.row_start[task.sequence + 1];
-  const int64_t row_begin = args.row_start[task.sequence];
-  const float* q[attention_queries];
-  float* out[attention_queries];
-  int64_t begin[attention_queries];
-  int64_t end[attention_queries];
-  const auto count =
-      std::min((row_end - row_begin) * group - task.first_query, int64_t{attention_queries});
-  for (int64_t i = 0; i < count; ++i) {
-    const auto row = row_begin + (task.first_query + i) / group;
-    const auto head = task.kv_head * group + (task.first_query + i) % group;
-    q[i] = args.q + row * args.q_stride + head * cache.head_dim;
-    out[i] = args.out + row * args.out_stride + head * cache.head_dim;
-    end[i] = args.context[task.sequence] - (row_end - row) + 1;
-    begin[i] = args.window > 0 ? std::max(end[i] - args.window, int64_t{0}) : 0;
-  }
-  const auto kind = cache.type == dtype::i8 ? 2 : cache.type == dtype::bf16 ? 1 : 0;
-  isa_.kernels.attention[kind]({
-      static_cast<const unsigned char*>(cache.k),
-      static_cast<const unsigned char*>(cache.v),
-      cache.k_scales,
-      cache.v_scales,
-      args.block_table + task.sequence * args.table_stride,
-      cache.kv_heads,
-      task.kv_head,
-      cache.block_size,
-      cache.head_dim,
-      args.scale,
-      static_cast<int>(count),
-      q,
-      out,
-      begin,
-      end,
-      scratch,
-  });
 }
 
 } // namespace troupe::gpu::cpu

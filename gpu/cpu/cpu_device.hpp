@@ -37,11 +37,18 @@ public:
 private:
   /// Up to `attention_queries` queries of one sequence and one key/value head. Queries count rows
   /// first, then the heads of the group.
-  struct attention_task {
+  struct attention_tile {
     int64_t sequence;
     int64_t kv_head;
     int64_t first_query;
+    size_t first_part_task = 0; ///< where its parts are tasks
   };
+  struct attention_part_task {
+    size_t tile;
+    int64_t number;
+    int64_t state; ///< where in part_states_
+  };
+  struct tile_queries;
 
   /// Calls body(begin, end) for ranges that cover all rows, on several threads where it pays.
   template <class Body>
@@ -75,8 +82,21 @@ private:
   void linear_panels(const linear_args& args);
   void run_panels(const panel_job& job, const linear_args& args, int64_t in_panels);
   void linear_expanded(const linear_args& args);
+  bool is_in_pairs(const kv_cache_view& cache) const;
+  void write_pairs(const kv_write_args& args);
   void plan_attention(const attention_args& args);
-  void run_attention(const attention_args& args, const attention_task& task, float* scratch) const;
+  tile_queries queries_of(const attention_args& args, const attention_tile& tile) const;
+  static int64_t part_floats(const attention_args& args, int queries);
+  void attend_tile(const attention_args& args, const attention_tile& tile,
+                   const tile_queries& queries, float* scratch, float* state) const;
+  void attend_in_parts(const attention_args& args);
+  void attend_part(const attention_args& args, const attention_tile& tile,
+                   const tile_queries& queries, int64_t number, float* scratch, float* state) const;
+  static void merge_part(const attention_args& args, const tile_queries& queries, int64_t number,
+                         const float* part, float* state);
+  static void divide(const attention_args& args, const tile_queries& queries, const float* state);
+  void run_attention(const attention_args& args, const attention_tile& tile,
+                     const tile_queries& queries, float* scratch, float* undivided = nullptr) const;
 
   /// Below this many elements, waking the pool costs more than it saves.
   static constexpr int64_t serial_elements_max = 16 * 1024;
@@ -87,7 +107,9 @@ private:
   std::vector<scratch> thread_scratch_;
   scratch rounded_;
   scratch small_weight_;
-  std::vector<attention_task> attention_tasks_;
+  scratch part_states_;
+  std::vector<attention_tile> attention_tiles_;
+  std::vector<attention_part_task> attention_parts_;
 };
 
 } // namespace troupe::gpu::cpu

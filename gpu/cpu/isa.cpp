@@ -48,6 +48,9 @@ cpu::kernel_table with_avx512_bf16() {
   auto table = with_avx512_vnni();
   table.linear_bf16_dot = cpu::avx512_bf16_linear;
   table.linear_panels[2] = cpu::avx512_bf16_linear_panels;
+  table.attention_pairs = cpu::avx512_bf16_attention_pairs;
+  table.write_key_pairs = cpu::avx512_bf16_write_key_pairs;
+  table.write_value_pairs = cpu::avx512_bf16_write_value_pairs;
   return table;
 }
 cpu::kernel_table with_amx() {
@@ -103,8 +106,10 @@ isa_choice choose_isa(std::string_view name, bool bf16_products) {
       break;
   }
   isa_choice choice{best->name, best->kernels()};
-  if (!bf16_products)
+  if (!bf16_products) {
     choice.kernels.linear_bf16_dot = nullptr;
+    choice.kernels.attention_pairs = nullptr;
+  }
   return choice;
 }
 

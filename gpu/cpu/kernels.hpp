@@ -92,16 +92,31 @@ struct attention_job {
   float* const* out;
   const int64_t* begin; ///< query i sees positions begin[i] .. end[i] - 1
   const int64_t* end;
+  /// Not null: the outputs are left undivided, and each query's greatest score and its total are
+  /// told, so that parts of a range can be merged.
+  float* tops;
+  float* totals;
   float* scratch; ///< attention_scratch_floats(head_dim) floats, aligned to 64; one per thread
 };
 
-constexpr int attention_queries = 16;
+constexpr int attention_queries = 24;
 /// Keys per step of the online softmax; steps lie at multiples of it, so that a row's sums do not
 /// depend on which rows share its tile.
 constexpr int attention_keys = 64;
 constexpr int64_t attention_scratch_floats(int64_t head_dim) {
   return attention_queries * (2 * ((head_dim + 15) / 16 * 16) + attention_keys);
 }
+
+/// Positions that are gathered on their own, at multiples of it, and then merged in rising order,
+/// whether by one thread or by several: a row's sums depend on its range alone.
+constexpr int64_t attention_part = 512;
+
+/// A bf16 cache in pairs: sixteen positions of a block make a group. Its keys are head_dim / 2
+/// lines of 64 bytes, each two elements of every position; its values 8 pairs of positions, for
+/// each element of the head first the one's, then the other's. For blocks of whole groups and heads
+/// of whole vectors; offsets of blocks and heads are as in rows.
+constexpr int pair_group = 16;
+constexpr int64_t pair_line = 64;
 
 struct kernel_table {
   void (*linear[element_kinds])(const linear_job& job, const tile_range& range);
@@ -119,6 +134,11 @@ struct kernel_table {
   void (*expand[2])(const unsigned char* from, float* out, int64_t n);
   /// [0] f32 cache, [1] bf16 cache, [2] int8 cache
   void (*attention[3])(const attention_job& job);
+  /// For a cache in pairs, which multiplies bf16; null where the machine has no such instruction.
+  void (*attention_pairs)(const attention_job& job);
+  /// `n` floats as the key or value of position `slot` of a group in pairs; values in rising order.
+  void (*write_key_pairs)(const float* from, unsigned char* group, int64_t slot, int64_t n);
+  void (*write_value_pairs)(const float* from, unsigned char* group, int64_t slot, int64_t n);
   /// out = from * scale
   void (*widen[element_kinds])(const void* from, float scale, float* out, int64_t n);
   void (*to_bf16)(const float* from, unsigned char* out, int64_t n);
@@ -139,6 +159,11 @@ extern const kernel_table avx512_kernels;
 /// For `kernel_table::linear_bf16_dot`.
 void avx512_bf16_linear(const linear_job& job, const tile_range& range);
 void avx512_bf16_linear_panels(const panel_job& job, const tile_range& range);
+/// For the functions of `kernel_table` that are named so.
+void avx512_bf16_attention_pairs(const attention_job& job);
+void avx512_bf16_write_key_pairs(const float* from, unsigned char* group, int64_t slot, int64_t n);
+void avx512_bf16_write_value_pairs(const float* from, unsigned char* group, int64_t slot,
+                                   int64_t n);
 /// For `kernel_table::linear_panels`.
 void avx_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
 void avx_vnni_linear_q4_0(const panel_job& job, const tile_range& range);

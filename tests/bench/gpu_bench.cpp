@@ -136,6 +136,7 @@ void attention(benchmark::State& state, const test::attention_shape& shape) {
   const auto dev = make_device();
   test::random_data random{1};
   test::attention_case test{random, shape};
+  test.write(*dev);
   std::vector<float> out(static_cast<size_t>(test.rows() * test.width()));
   const auto args = test.args(out.data());
   double flops = 0, bytes = 0;
@@ -163,6 +164,29 @@ void small_ops(benchmark::State& state) {
   std::vector<float> out(576);
   for (auto _ : state)
     dev->linear({x.data(), w.get(), {}, out.data(), 1, 576, 576});
+}
+
+void register_attention() {
+  using test::attention_shape;
+  const std::pair<const char*, attention_shape> shapes[] = {
+      {"prefill/rows:512/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {512}, {512}}},
+      {"prefill/rows:512/heads:16/kv_heads:8/dim:128",
+       {128, 8, 2, 16, 0, dtype::bf16, {512}, {512}}},
+      {"prefill/rows:512/context:4096/heads:32/kv_heads:8/dim:64",
+       {64, 8, 4, 16, 0, dtype::bf16, {512}, {4096}}},
+      {"decode/context:4096/heads:32/kv_heads:8/dim:64",
+       {64, 8, 4, 16, 0, dtype::bf16, {1}, {4096}}},
+      {"decode/context:4096/heads:9/kv_heads:3/dim:64",
+       {64, 3, 3, 16, 0, dtype::bf16, {1}, {4096}}},
+      {"decode/sequences:32/context:4096/heads:9/kv_heads:3/dim:64",
+       {64, 3, 3, 16, 0, dtype::bf16, std::vector<int32_t>(32, 1), std::vector<int32_t>(32, 4096)}},
+  };
+  for (const auto& [name, shape] : shapes)
+    benchmark::RegisterBenchmark((std::string{"gpu/cpu/attention/"} + name).c_str(), attention,
+                                 shape)
+        ->Iterations(20)
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
 }
 
 void register_all() {
@@ -215,24 +239,7 @@ void register_all() {
           ->UseRealTime()
           ->Unit(benchmark::kMillisecond);
     }
-  using test::attention_shape;
-  const std::pair<const char*, attention_shape> shapes[] = {
-      {"prefill/rows:512/heads:32/kv_heads:8/dim:64", {64, 8, 4, 16, 0, dtype::bf16, {512}, {512}}},
-      {"prefill/rows:512/heads:16/kv_heads:8/dim:128",
-       {128, 8, 2, 16, 0, dtype::bf16, {512}, {512}}},
-      {"prefill/rows:512/context:4096/heads:32/kv_heads:8/dim:64",
-       {64, 8, 4, 16, 0, dtype::bf16, {512}, {4096}}},
-      {"decode/context:4096/heads:32/kv_heads:8/dim:64",
-       {64, 8, 4, 16, 0, dtype::bf16, {1}, {4096}}},
-      {"decode/context:4096/heads:9/kv_heads:3/dim:64",
-       {64, 3, 3, 16, 0, dtype::bf16, {1}, {4096}}},
-  };
-  for (const auto& [name, shape] : shapes)
-    benchmark::RegisterBenchmark((std::string{"gpu/cpu/attention/"} + name).c_str(), attention,
-                                 shape)
-        ->Iterations(20)
-        ->UseRealTime()
-        ->Unit(benchmark::kMicrosecond);
+  register_attention();
 }
 
 } // namespace

@@ -113,6 +113,30 @@ TEST_P(cpu_invariance_test, attention_of_a_sequence_does_not_depend_on_its_neigh
       expect_sequences_independent(*dev, random, type);
 }
 
+// Alone, a long context is cut into parts that threads share; among many sequences one thread walks
+// it. A window begins in the middle of a part.
+TEST_P(cpu_invariance_test, a_long_context_gives_the_same_bits_alone_and_among_others) {
+  random_data random{26};
+  for (const auto type : {dtype::f32, dtype::bf16, dtype::i8})
+    for (const int64_t window : {0, 700}) {
+      if (!dev->keeps_kv(type))
+        continue;
+      attention_shape shape{64, 1, 3, 16, window, type, {1, 9}, {1700, 1030}};
+      for (int s = 0; s < 40; ++s) {
+        shape.rows.push_back(9);
+        shape.context.push_back(20);
+      }
+      attention_case test{random, shape};
+      const auto together = test.run(*dev);
+      const auto count = 10 * test.width();
+      std::vector<float> alone(static_cast<size_t>(count));
+      auto args = test.args(alone.data());
+      args.sequences = 2;
+      dev->attention(args);
+      EXPECT_TRUE(same_bits(alone.data(), together.data(), count)) << to_string(type);
+    }
+}
+
 /// Calls run(device, rows, first row, out) for the whole batch and for every row alone.
 void expect_rows_independent(device& dev, int64_t rows, int64_t cols,
                              const std::function<void(device&, int64_t, int64_t, float*)>& run) {

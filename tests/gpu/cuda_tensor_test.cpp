@@ -67,6 +67,7 @@ TEST_P(cuda_tensor_test, attention_has_the_same_bits_whether_splits_run_side_by_
     shape.context.push_back(40);
   }
   attention_case test{random, shape};
+  test.write(*fast);
   attention_args probe = test.args(nullptr);
   probe.rows = test.rows();
   ASSERT_EQ(kernels::plan_attention(probe, 2).splits, 1);
@@ -84,6 +85,7 @@ TEST_P(cuda_tensor_test, attention_has_the_same_bits_whether_splits_run_side_by_
 TEST_P(cuda_tensor_test, attention_lets_a_nan_through) {
   random_data random{44};
   attention_case test{random, {64, 1, 2, 16, 0, dtype::bf16, {1}, {300}}};
+  test.write(*fast);
   auto args = test.args(nullptr);
   std::vector<float> q(static_cast<size_t>(test.width()), std::nanf("")), out(q.size());
   args.q = q.data();

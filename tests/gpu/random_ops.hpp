@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -78,7 +79,7 @@ struct attention_shape {
 };
 
 /// A paged cache with every position of every sequence written, blocks in random order, and NaN
-/// wherever no sequence may look.
+/// wherever no sequence may look. Devices lay caches out as they like, so each writes its own.
 class attention_case {
 public:
   attention_case(random_data& random, attention_shape shape) : shape_{std::move(shape)} {
@@ -101,14 +102,38 @@ public:
       }
       row_start_.push_back(row_start_.back() + shape_.rows[static_cast<size_t>(s)]);
     }
-    fill_cache(random, used + 2);
+    blocks_ = used + 2;
+    const int64_t row = shape_.kv_heads * shape_.head_dim;
+    for (const auto context : shape_.context) {
+      new_k_.push_back(random.floats(context * row));
+      new_v_.push_back(random.floats(context * row));
+    }
     q_ = random.floats(rows() * width());
+  }
+
+  /// Fills the cache. `at_once`: so many positions of a sequence in a call.
+  void write(device& writer, int64_t at_once = std::numeric_limits<int64_t>::max()) {
+    clear();
+    const int64_t row = shape_.kv_heads * shape_.head_dim;
+    for (size_t s = 0; s < shape_.rows.size(); ++s) {
+      std::vector<int64_t> slots;
+      for (int64_t t = 0; t < shape_.context[s]; ++t) {
+        const auto entry = static_cast<int64_t>(s) * table_stride_ + t / shape_.block_size;
+        slots.push_back(table_[static_cast<size_t>(entry)] * shape_.block_size +
+                        t % shape_.block_size);
+      }
+      const auto count = static_cast<int64_t>(slots.size());
+      for (int64_t t = 0; t < count; t += std::min(at_once, count - t))
+        writer.kv_write({new_k_[s].data() + t * row, new_v_[s].data() + t * row, cache_,
+                         slots.data() + t, std::min(at_once, count - t), row, row});
+    }
   }
 
   int64_t rows() const { return row_start_.back(); }
   int64_t width() const { return shape_.group * shape_.kv_heads * shape_.head_dim; }
   const attention_shape& shape() const { return shape_; }
 
+  /// Of the cache as `write` left it.
   attention_args args(float* out) {
     attention_args args;
     args.q = q_.data();
@@ -127,6 +152,7 @@ public:
     return args;
   }
   std::vector<float> run(device& dev) {
+    write(dev);
     std::vector<float> out(static_cast<size_t>(rows() * width()), -1.0f);
     dev.attention(args(out.data()));
     return out;
@@ -137,34 +163,23 @@ private:
     return (positions + shape_.block_size - 1) / shape_.block_size;
   }
 
-  void fill_cache(random_data& random, int64_t blocks) {
+  void clear() {
     const auto elements =
-        static_cast<size_t>(blocks * shape_.kv_heads * shape_.block_size * shape_.head_dim);
+        static_cast<size_t>(blocks_ * shape_.kv_heads * shape_.block_size * shape_.head_dim);
     k_.assign(elements * size_of(shape_.type), 0xff); // all ones is a NaN in every type
     v_ = k_;
     if (shape_.type == dtype::i8)
       k_scales_.assign(elements / static_cast<size_t>(shape_.head_dim), std::nanf(""));
     v_scales_ = k_scales_;
     cache_ = {k_.data(),       v_.data(),        shape_.type,
-              blocks,          shape_.kv_heads,  shape_.block_size,
+              blocks_,         shape_.kv_heads,  shape_.block_size,
               shape_.head_dim, k_scales_.data(), v_scales_.data()};
-    const auto writer = make_reference_device();
-    const int64_t row = shape_.kv_heads * shape_.head_dim;
-    for (size_t s = 0; s < shape_.rows.size(); ++s) {
-      const int64_t context = shape_.context[s];
-      const auto k = random.floats(context * row), v = random.floats(context * row);
-      std::vector<int64_t> slots;
-      for (int64_t t = 0; t < context; ++t) {
-        const auto entry = static_cast<int64_t>(s) * table_stride_ + t / shape_.block_size;
-        slots.push_back(table_[static_cast<size_t>(entry)] * shape_.block_size +
-                        t % shape_.block_size);
-      }
-      writer->kv_write({k.data(), v.data(), cache_, slots.data(), context, row, row});
-    }
   }
 
   attention_shape shape_;
   int64_t table_stride_ = 0;
+  int64_t blocks_ = 0;
+  std::vector<std::vector<float>> new_k_, new_v_; ///< of each sequence
   std::vector<int32_t> table_;
   std::vector<int32_t> row_start_;
   std::vector<unsigned char> k_, v_;
@@ -184,6 +199,8 @@ struct backend {
   bool rounds_to_bf16() const {
     return (isa == "avx512_bf16" || isa == "amx" || isa == "cuda") && mode == precision::automatic;
   }
+  /// Whether attention over such a cache rounds queries and weights to bf16.
+  bool rounds_attention(dtype cache) const { return rounds_to_bf16() && cache == dtype::bf16; }
   /// Whether weights in blocks make it round activations to bytes.
   bool rounds_to_bytes() const { return mode == precision::automatic; }
   std::string name() const { return mode == precision::automatic ? isa : isa + "_float32"; }

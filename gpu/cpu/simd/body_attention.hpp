@@ -54,8 +54,12 @@ private:
 
   void end_all() {
     for (int i = 0; i < job_.count; ++i) {
-      const bool sees_nothing = job_.begin[i] >= job_.end[i];
-      const vec total = splat(sees_nothing ? 1.0f : total_[i]);
+      const bool undivided = job_.tops != nullptr || job_.begin[i] >= job_.end[i];
+      if (job_.tops != nullptr) {
+        job_.tops[i] = top_[i];
+        job_.totals[i] = total_[i];
+      }
+      const vec total = splat(undivided ? 1.0f : total_[i]);
       for (int64_t d = 0; d < dim_; d += lanes)
         store_f32_part(job_.out[i] + d, div(load_f32(sums_ + i * padded_ + d), total),
                        smaller(dim_ - d, lanes));

@@ -1,6 +1,7 @@
 #include "gpu/cpu/simd/vec_avx512.hpp"
 
 #include "gpu/cpu/simd/body_linear.hpp"
+#include "gpu/cpu/simd/body_pair_attention.hpp"
 #include "gpu/cpu/simd/body_pairs.hpp"
 
 namespace troupe::gpu::cpu {
@@ -33,6 +34,17 @@ void avx512_bf16_linear(const linear_job& job, const tile_range& range) {
 
 void avx512_bf16_linear_panels(const panel_job& job, const tile_range& range) {
   linear_panels<bf16_panel>(job, range);
+}
+
+void avx512_bf16_attention_pairs(const attention_job& job) { pair_attention(job); }
+
+void avx512_bf16_write_key_pairs(const float* from, unsigned char* group, int64_t slot, int64_t n) {
+  write_key_pairs(from, group, slot, n);
+}
+
+void avx512_bf16_write_value_pairs(const float* from, unsigned char* group, int64_t slot,
+                                   int64_t n) {
+  write_value_pairs(from, group, slot, n);
 }
 
 } // namespace troupe::gpu::cpu

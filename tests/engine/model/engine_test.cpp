@@ -80,10 +80,9 @@ TEST_P(golden_model, a_sequence_resumed_at_any_token_goes_on_as_before) {
 TEST_P(golden_model, running_out_of_kv_blocks_changes_nothing) {
   auto device = fast_device();
   engine_options roomy, tight;
-  tight.block_size = 4;
   const auto shape = plan_kv(model.config, model.config.type.value_or(dtype::bf16), tight);
   tight.kv_bytes =
-      shape.block_bytes * ((model.prompt.size() + 40) / 4 + 6); // not two whole sequences
+      shape.block_bytes * ((model.prompt.size() + 40) / tight.block_size + 2); // not two of them
   std::map<uint64_t, std::vector<token_id>> texts[2];
   for (const bool is_tight : {false, true}) {
     auto engine = model.open(*device, is_tight ? tight : roomy);
