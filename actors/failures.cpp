@@ -23,6 +23,12 @@ failure to_failure(const policies::refusal& why) {
   case refusal_reason::files_broken:
     out.kind = failure_kind::load_failed;
     break;
+  case refusal_reason::tenant_cap:
+    out.kind = failure_kind::tenant_cap;
+    out.limit = why.cap;
+    if (why.retry_after > duration{0}) // exact, so it is not cut to what clients obey
+      out.retry_after = std::chrono::ceil<std::chrono::seconds>(why.retry_after);
+    return out;
   }
   // Clients obey up to 120 s. Broken files stay broken: no Retry-After, which means 500.
   if (why.reason != refusal_reason::files_broken)

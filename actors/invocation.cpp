@@ -72,6 +72,7 @@ void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
                       .sequences = {},
                       .bytes = state.model->bytes,
                       .keep_alive = state.setup.request.keep_alive,
+                      .caps = state.setup.request.caps,
                       .lost_worker = std::move(lost_worker)};
   const auto now = self->clock().now();
   const auto& request = state.setup.request;
@@ -382,6 +383,11 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
       [self](atom::refuse, const refusal_notice& refusal) {
         auto& state = self->state;
         state.setup.self_card->handled();
+        if (!refusal.enforced) {
+          if (!state.ended && refusal.why.limit)
+            state.setup.sink->on_watched(*refusal.why.limit);
+          return;
+        }
         const auto index = refusal.id.choice;
         if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
             state.choices[index].at == phase::queued)

@@ -19,6 +19,7 @@
 #include "base/ids.hpp"
 #include "engine/model/model_config.hpp"
 #include "policies/queue_order.hpp"
+#include "policies/quota.hpp"
 
 /// Every message of this module. Those that cross nodes encode as Cap'n Proto inside `inspect`;
 /// the others are plain structs that are moved.
@@ -70,6 +71,7 @@ struct enqueue_order {
   std::vector<policies::waiting_sequence> sequences;
   uint64_t bytes = 0;
   std::optional<duration> keep_alive;
+  policies::tenant_caps caps{};
   /// Resumed: the worker that vanished under these sequences. The scheduler may not have heard of
   /// it yet, and would hand them to the dead worker again.
   caf::strong_actor_ptr lost_worker;
@@ -86,6 +88,7 @@ struct refusal_notice {
   sequence_id id;
   uint32_t epoch = 0;
   failure why;
+  bool enforced = true; ///< false: it goes on, and is only told
 };
 
 struct load_wish {

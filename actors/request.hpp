@@ -14,6 +14,7 @@
 #include "base/instant.hpp"
 #include "engine/engine.hpp"
 #include "policies/fair_queue.hpp"
+#include "policies/quota.hpp"
 
 /// What a request is and what comes back, in plain types: the gateway and the command line build
 /// the one and consume the other without knowing about actors.
@@ -61,6 +62,7 @@ struct invocation_request {
   std::string tenant = "anonymous";
   double tenant_weight = 1; ///< finite and above 0
   policies::fair_priority priority = policies::fair_priority::standard;
+  policies::tenant_caps caps{};
   /// Several prompts (completions only) give prompts.size() * n choices, prompt-major.
   std::vector<prompt> prompts;
   uint32_t n = 1;
@@ -88,12 +90,14 @@ enum class failure_kind : uint8_t {
   too_many_at_once,        ///< 429 + Retry-After
   beyond_quota,            ///< 429, and no use in trying again: it alone is over the limit
   budget_spent,            ///< 429, and no use in trying again soon
+  tenant_cap,              ///< 429 + Retry-After if waiting helps: `limit` says of what
 };
 struct failure {
   failure_kind kind = failure_kind::internal;
   std::string message;
   std::string param; ///< the offending request field, or empty
   std::optional<std::chrono::seconds> retry_after;
+  std::optional<policies::quota_kind> limit{}; ///< of its tenant, if that is why
 };
 
 /// Where the wake-up of a cold model stands.
@@ -148,6 +152,8 @@ public:
   virtual void on_accepted(uint32_t prompt_tokens) = 0;
   /// The model is cold: comes within 100 ms of acceptance and then as the load advances.
   virtual void on_progress(const load_progress& progress) = 0;
+  /// It went beyond a limit of its tenant that is only watched, and goes on.
+  virtual void on_watched(policies::quota_kind) {}
   /// After every token, also those that give no text: what the request has used so far.
   virtual void on_token(const usage&) {}
   virtual void on_text(text_piece piece) = 0;

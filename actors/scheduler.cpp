@@ -102,9 +102,10 @@ void carry_out(pointer self, load_intent& x) {
 void carry_out(pointer self, unload_intent& x) {
   auto& state = self->state;
   self->send(state.workers.at(x.worker).handle, atom::unload_v, model_ref{x.model});
-  state.setup.meters->evicted(x.reason == unload_reason::keep_alive  ? "keep_alive"
-                              : x.reason == unload_reason::make_room ? "make_room"
-                                                                     : "asked");
+  state.setup.meters->evicted(x.reason == unload_reason::keep_alive   ? "keep_alive"
+                              : x.reason == unload_reason::make_room  ? "make_room"
+                              : x.reason == unload_reason::tenant_cap ? "tenant_cap"
+                                                                      : "asked");
 }
 
 void carry_out(pointer self, refuse_intent& x) {
@@ -114,6 +115,13 @@ void carry_out(pointer self, refuse_intent& x) {
   self->send(invocation_of(owner->second.invocation), atom::refuse_v,
              refusal_notice{x.id, x.epoch, to_failure(x.why)});
   self->state.owners.erase(owner);
+}
+
+void carry_out(pointer self, watched_intent& x) {
+  const auto owner = self->state.owners.find(x.id);
+  if (owner != self->state.owners.end())
+    self->send(invocation_of(owner->second.invocation), atom::refuse_v,
+               refusal_notice{x.id, x.epoch, to_failure(x.why), false});
 }
 
 void carry_out(pointer self, give_up_intent& x) { fail_loads(self, x.model, to_error(x.why)); }
@@ -174,8 +182,8 @@ void enqueue(pointer self, const enqueue_order& order) {
   const auto owner = self->current_sender();
   if (!owner || !state.policy.knows(order.model) || order.sequences.empty())
     return;
-  const auto why =
-      state.policy.enqueue(order.model, order.sequences, order.bytes, order.keep_alive, now);
+  const auto why = state.policy.enqueue(order.model, order.sequences, order.bytes, order.keep_alive,
+                                        now, order.caps);
   if (why) {
     self->send(invocation_of(owner), atom::refuse_v,
                refusal_notice{order.sequences.front().id, order.sequences.front().epoch,
@@ -314,7 +322,7 @@ void unloaded(pointer self, const model_id& id) {
   const auto worker = worker_of(self, self->current_sender());
   if (worker == 0 || !state.policy.knows(id))
     return;
-  state.policy.unloaded(worker, id);
+  state.policy.unloaded(worker, id, self->clock().now());
   auto& model = state.models.at(id);
   model.progress = {};
   model.meters->kv_usage->Set(0);

@@ -57,9 +57,14 @@ void dispatcher::worker_lost(worker_id worker, instant now) {
   if (at == workers_.end())
     return;
   for (const auto& [id, x] : at->second.residents) {
-    models_[id].at.erase(worker);
-    for (const auto& [sequence, epoch] : x.assigned)
-      models_[id].queue.finish(sequence);
+    auto& model = models_[id];
+    model.at.erase(worker);
+    for (const auto& [sequence, epoch] : x.assigned) {
+      model.queue.finish(sequence);
+      holds_.end(sequence, now, now);
+    }
+    if (model.at.empty())
+      holds_.unloaded(id, now);
   }
   workers_.erase(at);
   if (workers_.empty())
@@ -69,7 +74,7 @@ void dispatcher::worker_lost(worker_id worker, instant now) {
 std::optional<refusal> dispatcher::enqueue(const model_id& id,
                                            const std::vector<waiting_sequence>& sequences,
                                            uint64_t bytes, std::optional<duration> keep_alive,
-                                           instant now) {
+                                           instant now, const tenant_caps& caps) {
   auto& model = models_.at(id);
   size_t fresh = 0;
   for (const auto& x : sequences)
@@ -85,15 +90,19 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
                        " waiting requests, the most that may wait; try again later",
                    std::clamp<duration>(waited, std::chrono::seconds{1}, std::chrono::seconds{60})};
   }
+  if (bytes != 0)
+    model.bytes = bytes;
+  if (fresh > 0 && caps.any())
+    if (auto why = ask_tenant(model, sequences.front(), fresh, caps, now))
+      return why;
   for (const auto& x : sequences) {
     // It may be that its loss is not known here yet.
     for (const auto worker : model.at)
       if (auto* place = find(worker, id))
         place->assigned.erase(x.id);
     model.queue.push(x);
+    holds_.begin(x.id, x.tenant.id, id, now);
   }
-  if (bytes != 0)
-    model.bytes = bytes;
   model.keep_alive = keep_alive;
   active_.insert(id);
   return std::nullopt;
@@ -101,7 +110,10 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
 
 void dispatcher::withdraw(const model_id& id, sequence_id sequence, instant now) {
   const auto at = models_.find(id);
-  if (at == models_.end() || at->second.queue.erase(sequence))
+  if (at == models_.end())
+    return;
+  holds_.end(sequence, now, held_until(at->second, now));
+  if (at->second.queue.erase(sequence))
     return;
   for (const auto worker : at->second.at)
     if (auto* x = find(worker, id); x && x->assigned.erase(sequence)) {
@@ -120,6 +132,7 @@ void dispatcher::retired(worker_id worker, const model_id& model, sequence_id id
     x->assigned.erase(at);
     x->last_used = now;
     models_.at(model).queue.finish(id);
+    holds_.end(id, now, held_until(models_.at(model), now));
   }
 }
 
@@ -185,7 +198,7 @@ void dispatcher::load_failed(worker_id worker, const model_id& id, std::string w
                              bool files_broken, instant now) {
   if (!find(worker, id))
     return;
-  drop(worker, id);
+  drop(worker, id, now);
   auto& model = models_.at(id);
   auto pause = config_.load_pause_first;
   for (uint32_t i = 0; i < model.failures && pause < config_.load_pause_max; ++i)
@@ -198,10 +211,12 @@ void dispatcher::load_failed(worker_id worker, const model_id& id, std::string w
   refuse_all(model,
              {files_broken ? refusal_reason::files_broken : refusal_reason::load_failed,
               model.error, pause},
-             pending_);
+             now, pending_);
 }
 
-void dispatcher::unloaded(worker_id worker, const model_id& model) { drop(worker, model); }
+void dispatcher::unloaded(worker_id worker, const model_id& model, instant now) {
+  drop(worker, model, now);
+}
 
 void dispatcher::want(const model_id& id, uint64_t bytes, std::optional<bool> pin, instant now) {
   auto& model = models_.at(id);
@@ -293,11 +308,15 @@ std::optional<instant> dispatcher::overdue_at(const model_state& model, const re
   return x.last_used + keep;
 }
 
-void dispatcher::drop(worker_id worker, const model_id& model) {
+void dispatcher::drop(worker_id worker, const model_id& model, instant now) {
   if (const auto at = workers_.find(worker); at != workers_.end())
     at->second.residents.erase(model);
-  if (const auto at = models_.find(model); at != models_.end())
-    at->second.at.erase(worker);
+  const auto at = models_.find(model);
+  if (at == models_.end())
+    return;
+  at->second.at.erase(worker);
+  if (at->second.at.empty())
+    holds_.unloaded(model, now);
 }
 
 } // namespace troupe::policies

@@ -12,6 +12,7 @@
 #include "policies/fair_order.hpp"
 #include "policies/placement.hpp"
 #include "policies/queue_order.hpp"
+#include "policies/tenant_holds.hpp"
 
 /// Which sequence runs where, and which models are loaded and unloaded for it.
 ///
@@ -48,11 +49,19 @@ struct served_model {
   bool pinned = false;
 };
 
-enum class refusal_reason : uint8_t { queue_full, no_worker, too_large, load_failed, files_broken };
+enum class refusal_reason : uint8_t {
+  queue_full,
+  no_worker,
+  too_large,
+  load_failed,
+  files_broken,
+  tenant_cap
+};
 struct refusal {
   refusal_reason reason = refusal_reason::queue_full;
   std::string message;
   duration retry_after{0};
+  quota_kind cap{}; ///< of a tenant_cap; with a retry_after of 0 waiting does not help
 };
 
 // What the scheduler has to do.
@@ -65,7 +74,7 @@ struct load_intent {
   model_id model;
   worker_id worker = 0;
 };
-enum class unload_reason : uint8_t { keep_alive, make_room, asked };
+enum class unload_reason : uint8_t { keep_alive, make_room, asked, tenant_cap };
 struct unload_intent {
   model_id model;
   worker_id worker = 0;
@@ -82,8 +91,15 @@ struct give_up_intent {
   model_id model;
   refusal why;
 };
-using intent =
-    std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent, give_up_intent>;
+/// A request was let in although its tenant is over a cap, which is only watched.
+struct watched_intent {
+  sequence_id id;
+  uint32_t epoch = 0;
+  model_id model;
+  refusal why;
+};
+using intent = std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent,
+                            give_up_intent, watched_intent>;
 
 enum class residence : uint8_t { reserved, loading, ready, leaving };
 
@@ -132,10 +148,12 @@ public:
   void worker_lost(worker_id worker, instant now);
   size_t workers() const { return workers_.size(); }
 
-  /// Sequences of one request, all or none. `bytes` is what the model would take.
+  /// Sequences of one request, all or none. `bytes` is what the model would take, `caps` what its
+  /// tenant may.
   std::optional<refusal> enqueue(const model_id& model,
                                  const std::vector<waiting_sequence>& sequences, uint64_t bytes,
-                                 std::optional<duration> keep_alive, instant now);
+                                 std::optional<duration> keep_alive, instant now,
+                                 const tenant_caps& caps = {});
   /// Its owner no longer wants it, wherever it is.
   void withdraw(const model_id& model, sequence_id id, instant now);
   void retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
@@ -148,7 +166,7 @@ public:
   void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
   void load_failed(worker_id worker, const model_id& model, std::string why, bool files_broken,
                    instant now);
-  void unloaded(worker_id worker, const model_id& model);
+  void unloaded(worker_id worker, const model_id& model, instant now);
 
   /// Loads a model without a request. `pin` changes whether it may be evicted.
   void want(const model_id& model, uint64_t bytes, std::optional<bool> pin, instant now);
@@ -196,7 +214,11 @@ private:
   resident* find(worker_id worker, const model_id& model);
   duration keep_alive_of(const model_state& model) const;
   std::optional<instant> overdue_at(const model_state& model, const resident& x) const;
-  void drop(worker_id worker, const model_id& model);
+  void drop(worker_id worker, const model_id& model, instant now);
+  std::optional<refusal> ask_tenant(const model_state& model, const waiting_sequence& first,
+                                    size_t count, const tenant_caps& caps, instant now);
+  void let_go(const model_id& model);
+  instant held_until(const model_state& model, instant now) const;
   std::vector<worker_space> spaces(instant now) const;
   bool needs_place(const model_state& model) const;
   std::vector<model_state*> models_without_place();
@@ -208,7 +230,7 @@ private:
                  std::vector<intent>& out);
   void find_places(instant now, std::vector<intent>& out);
   void cancel_reservations(worker_state& worker, worker_id id);
-  void refuse_all(model_state& model, const refusal& why, std::vector<intent>& out);
+  void refuse_all(model_state& model, const refusal& why, instant now, std::vector<intent>& out);
   void refuse_hopeless(instant now, std::vector<intent>& out);
   void start_loads(std::vector<intent>& out);
   void unload_idle(instant now, std::vector<intent>& out);
@@ -217,6 +239,7 @@ private:
   std::map<model_id, model_state> models_;
   std::set<model_id> active_; ///< with a queue, a place or a wish: the others need no look
   std::map<worker_id, worker_state> workers_;
+  tenant_holds holds_;
   std::optional<instant> workerless_since_{instant{}};
   bool again_ = false;          ///< a reservation was cancelled: look for a place once more
   std::vector<intent> pending_; ///< refusals that events brought about

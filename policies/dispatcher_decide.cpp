@@ -161,6 +161,7 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
       const auto next = *model.queue.pop();
       share_services(model);
       best->assigned[next.id] = next.epoch;
+      holds_.started(next.id);
       best->last_used = now;
       best->used = true;
       best->keep_alive = keep_alive_of(model);
@@ -237,9 +238,11 @@ void dispatcher::cancel_reservations(worker_state& worker, worker_id id) {
   });
 }
 
-void dispatcher::refuse_all(model_state& model, const refusal& why, std::vector<intent>& out) {
+void dispatcher::refuse_all(model_state& model, const refusal& why, instant now,
+                            std::vector<intent>& out) {
   for (const auto& x : model.queue.list()) {
     model.queue.erase(x.id);
+    holds_.end(x.id, now, held_until(model, now));
     out.push_back(refuse_intent{x.id, x.epoch, model.spec.id, why});
   }
   if (std::exchange(model.wanted, false))
@@ -259,7 +262,7 @@ void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
                     "no worker has joined this node; start one "
                     "with `troupe serve --role worker --join HOST:PORT`",
                     std::chrono::seconds{10}},
-                   out);
+                   now, out);
       continue;
     }
     if (all.empty() || model->bytes <= largest)
@@ -274,7 +277,7 @@ void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
                     (pins ? " beside pinned models); unpin one" : "); raise the memory limit") +
                     " or lower engine.kv_memory",
                 std::chrono::seconds{60}},
-               out);
+               now, out);
   }
 }
 

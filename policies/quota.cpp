@@ -4,6 +4,13 @@
 
 namespace troupe::policies {
 
+std::string_view name_of(quota_kind kind) {
+  static constexpr std::string_view names[quota_kinds] = {
+      "rpm",         "tpm",  "concurrency",         "budget", "max_tokens", "queue",
+      "warm_models", "vram", "cold_starts_per_hour"};
+  return names[static_cast<size_t>(kind)];
+}
+
 uint64_t sliding_window::used(instant now) const {
   uint64_t old = 0;
   for (const auto& x : entries_) {

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <string_view>
 
 #include "base/instant.hpp"
 
@@ -52,7 +53,32 @@ struct quota_limits {
   uint64_t concurrency = 0; ///< requests at a time
 };
 
-enum class quota_kind : uint8_t { requests, tokens, concurrency, budget };
+/// What a tenant can be over. The last ones are the scheduler's: see tenant_holds.
+enum class quota_kind : uint8_t {
+  requests,
+  tokens,
+  concurrency,
+  budget,
+  answer, ///< the length of one
+  queue,
+  warm_models,
+  memory,
+  cold_starts,
+};
+constexpr size_t quota_kinds = 9;
+/// As the configuration calls it: "rpm", "vram".
+std::string_view name_of(quota_kind kind);
+
+/// What a tenant may take beside tokens. 0 = no limit.
+struct tenant_caps {
+  uint64_t queue = 0;                ///< requests that wait for a place
+  uint64_t warm_models = 0;          ///< models that it holds
+  uint64_t memory_bytes = 0;         ///< its share of what those take
+  uint64_t cold_starts_per_hour = 0; ///< in any 60 minutes
+  bool enforce = true;               ///< false: what is over a limit is only told
+  bool any() const { return (queue | warm_models | memory_bytes | cold_starts_per_hour) > 0; }
+};
+
 struct quota_refusal {
   quota_kind kind = quota_kind::requests;
   duration retry_after{0};

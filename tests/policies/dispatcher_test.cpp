@@ -59,7 +59,7 @@ struct fixture : testing::Test {
     decide();
   }
   void gone(const char* model, worker_id worker = 1) {
-    policy.unloaded(worker, {model});
+    policy.unloaded(worker, {model}, now);
     decide();
   }
 };

@@ -1,0 +1,70 @@
+// What the dispatcher asks about a request's tenant before it lets it wait.
+#include <algorithm>
+
+#include "policies/dispatcher.hpp"
+
+namespace troupe::policies {
+
+std::optional<refusal> dispatcher::ask_tenant(const model_state& model,
+                                              const waiting_sequence& first, size_t count,
+                                              const tenant_caps& caps, instant now) {
+  bool on_its_way = model.queue.size() > 0 || model.wanted || model.spec.pinned;
+  size_t places = 0;
+  for (const auto worker : model.at) {
+    const auto& state = workers_.at(worker);
+    const auto& x = state.residents.at(model.spec.id);
+    if (state.leaving || x.state == residence::leaving)
+      continue;
+    on_its_way = true;
+    if (x.state == residence::ready && !x.dismissed)
+      places += x.places();
+  }
+  const auto facts = [this](const model_id& id) {
+    const auto& held = models_.at(id);
+    return tenant_holds::model_facts{
+        held.bytes, held.spec.pinned, std::ranges::any_of(held.at, [&](worker_id worker) {
+          const auto state = workers_.at(worker).residents.at(id).state;
+          return state == residence::reserved || state == residence::loading;
+        })};
+  };
+  auto verdict = holds_.admit({.tenant = first.tenant.id,
+                               .name = first.tenant_name,
+                               .caps = caps,
+                               .model = model.spec.id,
+                               .at_once = places >= model.queue.size() + count,
+                               .cold = !on_its_way},
+                              facts, now);
+  for (const auto& id : verdict.released)
+    let_go(id);
+  if (!verdict.over)
+    return std::nullopt;
+  refusal why{refusal_reason::tenant_cap, std::move(verdict.over->message),
+              verdict.over->retry_after.value_or(duration{0}), verdict.over->limit};
+  if (caps.enforce)
+    return why;
+  pending_.push_back(watched_intent{first.id, first.epoch, model.spec.id, std::move(why)});
+  return std::nullopt;
+}
+
+/// Nobody holds it any more: it need not wait for its keep-alive to end.
+void dispatcher::let_go(const model_id& id) {
+  for (const auto worker : models_.at(id).at) {
+    auto& x = *find(worker, id);
+    if (x.state != residence::ready)
+      continue;
+    if (x.idle())
+      send_away(worker, id, unload_reason::tenant_cap, pending_);
+    else
+      x.dismissed = true; // what was cancelled there has to end first
+  }
+}
+
+/// How long who has used it just now holds it.
+instant dispatcher::held_until(const model_state& model, instant now) const {
+  if (model.at.empty())
+    return now;
+  const auto keep = keep_alive_of(model);
+  return keep < duration{0} || keep > instant::max() - now ? instant::max() : now + keep;
+}
+
+} // namespace troupe::policies
