@@ -1,6 +1,7 @@
 #include "actors/tenants.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "actors/log.hpp"
 
@@ -57,10 +58,12 @@ tenant_usage tenant::usage(instant now, wall_time wall) const {
   out.requests = requests_;
   out.prompt_tokens = prompt_tokens_;
   out.completion_tokens = completion_tokens_;
-  out.refused = refused_;
+  out.refused_by = refused_;
+  out.refused = std::accumulate(refused_.begin(), refused_.end(), uint64_t{0});
   out.budget = budget_.terms();
   if (budget_.limited()) {
     out.spent = budget_.spent(wall);
+    out.past_soft_limit = out.budget.soft > 0 && out.spent >= out.budget.soft * out.budget.limit;
     out.budget_relief = budget_.next_relief(wall);
   }
   return out;
@@ -80,6 +83,11 @@ void tenant::put_back(const std::vector<storage::usage_row>& rows) {
 bool tenant::nothing_unwritten() const {
   const std::lock_guard guard{lock_};
   return unwritten_.empty();
+}
+
+void tenant::note_refused(policies::quota_kind limit) {
+  const std::lock_guard guard{lock_};
+  count_refused(limit);
 }
 
 policies::quota_refusal tenant::budget_refusal(wall_time now) const {
@@ -125,7 +133,7 @@ quota_ticket::begin(std::shared_ptr<tenant> who, instant now, wall_time wall) {
     ++who->requests_;
     return ticket;
   }
-  ++who->refused_;
+  who->count_refused(why->kind);
   ticket->shadowed_ = true; // it holds no place
   if (who->held().enforce)
     return *why;
@@ -147,7 +155,8 @@ quota_ticket::reserve(uint64_t prompt_tokens, uint64_t answer_max, instant now, 
     why = who_->refuse_by_budget(wall);
   else
     why = who_->quota_.reserve(prompt_tokens + answer_max, now, reserved_);
-  who_->refused_ += why.has_value();
+  if (why)
+    who_->count_refused(why->kind);
   if (why && who_->held().enforce)
     return why;
   promised_ = prompt;
@@ -171,7 +180,8 @@ bool quota_ticket::used(const actors::usage& so_far, const std::string& model, w
     const std::lock_guard guard{who_->lock_};
     auto& budget = who_->budget_;
     if (!end && budget.over(now)) {
-      who_->refused_ += !std::exchange(over_, true);
+      if (!std::exchange(over_, true))
+        who_->count_refused(policies::quota_kind::budget);
       if (who_->held().enforce)
         return false;
     }

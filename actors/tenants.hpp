@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -37,7 +38,8 @@ struct tenant_terms {
   double weight = 1; ///< finite and above 0
   policies::fair_priority priority = policies::fair_priority::standard;
   policies::quota_limits limits{};
-  uint32_t max_tokens = 0; ///< of one answer; 0 = no limit
+  policies::tenant_caps caps{}; ///< enforced as everything else
+  uint32_t max_tokens = 0;      ///< of one answer; 0 = no limit
   policies::budget_terms budget{};
   bool enforce = true; ///< false: what is over a limit is only counted
 };
@@ -50,8 +52,10 @@ struct tenant_usage {
   uint64_t running = 0;
   uint64_t requests = 0, prompt_tokens = 0, completion_tokens = 0; ///< since the start
   uint64_t refused = 0;                                            ///< or would have been
+  std::array<uint64_t, policies::quota_kinds> refused_by{};        ///< the same by limit
   policies::budget_terms budget;
   double spent = 0; ///< of the budget, in its own unit
+  bool past_soft_limit = false;
   wall_time budget_relief{};
 };
 
@@ -76,6 +80,8 @@ public:
   /// Rows that could not be written after all.
   void put_back(const std::vector<storage::usage_row>& rows);
   bool nothing_unwritten() const;
+  /// A request was over this limit, as somebody else found.
+  void note_refused(policies::quota_kind limit);
   /// What a request is told whose tenant has spent its budget.
   policies::quota_refusal budget_refusal(wall_time now) const;
 
@@ -83,6 +89,7 @@ private:
   friend class quota_ticket;
   policies::quota_refusal refuse_by_budget(wall_time now) const;
   void note(const storage::usage_row& used);
+  void count_refused(policies::quota_kind limit) { ++refused_[static_cast<size_t>(limit)]; }
   double cost(const storage::usage_row& of) const;
   const tenant_terms& held() const { return *terms_; }
 
@@ -92,7 +99,8 @@ private:
   policies::quota quota_;
   mutable policies::budget budget_;
   double promised_ = 0; ///< what the prompts cost that are let in and not charged yet
-  uint64_t requests_ = 0, prompt_tokens_ = 0, completion_tokens_ = 0, refused_ = 0;
+  uint64_t requests_ = 0, prompt_tokens_ = 0, completion_tokens_ = 0;
+  std::array<uint64_t, policies::quota_kinds> refused_{};
   /// One row per model and hour.
   static constexpr size_t unwritten_max = 10'000;
   std::vector<storage::usage_row> unwritten_;
@@ -114,6 +122,8 @@ public:
   /// nothing is noted, if the tenant's budget was spent before: the request must end. At its `end`
   /// everything is noted.
   bool used(const usage& so_far, const std::string& model, wall_time now, bool end = false);
+  /// It was refused before anything was computed: its prompt costs nothing.
+  void never_ran() { prompt_tokens_ = 0; }
 
 private:
   explicit quota_ticket(std::shared_ptr<tenant> who) : who_{std::move(who)} {}

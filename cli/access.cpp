@@ -108,6 +108,10 @@ caf::expected<agreed_terms> terms_of(const config::settings& settings) {
     terms.weight = from.weight;
     terms.priority = priority_of(from.priority);
     terms.limits = {from.rpm, from.tpm, from.concurrency};
+    terms.caps = {.queue = from.queue,
+                  .warm_models = from.warm_models,
+                  .memory_bytes = from.vram,
+                  .cold_starts_per_hour = from.cold_starts_per_hour};
     terms.max_tokens = static_cast<uint32_t>(std::min<uint64_t>(from.max_tokens, UINT32_MAX));
     terms.budget = budget_of(from.budget);
     terms.enforce = from.enforce;

@@ -99,8 +99,22 @@ std::string budget(const json& row) {
   const auto found = row.find("budget");
   if (found == row.end() || !found->is_object() || number(*found, "limit") == 0)
     return "-";
+  const bool warn = found->value("past_soft", false);
   return std::to_string(number(*found, "spent") * 100 / number(*found, "limit")) + "% of " +
-         std::to_string(number(*found, "limit"));
+         std::to_string(number(*found, "limit")) + (warn ? ", past its soft limit" : "");
+}
+
+/// Those that there are, as the configuration writes them.
+std::string limits_of(const json& row) {
+  std::string out;
+  for (const auto& [name, value] : row.value("limits", json::object()).items()) {
+    if (!value.is_number_unsigned() || value == 0)
+      continue;
+    const auto amount = value.get<uint64_t>();
+    out += (out.empty() ? "" : ", ") + name + ": " +
+           (name == "vram" ? config::format_size(amount) : std::to_string(amount));
+  }
+  return out.empty() ? "-" : out;
 }
 
 } // namespace
@@ -146,17 +160,15 @@ std::string actors_text(const json& rows, bool colour) {
 }
 
 std::string tenants_text(const json& rows, bool colour) {
-  table out{{"TENANT", "WEIGHT", "PRIORITY", "MODE", "KEYS", "RPM", "TPM", "CONCURRENCY",
-             "MAX TOKENS", "BUDGET", "RUNNING", "REFUSED"}};
+  table out{
+      {"TENANT", "WEIGHT", "PRIORITY", "MODE", "KEYS", "LIMITS", "BUDGET", "RUNNING", "REFUSED"}};
   for (const auto& row : rows) {
     if (!row.is_object())
       continue;
-    const auto limits = row.value("limits", json::object());
     const auto keys = row.value("keys", json::array());
     out.push_back({text(row, "name"), text(row, "weight"), text(row, "priority"), text(row, "mode"),
-                   std::to_string(keys.size()), count(limits, "rpm"), count(limits, "tpm"),
-                   count(limits, "concurrency"), count(limits, "max_tokens"), budget(row),
-                   text(row, "running"), text(row, "refused")});
+                   std::to_string(keys.size()), limits_of(row), budget(row), text(row, "running"),
+                   text(row, "refused")});
   }
   return render_table(out, colour);
 }

@@ -128,10 +128,16 @@ json tenant() {
   for (const auto& [name, about] : {std::pair{"rpm", "Requests in any 60 seconds."},
                                     {"tpm", "Tokens in any 60 seconds."},
                                     {"concurrency", "Requests at a time."},
-                                    {"max_tokens", "Tokens of one answer."}}) {
+                                    {"max_tokens", "Tokens of one answer."},
+                                    {"queue", "Requests that wait."},
+                                    {"warm_models", "Models that it keeps loaded."},
+                                    {"cold_starts_per_hour", "Loads for it in any 60 minutes."}}) {
     limits["properties"][name] = {{"description", about}};
     limits["properties"][name].update(number_or_text("^[0-9]+(\\.[0-9]+)?[kMG]?$", 1));
   }
+  limits["properties"]["vram"] = {
+      {"description", "Memory of the models that it keeps loaded; who share one, share its size."}};
+  limits["properties"]["vram"].update(number_or_text(size_pattern, 1));
   out["properties"] = {
       {"keys", access_keys("Keys that make a request this tenant's.")},
       {"models",

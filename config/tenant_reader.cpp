@@ -8,6 +8,7 @@
 #include "base/rfc3339.hpp"
 #include "config/keys.hpp"
 #include "config/layers.hpp"
+#include "config/units.hpp"
 
 namespace troupe::config {
 namespace {
@@ -72,6 +73,18 @@ void tenant_reader::amount(const yaml_node& node, const std::string& path, uint6
     problem_(node.at, path + ": '" + *given +
                           "' is no amount: write for example 600, 200k or 1.5M; leave it out for "
                           "no limit");
+}
+
+void tenant_reader::memory(const yaml_node& node, const std::string& path, uint64_t& to) {
+  const auto* given = text(node, path);
+  if (!given)
+    return;
+  const auto parsed = parse_size(*given);
+  if (parsed && *parsed > 0)
+    to = *parsed;
+  else
+    problem_(node.at, path + ": '" + *given +
+                          "' is no size: write for example 24GiB; leave it out for no limit");
 }
 
 void tenant_reader::choice(const yaml_node& node, const std::string& path,
@@ -200,8 +213,15 @@ tenant_settings tenant_reader::tenant(const yaml_node::entry& entry) {
            {"limits",
             [&](const yaml_node& x) {
               section(x, path + ".limits",
-                      {limit("rpm", out.rpm), limit("tpm", out.tpm),
-                       limit("concurrency", out.concurrency), limit("max_tokens", out.max_tokens)});
+                      {limit("rpm", out.rpm),
+                       limit("tpm", out.tpm),
+                       limit("concurrency", out.concurrency),
+                       limit("max_tokens", out.max_tokens),
+                       limit("queue", out.queue),
+                       limit("warm_models", out.warm_models),
+                       limit("cold_starts_per_hour", out.cold_starts_per_hour),
+                       {"vram",
+                        [&](const yaml_node& y) { memory(y, path + ".limits.vram", out.vram); }}});
             }},
            {"budget", [&](const yaml_node& x) { out.budget = budget(x, path + ".budget"); }},
            {"mode", [&](const yaml_node& x) {
@@ -277,9 +297,14 @@ std::string show_tenants(const std::vector<tenant_settings>& tenants,
     for (const auto& [name, value] : {std::pair{"rpm", x.rpm},
                                       {"tpm", x.tpm},
                                       {"concurrency", x.concurrency},
-                                      {"max_tokens", x.max_tokens}})
+                                      {"max_tokens", x.max_tokens},
+                                      {"queue", x.queue},
+                                      {"warm_models", x.warm_models},
+                                      {"cold_starts_per_hour", x.cold_starts_per_hour}})
       if (value > 0)
         limits += (limits.empty() ? "" : ", ") + std::string{name} + ": " + std::to_string(value);
+    if (x.vram > 0)
+      limits += (limits.empty() ? "" : ", ") + std::string{"vram: "} + format_size(x.vram);
     if (!limits.empty())
       out += "    limits: {" + limits + "}\n";
     out += show_budget(x.budget);

@@ -29,6 +29,7 @@ private:
   access_key_settings key(const yaml_node& node, const std::string& path);
   const std::string* text(const yaml_node& node, const std::string& path);
   void amount(const yaml_node& node, const std::string& path, uint64_t& to);
+  void memory(const yaml_node& node, const std::string& path, uint64_t& to);
   void choice(const yaml_node& node, const std::string& path,
               const std::vector<std::string_view>& known, std::string& to);
 

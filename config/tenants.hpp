@@ -37,6 +37,10 @@ struct tenant_settings {
   uint64_t tpm = 0;         ///< tokens in any 60 seconds
   uint64_t concurrency = 0; ///< requests at a time
   uint64_t max_tokens = 0;  ///< of one answer
+  uint64_t queue = 0;       ///< requests that wait
+  uint64_t warm_models = 0; ///< models that it keeps loaded
+  uint64_t vram = 0;        ///< bytes, its share of what those take
+  uint64_t cold_starts_per_hour = 0;
   budget_settings budget{};
   bool enforce = true; ///< false: what would be refused is only counted
 };

@@ -111,6 +111,17 @@ actors::failure over_limit(const actors::tenant& who, const policies::quota_refu
                   format_rfc3339(std::chrono::ceil<seconds>(std::chrono::system_clock::now() +
                                                             why.retry_after)) +
                   "; whoever runs this server can raise it.";
+    break;
+  case quota_kind::answer: // these are refused elsewhere
+  case quota_kind::queue:
+  case quota_kind::warm_models:
+  case quota_kind::memory:
+  case quota_kind::cold_starts:
+    out.kind = actors::failure_kind::tenant_cap;
+    out.limit = why.kind;
+    out.message = "'" + who.name() + "' is over its limit " +
+                  std::string{policies::name_of(why.kind)} + "." + again;
+    break;
   }
   return out;
 }
@@ -144,6 +155,10 @@ void show_limits(const actors::tenant& who, reply_channel& channel, instant now)
   };
   show("requests", usage.limits.rpm, usage.requests_left, usage.requests_reset);
   show("tokens", usage.limits.tpm, usage.tokens_left, usage.tokens_reset);
+  if (usage.past_soft_limit)
+    channel.set_header("x-troupe-budget-warning",
+                       std::to_string(static_cast<int>(100 * usage.spent / usage.budget.limit)) +
+                           "% of the budget is spent");
 }
 
 } // namespace troupe::gateway

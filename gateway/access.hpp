@@ -26,7 +26,8 @@ bool may_use(const actors::tenant* who, const actors::issued_key* key, const std
 /// What a tenant is told that is over a limit.
 actors::failure over_limit(const actors::tenant& who, const policies::quota_refusal& why);
 
-/// The x-ratelimit-* headers, of those limits that there are.
+/// The x-ratelimit-* headers, of those limits that there are; x-troupe-budget-warning once the soft
+/// limit of a budget has been passed.
 void show_limits(const actors::tenant& who, reply_channel& channel, instant now);
 
 /// "6m0s", "1s", "250ms": how the OpenAI API writes times.

@@ -149,14 +149,17 @@ result<admitted_request> admit(const http_request& request, actors::invocation_r
   if (auto error = refuse_model(request, invocation.model.text))
     return std::move(*error);
   auto& sampling = invocation.sampling;
-  if (terms.max_tokens > 0 && sampling.max_tokens.value_or(0) > terms.max_tokens && terms.enforce)
-    return api_error{400,
-                     "'" + terms.name + "' may ask for answers of " +
-                         std::to_string(terms.max_tokens) + " tokens at most.",
-                     "invalid_request_error",
-                     "max_tokens",
-                     "invalid_value",
-                     {}};
+  if (terms.max_tokens > 0 && sampling.max_tokens.value_or(0) > terms.max_tokens) {
+    request.tenant->note_refused(policies::quota_kind::answer);
+    if (terms.enforce)
+      return api_error{400,
+                       "'" + terms.name + "' may ask for answers of " +
+                           std::to_string(terms.max_tokens) + " tokens at most.",
+                       "invalid_request_error",
+                       "max_tokens",
+                       "invalid_value",
+                       {}};
+  }
   if (terms.max_tokens > 0 && terms.enforce)
     sampling.max_tokens_allowed = terms.max_tokens;
   auto ticket = actors::quota_ticket::begin(request.tenant, std::chrono::steady_clock::now(),
@@ -166,6 +169,8 @@ result<admitted_request> admit(const http_request& request, actors::invocation_r
   invocation.tenant = terms.name;
   invocation.tenant_weight = terms.weight;
   invocation.priority = terms.priority;
+  invocation.caps = terms.caps;
+  invocation.caps.enforce = terms.enforce;
   admitted_request out;
   out.who = request.tenant;
   out.model = invocation.model.text;

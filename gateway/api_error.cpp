@@ -8,6 +8,7 @@
 namespace troupe::gateway {
 
 using actors::failure_kind;
+using policies::quota_kind;
 using std::chrono::seconds;
 
 namespace {
@@ -33,6 +34,19 @@ api_error client_error(int status, std::string code, const actors::failure& why)
   return {status, why.message, "invalid_request_error", why.param, std::move(code), {}};
 }
 
+std::string cap_code(const actors::failure& why) {
+  switch (why.limit.value_or(quota_kind::queue)) {
+  case quota_kind::warm_models:
+    return "warm_models_limit";
+  case quota_kind::memory:
+    return "memory_limit";
+  case quota_kind::cold_starts:
+    return "cold_starts_limit";
+  default:
+    return "queue_limit";
+  }
+}
+
 } // namespace
 
 std::string error_body(const api_error& error) {
@@ -52,12 +66,18 @@ http_response error_response(const api_error& error) {
   http_response out;
   out.status = error.status;
   out.body = error_body(error);
+  bool worth_retrying = error.worth_retrying;
   if (error.retry_after) {
-    const auto wait = std::clamp(*error.retry_after, seconds{1}, retry_after_max);
+    // What is an estimate is kept within what clients obey. A limit says the truth, and that they
+    // need not try before.
+    auto wait = std::max(*error.retry_after, seconds{1});
+    if (error.status != 429)
+      wait = std::min(wait, retry_after_max);
+    worth_retrying = worth_retrying && wait <= retry_after_max;
     out.headers.emplace_back("retry-after", std::to_string(wait.count()));
     out.headers.emplace_back("retry-after-ms", std::to_string(wait.count() * 1000));
   }
-  if (!error.worth_retrying)
+  if (!worth_retrying)
     out.headers.emplace_back("x-should-retry", "false");
   return out;
 }
@@ -109,6 +129,9 @@ api_error to_api_error(const actors::failure& why) {
     out.worth_retrying = why.kind != failure_kind::beyond_quota;
     return out;
   }
+  case failure_kind::tenant_cap:
+    return {429,           why.message,     "rate_limit_error",         why.param,
+            cap_code(why), why.retry_after, why.retry_after.has_value()};
   case failure_kind::budget_spent:
     return {429, why.message, "insufficient_quota", why.param, "insufficient_quota", {}, false};
   case failure_kind::internal:

@@ -66,14 +66,10 @@ void http_metrics::connection_opened() { connections_.Increment(); }
 
 void http_metrics::connection_closed() { connections_.Decrement(); }
 
-std::string print_metrics(const prometheus::Registry& registry) {
-  return prometheus::TextSerializer{}.Serialize(registry.Collect());
-}
-
 void api::metrics(const http_request&, const channel_ptr& channel, const std::string&) {
   http_response out;
   out.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  out.body = print_metrics(services_.metrics());
+  out.body = print_metrics(services_.metrics(), *options_.tenants);
   channel->send(std::move(out));
 }
 

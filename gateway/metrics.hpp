@@ -15,6 +15,10 @@ template <class T>
 class Family;
 } // namespace prometheus
 
+namespace troupe::actors {
+class tenant_registry;
+}
+
 namespace troupe::gateway {
 
 /// The gateway's families in the node's registry, which must outlive this. Those of several
@@ -42,7 +46,11 @@ private:
   std::map<std::string, prometheus::Histogram*, std::less<>> histograms_;
 };
 
-/// The registry in Prometheus' text format.
-std::string print_metrics(const prometheus::Registry& registry);
+/// The registry in Prometheus' text format, and after it what tenants use: from their accounts, so
+/// that it is never another number than theirs. Beyond `tenants_shown_max` they are summed up as
+/// "other".
+std::string print_metrics(const prometheus::Registry& registry,
+                          const actors::tenant_registry& tenants);
+constexpr size_t tenants_shown_max = 500;
 
 } // namespace troupe::gateway

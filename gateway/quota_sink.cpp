@@ -24,6 +24,7 @@ public:
     to_->on_failure(over_limit(*what_.who, *why));
     what_.cancel();
   }
+  void on_watched(policies::quota_kind limit) override { what_.who->note_refused(limit); }
   void on_progress(const actors::load_progress& progress) override {
     if (!ended_)
       to_->on_progress(progress);
@@ -57,11 +58,20 @@ public:
   void on_failure(const actors::failure& why) override {
     if (ended_)
       return;
+    if (why.kind == actors::failure_kind::tenant_cap && why.limit)
+      what_.who->note_refused(*why.limit);
+    if (never_ran(why.kind))
+      what_.ticket->never_ran();
     what_.ticket.reset();
     to_->on_failure(why);
   }
 
 private:
+  static bool never_ran(actors::failure_kind why) {
+    using kind = actors::failure_kind;
+    return why == kind::tenant_cap || why == kind::queue_full || why == kind::no_capacity ||
+           why == kind::load_failed;
+  }
   static policies::wall_time wall() { return std::chrono::system_clock::now(); }
 
   /// The budget is spent: what was paid for is the answer.

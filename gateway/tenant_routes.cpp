@@ -24,7 +24,18 @@ json budget_of(const actors::tenant_usage& usage) {
   return {{"limit", usage.budget.limit},
           {"spent", usage.spent},
           {"soft", usage.budget.soft * usage.budget.limit},
+          {"past_soft", usage.past_soft_limit},
           {"next_relief", format_rfc3339(usage.budget_relief)}};
+}
+
+/// Only what there is: most tenants never see most limits.
+json refused_by(const actors::tenant_usage& usage) {
+  json out = json::object();
+  for (size_t i = 0; i < usage.refused_by.size(); ++i)
+    if (usage.refused_by[i] > 0)
+      out[std::string{policies::name_of(static_cast<policies::quota_kind>(i))}] =
+          usage.refused_by[i];
+  return out;
 }
 
 /// Nothing when a query names no such field; broken escapes give an empty text.
@@ -67,13 +78,18 @@ void api::admin_tenants(const http_request&, const channel_ptr& channel, const s
                      {{"rpm", usage.limits.rpm},
                       {"tpm", usage.limits.tpm},
                       {"concurrency", usage.limits.concurrency},
-                      {"max_tokens", terms.max_tokens}}},
+                      {"max_tokens", terms.max_tokens},
+                      {"queue", terms.caps.queue},
+                      {"warm_models", terms.caps.warm_models},
+                      {"vram", terms.caps.memory_bytes},
+                      {"cold_starts_per_hour", terms.caps.cold_starts_per_hour}}},
                     {"budget", budget_of(usage)},
                     {"running", usage.running},
                     {"requests", usage.requests},
                     {"prompt_tokens", usage.prompt_tokens},
                     {"completion_tokens", usage.completion_tokens},
-                    {"refused", usage.refused}});
+                    {"refused", usage.refused},
+                    {"refused_by", refused_by(usage)}});
   }
   channel->send(list_of(std::move(data)));
 }

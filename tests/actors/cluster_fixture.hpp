@@ -21,11 +21,13 @@ struct recorder final : reply_sink {
   std::optional<usage> used;
   std::optional<request_timing> timing;
   std::optional<failure> failed;
+  std::vector<policies::quota_kind> watched;
   size_t calls_after_end = 0;
   bool ended() const { return used || failed; }
 
   void on_accepted(uint32_t prompt_tokens) override;
   void on_progress(const load_progress& x) override;
+  void on_watched(policies::quota_kind limit) override { watched.push_back(limit); }
   void on_text(text_piece piece) override;
   void on_finish(uint32_t choice, engine::finish_reason reason) override;
   void on_done(const usage& x, const request_timing& y) override;

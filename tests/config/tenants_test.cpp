@@ -65,7 +65,8 @@ tenants:
     models: ["qwen*", "phi-3-mini"]
     weight: 2.5
     priority: interactive
-    limits: {rpm: 600, tpm: 200k, concurrency: 32, max_tokens: 8192}
+    limits: {rpm: 600, tpm: 200k, concurrency: 32, max_tokens: 8192,
+             queue: 200, warm_models: 3, vram: 24GiB, cold_starts_per_hour: 60}
     mode: shadow
   guests:
     weight: 1
@@ -91,18 +92,25 @@ tenants:
   EXPECT_EQ(acme.tpm, 200'000u);
   EXPECT_EQ(acme.concurrency, 32u);
   EXPECT_EQ(acme.max_tokens, 8192u);
+  EXPECT_EQ(acme.queue, 200u);
+  EXPECT_EQ(acme.warm_models, 3u);
+  EXPECT_EQ(acme.vram, uint64_t{24} << 30);
+  EXPECT_EQ(acme.cold_starts_per_hour, 60u);
   EXPECT_FALSE(acme.enforce);
   EXPECT_TRUE(v.tenants[1].enforce);
 }
 
 TEST(tenants, what_is_shown_can_be_read_again) {
-  const auto first = read("tenants: {'a b': {}, acme: {keys: [{hash: 'sha256:" + hash +
-                          "', expires: '2027-01-01T10:30:00Z'}], weight: 0.5, limits: {tpm: 1M}}}");
+  const auto first =
+      read("tenants: {'a b': {}, acme: {keys: [{hash: 'sha256:" + hash +
+           "', expires: '2027-01-01T10:30:00Z'}], weight: 0.5, limits: {tpm: 1M, queue: 7, "
+           "warm_models: 2, vram: 1.5GiB, cold_starts_per_hour: 9}}}");
   const auto shown = show(first.values(), nullptr);
   const auto second = read(shown);
   EXPECT_EQ(show(second.values(), nullptr), shown);
   EXPECT_THAT(shown, HasSubstr("2027-01-01T10:30:00.000Z"));
-  EXPECT_THAT(shown, HasSubstr("tpm: 1000000"));
+  EXPECT_THAT(shown, HasSubstr("tpm: 1000000, queue: 7, warm_models: 2, cold_starts_per_hour: 9, "
+                               "vram: 1536MiB"));
 }
 
 TEST(tenants, every_mistake_has_its_place_and_a_remedy) {
@@ -118,6 +126,8 @@ TEST(tenants, every_mistake_has_its_place_and_a_remedy) {
       {"tenants:\n  a:\n    priority: urgent", "troupe.yaml:3:15", "interactive or standard"},
       {"tenants:\n  a:\n    limits: {rpm: -1}", "troupe.yaml:3:19", "200k"},
       {"tenants:\n  a:\n    limits: {tpm: 1.5}", "troupe.yaml:3:19", "200k"},
+      {"tenants:\n  a:\n    limits: {vram: much}", "troupe.yaml:3:20", "24GiB"},
+      {"tenants:\n  a:\n    limits: {vram: 0}", "troupe.yaml:3:20", "leave it out"},
       {"tenants:\n  a:\n    keys: secret", "troupe.yaml:3:11", "is a list"},
       {"tenants:\n  a:\n    keys: [{env: A, file: b}]", "troupe.yaml:3:12", "one of hash, env"},
       {"tenants:\n  a:\n    keys: [{hash: secret}]", "troupe.yaml:3:12", "64 lower-case hex"},

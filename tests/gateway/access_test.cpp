@@ -357,6 +357,96 @@ TEST_F(access_test, a_prompt_beyond_the_budget_is_not_computed) {
   EXPECT_EQ(post("/v1/chat/completions", chat_body, bearer("k-acme")).status, 200);
 }
 
+TEST_F(access_test, what_the_scheduler_refuses_for_a_tenants_sake_is_429_and_counted) {
+  using policies::quota_kind;
+  auto terms = acme({.rpm = 0, .tpm = 1000});
+  terms.caps = {.queue = 5, .warm_models = 2, .memory_bytes = 100, .cold_starts_per_hour = 3};
+  serve({terms}, {key("k-admin")});
+  const struct {
+    quota_kind limit;
+    std::optional<std::chrono::seconds> wait;
+    const char* code;
+    const char* retry;
+  } cases[] = {{quota_kind::queue, 2s, "queue_limit", "2"},
+               {quota_kind::warm_models, 5s, "warm_models_limit", "5"},
+               {quota_kind::memory, std::nullopt, "memory_limit", nullptr},
+               {quota_kind::cold_starts, 2400s, "cold_starts_limit", "2400"}};
+  for (const auto& x : cases) {
+    node.set_script([&x](invocation& one) {
+      one.sink->on_accepted(7);
+      one.sink->on_failure(
+          {actors::failure_kind::tenant_cap, "'acme' has enough.", {}, x.wait, x.limit});
+    });
+    const auto answer = post("/v1/chat/completions", chat_body, bearer("k-acme"));
+    EXPECT_EQ(answer.status, 429);
+    EXPECT_EQ(error_of(answer)["type"], "rate_limit_error");
+    EXPECT_EQ(error_of(answer)["code"], x.code);
+    EXPECT_EQ(answer.headers.contains("retry-after"), x.retry != nullptr);
+    if (x.retry) {
+      EXPECT_EQ(answer.headers.at("retry-after"), x.retry);
+    }
+    // Clients try again at once when told to wait longer than two minutes.
+    EXPECT_EQ(answer.headers.contains("x-should-retry"), !x.wait || *x.wait > 120s);
+  }
+  const auto sent = node.wait_invocation(0)->request.caps;
+  EXPECT_EQ(sent.queue, 5u);
+  EXPECT_EQ(sent.cold_starts_per_hour, 3u);
+  EXPECT_TRUE(sent.enforce);
+  const auto shown = json::parse(get("/admin/tenants", bearer("k-admin")).body)["data"][0];
+  EXPECT_EQ(shown["refused"], 4);
+  EXPECT_EQ(shown["refused_by"]["cold_starts_per_hour"], 1);
+  EXPECT_EQ(shown["limits"]["vram"], 100);
+  const auto page = get("/metrics", bearer("k-admin")).body;
+  for (const auto* limit : {"queue", "warm_models", "vram", "cold_starts_per_hour"})
+    EXPECT_NE(page.find("troupe_tenant_limited_total{tenant=\"acme\",limit=\"" +
+                        std::string{limit} + "\"} 1"),
+              std::string::npos)
+        << page;
+  node.set_script(fake_services::answer_hello);
+  const auto after = post("/v1/chat/completions", chat_body, bearer("k-acme"));
+  EXPECT_EQ(after.headers.at("x-ratelimit-remaining-tokens"), "743")
+      << "7 and a quarter of a minute are reserved for this one; what was refused cost nothing";
+}
+
+TEST_F(access_test, caps_that_are_only_watched_are_counted_and_nothing_else) {
+  auto terms = acme();
+  terms.caps = {.queue = 1};
+  terms.max_tokens = 5;
+  terms.enforce = false;
+  serve({terms}, {key("k-admin")});
+  node.set_script([](invocation& one) {
+    one.sink->on_watched(policies::quota_kind::queue);
+    fake_services::answer_hello(one);
+  });
+  EXPECT_EQ(post("/v1/chat/completions",
+                 R"({"model":"tiny","max_tokens":6,"messages":[{"role":"user","content":"Hi"}]})",
+                 bearer("k-acme"))
+                .status,
+            200);
+  EXPECT_FALSE(node.wait_invocation(0)->request.caps.enforce);
+  const auto shown = json::parse(get("/admin/tenants", bearer("k-admin")).body)["data"][0];
+  EXPECT_EQ(shown["refused_by"], (json{{"max_tokens", 1}, {"queue", 1}}));
+}
+
+TEST_F(access_test, the_soft_limit_of_a_budget_is_seen_by_client_and_operator) {
+  auto terms = acme();
+  terms.budget = {
+      .limit = 20, .soft = 0.8, .period = {policies::budget_period::kind::month, 0}, .prices = {}};
+  serve({terms}, {key("k-admin")});
+  EXPECT_FALSE(post("/v1/chat/completions", chat_body, bearer("k-acme"))
+                   .headers.contains("x-troupe-budget-warning"))
+      << "7 + 3 of 20 are spent";
+  post("/v1/chat/completions", chat_body, bearer("k-acme"));
+  EXPECT_EQ(get("/v1/models", bearer("k-acme")).headers.at("x-troupe-budget-warning"),
+            "100% of the budget is spent");
+  EXPECT_EQ(
+      json::parse(get("/admin/tenants", bearer("k-admin")).body)["data"][0]["budget"]["past_soft"],
+      true);
+  EXPECT_NE(get("/metrics", bearer("k-admin"))
+                .body.find("troupe_tenant_budget_spent_ratio{tenant=\"acme\"} 1"),
+            std::string::npos);
+}
+
 TEST_F(access_test, keys_appear_nowhere) {
   serve({acme({.rpm = 100})}, {key("k-admin")});
   post("/v1/chat/completions", chat_body, bearer("k-acme"));
