@@ -107,7 +107,8 @@ std::string budget(const json& row) {
 /// Those that there are, as the configuration writes them.
 std::string limits_of(const json& row) {
   std::string out;
-  for (const auto& [name, value] : row.value("limits", json::object()).items()) {
+  const auto limits = row.value("limits", json::object());
+  for (const auto& [name, value] : limits.items()) {
     if (!value.is_number_unsigned() || value == 0)
       continue;
     const auto amount = value.get<uint64_t>();

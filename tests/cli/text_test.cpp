@@ -96,6 +96,18 @@ TEST(event_splitter, cuts_data_and_comments_however_the_bytes_are_split) {
   }
 }
 
+TEST(inspect_text, tenants_show_what_limits_they_have) {
+  const auto text = tenants_text(
+      json::array({{{"name", "acme"},
+                    {"limits", {{"rpm", 600}, {"tpm", 0}, {"vram", uint64_t{24} << 30}}},
+                    {"budget", {{"limit", 200}, {"spent", 170}, {"past_soft", true}}}},
+                   {{"name", "free"}, {"limits", json::object()}, {"budget", nullptr}}}),
+      false);
+  EXPECT_NE(text.find("rpm: 600, vram: 24GiB"), std::string::npos) << text;
+  EXPECT_NE(text.find("85% of 200, past its soft limit"), std::string::npos) << text;
+  EXPECT_EQ(text.find("tpm"), std::string::npos) << text;
+}
+
 TEST(http_client, urls_and_errors_are_put_into_words) {
   EXPECT_EQ(normal_url("localhost:80/"), "http://localhost:80");
   EXPECT_EQ(url_escape("Qwen/Qwen3 0.6B"), "Qwen%2FQwen3%200.6B");
