@@ -347,6 +347,19 @@ void on_down(pointer self, const caf::down_msg& down) {
   resume(self, orphans, std::move(lost_worker));
 }
 
+void refused(pointer self, const refusal_notice& refusal) {
+  auto& state = self->state;
+  const auto index = refusal.id.choice;
+  if (!refusal.enforced) {
+    if (!state.ended && refusal.why.limit)
+      state.setup.sink->on_watched(*refusal.why.limit);
+    return;
+  }
+  if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
+      state.choices[index].at == phase::queued)
+    fail(self, refusal.why);
+}
+
 } // namespace
 
 invocation_actor::behavior_type invocation(pointer self, invocation_setup setup) {
@@ -381,17 +394,8 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
         dispatch(self, order);
       },
       [self](atom::refuse, const refusal_notice& refusal) {
-        auto& state = self->state;
-        state.setup.self_card->handled();
-        if (!refusal.enforced) {
-          if (!state.ended && refusal.why.limit)
-            state.setup.sink->on_watched(*refusal.why.limit);
-          return;
-        }
-        const auto index = refusal.id.choice;
-        if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
-            state.choices[index].at == phase::queued)
-          fail(self, refusal.why);
+        self->state.setup.self_card->handled();
+        refused(self, refusal);
       },
       [self](atom::progress, const load_progress& progress) {
         auto& state = self->state;

@@ -109,7 +109,7 @@ std::string limits_of(const json& row) {
   std::string out;
   const auto limits = row.value("limits", json::object());
   for (const auto& [name, value] : limits.items()) {
-    if (!value.is_number_unsigned() || value == 0)
+    if (!value.is_number_integer() || value <= 0)
       continue;
     const auto amount = value.get<uint64_t>();
     out += (out.empty() ? "" : ", ") + name + ": " +
