@@ -6,18 +6,19 @@ namespace troupe::cli {
 
 namespace {
 
-std::string url_of(const std::string& host, uint16_t port) {
-  return "http://" + to_string(host_port{config::reachable_host(host), port});
+std::string url_of(const std::string& host, uint16_t port, const config::tls_settings& tls) {
+  return (tls.cert_file.empty() ? "http://" : "https://") +
+         to_string(host_port{config::reachable_host(host), port});
 }
 
 } // namespace
 
 std::string api_url(const config::settings& settings, uint16_t port) {
-  return url_of(settings.listen.host, port);
+  return url_of(settings.listen.host, port, settings.tls);
 }
 
 std::string admin_url(const config::settings& settings, uint16_t port) {
-  return settings.admin_listen ? url_of(settings.admin_listen->host, port)
+  return settings.admin_listen ? url_of(settings.admin_listen->host, port, settings.admin_tls)
                                : api_url(settings, port);
 }
 

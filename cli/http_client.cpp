@@ -7,6 +7,8 @@
 #include <curl/curl.h>
 #include <nlohmann/json.hpp>
 
+#include "storage/sources/http.hpp"
+
 namespace troupe::cli {
 namespace {
 
@@ -44,6 +46,8 @@ handle open(const std::string& url) {
   curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT, 5L);
+  if (const char* bundle = storage::trusted_certificates())
+    curl_easy_setopt(curl.get(), CURLOPT_CAINFO, bundle);
   return curl;
 }
 

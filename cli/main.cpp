@@ -40,11 +40,15 @@ std::optional<std::filesystem::path> config_file(const command_line& typed) {
   return std::nullopt;
 }
 
-caf::expected<config::loaded_settings> load(const command_line& typed) {
+/// `instead` stands for the configuration file.
+caf::expected<config::loaded_settings> load(const command_line& typed,
+                                            const config::document* instead = nullptr) {
   auto flags = typed.settings;
   if (typed.no_hub_cache)
     flags.push_back({"--no-hub-cache", "hub_cache", {"off"}});
-  auto loaded = config::load_settings(config_file(typed), config::troupe_environment(), flags);
+  const auto variables = config::troupe_environment();
+  auto loaded = instead ? config::load_settings(*instead, variables, flags)
+                        : config::load_settings(config_file(typed), variables, flags);
   if (loaded && !typed.host.empty()) {
     loaded->values.listen.host = typed.host;
     loaded->origins["listen"] = "--host";
@@ -84,7 +88,9 @@ int with_settings(command_line& typed) {
   if (typed.command == "df")
     return cli::show_disk_usage(settings, typed.output == "json");
   if (typed.command == "serve")
-    return cli::serve(settings, {config_file(typed), [&typed] { return load(typed); }},
+    return cli::serve(settings,
+                      {config_file(typed),
+                       [&typed](const config::document* given) { return load(typed, given); }},
                       typed.serve);
   if (!typed.prompt_words.empty()) {
     typed.run.prompt = typed.prompt_words.front();

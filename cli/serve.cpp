@@ -12,11 +12,14 @@
 #include "cli/access.hpp"
 #include "cli/complain.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/live_config.hpp"
 #include "cli/node_setup.hpp"
 #include "cli/profile_table.hpp"
 #include "cli/signals.hpp"
 #include "cli/state.hpp"
 #include "cli/terminal.hpp"
+#include "cli/tls_watch.hpp"
+#include "gateway/errors.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -91,17 +94,44 @@ void drain(actors::node& node, edges* server, std::chrono::milliseconds grace,
       leave_now(again);
 }
 
+/// What follows its files while a server runs; all of it on the main thread.
+struct followers {
+  tenant_reloader& tenants;
+  key_watch& keys;
+  tls_watch& certificates;
+  live_config& config;
+  std::chrono::steady_clock::time_point next_look{};
+
+  static constexpr auto keys_interval = std::chrono::milliseconds{250};
+  static constexpr auto files_interval = std::chrono::seconds{1};
+
+  void hangup() {
+    tenants.reload();
+    certificates.reload();
+  }
+  /// Call every keys_interval, and when there is something to do.
+  void tick() {
+    config.serve(tenants);
+    keys.look();
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_look)
+      return;
+    next_look = now + files_interval;
+    tenants.look();
+    certificates.look();
+  }
+};
+
 int run_until_signal(actors::node& node, edges* server, const config::settings& settings,
-                     signal_watch& signals, tenant_reloader* reloader = nullptr) {
-  using namespace std::chrono_literals;
+                     signal_watch& signals, followers* followed = nullptr) {
   node_watch watch{node, signals};
   int signal = 0;
   while ((signal == 0 || signal == SIGHUP) && !watch.ended()) {
-    signal = signals.wait(reloader ? std::optional{tenant_reloader::look_interval} : std::nullopt);
-    if (reloader && signal == SIGHUP)
-      reloader->reload();
-    else if (reloader && signal == 0)
-      reloader->look();
+    signal = signals.wait(followed ? std::optional{followers::keys_interval} : std::nullopt);
+    if (followed && signal == SIGHUP)
+      followed->hangup();
+    else if (followed && signal == 0)
+      followed->tick();
   }
   if (signal == SIGHUP)
     signal = 0;
@@ -111,6 +141,8 @@ int run_until_signal(actors::node& node, edges* server, const config::settings& 
             << config::format_duration(settings.drain_timeout)
             << " at most; a second signal ends at once\n";
   drain(node, server, settings.drain_timeout, signals);
+  if (followed)
+    followed->config.serve(followed->tenants); // nobody waits for an answer for ever
   return ok;
 }
 
@@ -132,8 +164,12 @@ int serve_worker(const config::settings& settings, signal_watch& signals, bool p
 }
 
 caf::expected<edges> start_edges(const config::settings& settings, gateway::server_options options,
-                                 actors::services& services) {
+                                 actors::services& services, tls_watch& certificates) {
   edges out;
+  auto identity = certificates.open(settings.tls);
+  if (!identity)
+    return std::move(identity.error());
+  options.tls = *identity;
   auto api = gateway::server::start(options, services);
   if (!api)
     return std::move(api.error());
@@ -143,6 +179,10 @@ caf::expected<edges> start_edges(const config::settings& settings, gateway::serv
   options.host = settings.admin_listen->host;
   options.port = settings.admin_listen->port;
   options.serves = gateway::surface::admin;
+  identity = certificates.open(settings.admin_tls);
+  if (!identity)
+    return std::move(identity.error());
+  options.tls = *identity;
   auto admin = gateway::server::start(std::move(options), services);
   if (!admin)
     return std::move(admin.error());
@@ -189,9 +229,13 @@ int serve(const config::settings& settings, const settings_source& source,
   auto edge = server_options_of(settings);
   edge.tenants = tenants;
   edge.ledger = *ledger;
-  auto servers = start_edges(settings, std::move(edge), (*node)->edge());
+  const auto config = std::make_shared<live_config>(signals);
+  edge.config = config;
+  tls_watch certificates;
+  auto servers = start_edges(settings, std::move(edge), (*node)->edge(), certificates);
   if (!servers)
-    return complain(describe(servers.error()), cannot_listen);
+    return complain(describe(servers.error()),
+                    servers.error() == gateway::errc::bad_certificate ? usage : cannot_listen);
   const listening_ports ports{servers->api->port(),
                               servers->admin ? servers->admin->port() : uint16_t{0},
                               (*node)->cluster_port()};
@@ -199,7 +243,8 @@ int serve(const config::settings& settings, const settings_source& source,
     return code;
   std::cout << welcome_text(settings, *found, ports, colours_wanted(STDOUT_FILENO)) << std::flush;
   tenant_reloader reloader{source, settings, tenants, *ledger, keys};
-  const int code = run_until_signal(**node, &*servers, settings, signals, &reloader);
+  followers followed{reloader, keys, certificates, *config};
+  const int code = run_until_signal(**node, &*servers, settings, signals, &followed);
   *servers = {}; // before the node that they serve from
   return code;
 }

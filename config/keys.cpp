@@ -192,6 +192,16 @@ constexpr key<settings> node_table[] = {
     node<&s::storage, &storage_settings::pool_memory>(
         "storage.pool_memory", kind::memory,
         "Largest size of that memory: a size, or a share of the machine's.", 1),
+    node<&s::tls, &tls_settings::cert_file>(
+        "tls.cert_file", kind::path,
+        "Certificate, with those below its root, in PEM: HTTPS is served instead of HTTP. Read "
+        "again when it changes."),
+    node<&s::tls, &tls_settings::key_file>("tls.key_file", kind::path,
+                                           "The certificate's private key in PEM."),
+    node<&s::admin_tls, &tls_settings::cert_file>("admin_tls.cert_file", kind::path,
+                                                  "The same for admin_listen."),
+    node<&s::admin_tls, &tls_settings::key_file>("admin_tls.key_file", kind::path,
+                                                 "The same for admin_listen."),
     node<&s::limits, &l::body_bytes>("limits.body", kind::size, "Largest request body.", 1024u,
                                      1ull << 32),
     node<&s::limits, &l::header_bytes>("limits.header", kind::size, "Largest request head.", 1024u,
@@ -273,6 +283,28 @@ std::vector<std::string_view> section_names() {
       names.push_back(entry.path.substr(0, dot));
   }
   return names;
+}
+
+std::vector<std::string> differences(const settings& a, const settings& b) {
+  std::vector<std::string> out;
+  for (const auto& entry : node_table)
+    if (entry.read(a) != entry.read(b))
+      out.emplace_back(entry.path);
+  const auto same = [](const model_settings& x, const model_settings& y) {
+    return std::ranges::all_of(model_table,
+                               [&](const auto& entry) { return entry.read(x) == entry.read(y); });
+  };
+  const auto has = [&](const settings& in, const auto& wanted) {
+    return std::ranges::any_of(in.models, [&](const auto& one) {
+      return one.first == wanted.first && same(one.second, wanted.second);
+    });
+  };
+  for (const auto& [in, other] : {std::pair{&a, &b}, {&b, &a}})
+    for (const auto& one : in->models)
+      if (const auto path = "models." + one.first;
+          !has(*other, one) && std::ranges::find(out, path) == out.end())
+        out.push_back(path);
+  return out;
 }
 
 model_settings settings_for(const settings& all, const std::string& name) {

@@ -27,7 +27,7 @@ enum class kind : uint8_t {
   choice,     ///< one of `choices`
   paths,      ///< list of files or directories
   names,      ///< list of texts
-  path,       ///< a directory; may be empty
+  path,       ///< a file or directory; may be empty
   toggle_path ///< true, false or a directory; held as "on", "off" or the path
 };
 
@@ -52,6 +52,8 @@ std::span<const key<model_settings>> model_keys();
 /// Null when there is none.
 const key<settings>* find_key(std::string_view path);
 const key<model_settings>* find_model_key(std::string_view path);
+/// Keys of the table, and of a model ("models.NAME"), whose values differ.
+std::vector<std::string> differences(const settings& a, const settings& b);
 /// What stands before the dot, in table order, without repeats: "cluster", "engine" ...
 std::vector<std::string_view> section_names();
 

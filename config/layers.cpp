@@ -154,6 +154,12 @@ void layers::check() {
   if (v.admin_listen && v.admin_keys.empty() && !is_loopback(v.admin_listen->host))
     complain("admin_listen", "others can reach " + to_string(*v.admin_listen) +
                                  ": set admin_keys, or listen at 127.0.0.1");
+  for (const auto& [name, files] : {std::pair{"tls", &v.tls}, {"admin_tls", &v.admin_tls}})
+    if (files->cert_file.empty() != files->key_file.empty())
+      complain(std::string{name} + (files->cert_file.empty() ? ".key_file" : ".cert_file"),
+               std::string{name} + " takes both cert_file and key_file");
+  if (!v.admin_tls.cert_file.empty() && !v.admin_listen)
+    complain("admin_tls.cert_file", "is for admin_listen, which is not set: `tls` is for listen");
   for (auto& what : check_tenants(v.tenants))
     complain("tenants", std::move(what));
   if (v.state_dir == "off")

@@ -6,12 +6,10 @@
 
 namespace troupe::config {
 
-caf::expected<loaded_settings> load_settings(const std::optional<std::filesystem::path>& file,
-                                             const std::map<std::string, std::string>& variables,
-                                             const flags& given) {
-  layers all;
-  if (file)
-    all.file(*file);
+namespace {
+
+caf::expected<loaded_settings>
+load_rest(layers& all, const std::map<std::string, std::string>& variables, const flags& given) {
   all.environment(variables);
   for (const auto& [flag, path, texts] : given) {
     const auto* key = find_key(path);
@@ -34,6 +32,25 @@ caf::expected<loaded_settings> load_settings(const std::optional<std::filesystem
   for (const auto& one : all.problems())
     text += (text.empty() ? "" : "\n") + to_string(one);
   return caf::make_error(errc::invalid_value, text);
+}
+
+} // namespace
+
+caf::expected<loaded_settings> load_settings(const std::optional<std::filesystem::path>& file,
+                                             const std::map<std::string, std::string>& variables,
+                                             const flags& given) {
+  layers all;
+  if (file)
+    all.file(*file);
+  return load_rest(all, variables, given);
+}
+
+caf::expected<loaded_settings> load_settings(const document& file,
+                                             const std::map<std::string, std::string>& variables,
+                                             const flags& given) {
+  layers all;
+  all.file(file.text, file.name, file.folder);
+  return load_rest(all, variables, given);
 }
 
 std::vector<std::string> check_file(const std::filesystem::path& file) {

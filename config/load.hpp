@@ -28,9 +28,20 @@ struct flag_value {
 };
 using flags = std::vector<flag_value>;
 
+/// A configuration file that is not on the disk.
+struct document {
+  std::string text;
+  std::string name;             ///< goes into messages
+  std::filesystem::path folder; ///< relative paths count from it
+};
+
 /// A flag beats the environment (TROUPE_*), which beats the file, which beats the default. Errors
 /// begin with file:line:column, the variable's name or the flag's, and say what to write instead.
 caf::expected<loaded_settings> load_settings(const std::optional<std::filesystem::path>& file,
+                                             const std::map<std::string, std::string>& variables,
+                                             const flags& given);
+
+caf::expected<loaded_settings> load_settings(const document& file,
                                              const std::map<std::string, std::string>& variables,
                                              const flags& given);
 

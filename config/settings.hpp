@@ -53,6 +53,11 @@ struct download_settings {
   std::chrono::milliseconds stall_timeout{30'000};
 };
 
+/// PEM files; both empty = plain HTTP.
+struct tls_settings {
+  std::string cert_file, key_file;
+};
+
 struct log_settings {
   std::string level = "info";
   std::string format = "text";
@@ -94,6 +99,7 @@ struct settings {
   std::chrono::milliseconds drain_timeout{30'000};
   engine_settings engine;
   storage_settings storage;
+  tls_settings tls, admin_tls;
   limit_settings limits;
   download_settings download;
   log_settings log;

@@ -63,6 +63,8 @@ const api::route api::routes[] = {
     {"GET", "/admin/usage", "", on_admin, key_of::admin, "/admin/usage", &api::admin_usage},
     {"GET", "/admin/tenants", "", on_admin, key_of::admin, "/admin/tenants", &api::admin_tenants},
     {"GET", "/admin/actors", "", on_admin, key_of::admin, "/admin/actors", &api::admin_actors},
+    {"GET", "/admin/config", "", on_admin, key_of::admin, "/admin/config", &api::admin_config},
+    {"PUT", "/admin/config", "", on_admin, key_of::admin, "/admin/config", &api::admin_put_config},
 };
 
 namespace {

@@ -13,6 +13,8 @@
 
 namespace troupe::gateway {
 
+class configuration;
+
 struct api_options {
   surface serves = surface::everything;
   bool metrics_open = false; ///< /metrics needs no key
@@ -21,6 +23,7 @@ struct api_options {
   std::shared_ptr<const actors::tenant_registry> tenants =
       std::make_shared<actors::tenant_registry>();
   std::shared_ptr<actors::ledger> ledger; ///< null: none is kept
+  std::shared_ptr<configuration> config;  ///< null: it is neither shown nor changed
   /// Runs work that takes longer than an actor or I/O thread may be held (tokenizing a book).
   std::function<void(std::function<void()>)> offload = [](std::function<void()> work) { work(); };
 };
@@ -59,6 +62,8 @@ private:
   void admin_unload(const http_request&, const channel_ptr&, const std::string& model);
   void admin_usage(const http_request&, const channel_ptr&, const std::string&);
   void admin_tenants(const http_request&, const channel_ptr&, const std::string&);
+  void admin_config(const http_request&, const channel_ptr&, const std::string&);
+  void admin_put_config(const http_request&, const channel_ptr&, const std::string&);
   void admin_actors(const http_request&, const channel_ptr&, const std::string&);
 
   actors::services& services_;

@@ -63,6 +63,7 @@ struct connection_link : std::enable_shared_from_this<connection_link> {
   std::function<void()> on_gone; ///< of the request being answered
   std::function<void()> on_idle; ///< once, when nothing is left to answer
   bool admitted = false;         ///< counts against the limit of connections; set once
+  bool silent = false;           ///< it is closed without a word
   bool busy = false;
   bool closed = false;
 };

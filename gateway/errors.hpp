@@ -11,6 +11,8 @@ enum class errc : uint8_t {
   bad_address = 1,
   /// The address is taken, or the process may not bind it.
   cannot_listen,
+  /// A certificate or its key cannot be used.
+  bad_certificate,
 };
 
 } // namespace troupe::gateway

@@ -8,6 +8,7 @@
 
 #include "gateway/api_error.hpp"
 #include "gateway/connection_link.hpp"
+#include "gateway/wire.hpp"
 
 /// Internal to server.cpp.
 namespace troupe::gateway {
@@ -30,8 +31,8 @@ private:
   }
 
 public:
-  read_filter(asio::ip::tcp::socket& socket, std::shared_ptr<connection_link> link,
-              wire_limits limits, std::function<void(int)> on_refused)
+  read_filter(wire& socket, std::shared_ptr<connection_link> link, wire_limits limits,
+              std::function<void(int)> on_refused)
       : socket_{socket}, link_{std::move(link)}, guard_{limits}, on_refused_{
                                                                      std::move(on_refused)} {}
 
@@ -56,7 +57,9 @@ public:
   }
 
 private:
-  void after_read(const asio::error_code& why, const char* data, size_t size, callback then) {
+  void after_read(asio::error_code why, const char* data, size_t size, callback then) {
+    if (why == asio::ssl::error::stream_truncated)
+      why = asio::error::eof; // TCP ended without TLS having said so: HTTP knows what is whole
     if (why == asio::error::eof) {
       verdict_ = guard_.end();
       return verdict_.status != 0 && link_->unanswered() == 0 ? refuse(std::move(then))
@@ -130,7 +133,7 @@ private:
     if (why)
       return done(why);
     asio::error_code ignored;
-    socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+    socket_.tcp().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
     if (saw_end_)
       return done(asio::error::eof);
     linger_ = std::make_unique<asio::steady_timer>(socket_.get_executor(), std::chrono::seconds{2});
@@ -168,7 +171,7 @@ private:
       then(why, 0);
   }
 
-  asio::ip::tcp::socket& socket_;
+  wire& socket_;
   std::shared_ptr<connection_link> link_;
   wire_guard guard_;
   wire_guard::verdict verdict_;
@@ -182,48 +185,48 @@ private:
   bool silent_ = false;
 };
 
-/// The socket type that RESTinio is given: a TCP socket whose reads go through a read_filter.
+/// The socket type that RESTinio is given: a wire whose reads go through a read_filter.
 class guarded_socket {
 public:
   using executor_type = restinio::default_asio_executor;
   using lowest_layer_type = asio::ip::tcp::socket::lowest_layer_type;
 
-  explicit guarded_socket(asio::io_context& io) : io_{&io}, tcp_{io} {}
+  explicit guarded_socket(asio::io_context& io) : io_{&io}, wire_{io} {}
   guarded_socket(guarded_socket&&) = default;
   guarded_socket& operator=(guarded_socket&&) = default;
 
   asio::io_context& io() { return *io_; }
-  asio::ip::tcp::socket& tcp() { return tcp_; }
+  gateway::wire& wire() { return wire_; }
   /// Once the socket has come to where it stays.
   void filter_reads(std::shared_ptr<read_filter> filter) { filter_ = std::move(filter); }
 
-  auto& lowest_layer() { return tcp_.lowest_layer(); }
-  auto get_executor() { return tcp_.get_executor(); }
-  bool is_open() const { return tcp_.is_open(); }
+  auto& lowest_layer() { return wire_.tcp().lowest_layer(); }
+  auto get_executor() { return wire_.tcp().get_executor(); }
+  bool is_open() const { return wire_.tcp().is_open(); }
   template <class... Args>
   void cancel(Args&&... args) {
-    tcp_.cancel(std::forward<Args>(args)...);
+    wire_.tcp().cancel(std::forward<Args>(args)...);
   }
   template <class... Args>
   void shutdown(Args&&... args) {
-    tcp_.shutdown(std::forward<Args>(args)...);
+    wire_.tcp().shutdown(std::forward<Args>(args)...);
   }
   template <class... Args>
   void close(Args&&... args) {
-    tcp_.close(std::forward<Args>(args)...);
+    wire_.tcp().close(std::forward<Args>(args)...);
   }
   template <class Buffer, class Handler>
   void async_read_some(const Buffer& into, Handler handler) {
     filter_->read(asio::mutable_buffer(into), std::move(handler));
   }
-  template <class... Args>
-  auto async_write_some(Args&&... args) {
-    return tcp_.async_write_some(std::forward<Args>(args)...);
+  template <class Buffers, class Handler>
+  void async_write_some(const Buffers& from, Handler&& handler) {
+    wire_.async_write_some(from, std::forward<Handler>(handler));
   }
 
 private:
   asio::io_context* io_;
-  asio::ip::tcp::socket tcp_;
+  gateway::wire wire_;
   std::shared_ptr<read_filter> filter_;
 };
 

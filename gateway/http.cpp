@@ -1,5 +1,7 @@
 #include "gateway/http.hpp"
 
+#include "gateway/query.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <random>
@@ -98,6 +100,21 @@ std::string make_request_id(std::string_view proposed) {
                     std::all_of(proposed.begin(), proposed.end(),
                                 [](char c) { return c > ' ' && c < 0x7f && c != '"'; });
   return sane ? std::string{proposed} : "req_" + random_hex();
+}
+
+std::optional<std::string> query_field(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const auto one = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), one.size() + 1));
+    if (one.substr(0, one.find('=')) != name)
+      continue;
+    std::string text;
+    const auto at = one.find('=');
+    if (at == one.npos || !percent_decode(one.substr(at + 1), text))
+      text.clear();
+    return text;
+  }
+  return std::nullopt;
 }
 
 } // namespace troupe::gateway

@@ -197,7 +197,8 @@ void api::welcome(const http_request&, const channel_ptr& channel, const std::st
               "  GET  /metrics              Prometheus\n"
               "  GET  /version\n";
   if (options_.serves != surface::api)
-    out.body += "  GET  /admin/models /admin/actors, POST /admin/models/ID/load|unload\n";
+    out.body += "  GET  /admin/models /admin/actors, POST /admin/models/ID/load|unload\n"
+                "  GET  /admin/tenants /admin/usage, GET and PUT /admin/config\n";
   channel->send(std::move(out));
 }
 

@@ -17,6 +17,7 @@
 #include "gateway/exchange.hpp"
 #include "gateway/guarded_socket.hpp"
 #include "gateway/metrics.hpp"
+#include "gateway/tls.hpp"
 
 namespace troupe::gateway {
 
@@ -109,14 +110,14 @@ public:
   std::shared_ptr<connection_link> open(connection_id id, guarded_socket& socket,
                                         strand_type strand) {
     auto link = std::make_shared<connection_link>(std::move(strand));
-    link->socket = &socket.tcp();
+    link->socket = &socket.wire().tcp();
     link->start = [this, weak = link->weak_from_this()](restinio::request_handle_t request,
                                                         wire_guard::message facts) {
       if (auto alive = weak.lock())
         serve(std::move(alive), std::move(request), facts);
     };
     auto filter = std::make_shared<read_filter>(
-        socket.tcp(), link, wire_limits{options_.body_bytes_max, options_.header_bytes_max},
+        socket.wire(), link, wire_limits{options_.body_bytes_max, options_.header_bytes_max},
         [this](int status) { metrics_.request_refused(status); });
     metrics_.connection_opened();
     std::lock_guard guard{lock_};
@@ -129,10 +130,19 @@ public:
       full.status = 503;
       full.code = "too_many_connections";
       full.text = "Too many connections are open. Retry, or use fewer connections.";
-      filter->refuse_all(std::move(full), links_.size() > connections_max_ + refused_max);
+      link->silent = links_.size() > connections_max_ + refused_max;
+      filter->refuse_all(std::move(full), link->silent);
     }
     socket.filter_reads(std::move(filter));
     return link;
+  }
+
+  /// What new connections of this listener begin with; null = plain HTTP.
+  std::shared_ptr<asio::ssl::context> tls() const {
+    return options_.tls ? options_.tls->context() : nullptr;
+  }
+  std::chrono::milliseconds handshake_time() const {
+    return std::min(options_.read_timeout, std::chrono::milliseconds{10'000});
   }
 
   void close(connection_id id) {
@@ -193,6 +203,7 @@ private:
     out.request_timeout = options_.request_timeout;
     out.tenants = options_.tenants;
     out.ledger = options_.ledger;
+    out.config = options_.config;
     out.offload = [pool = offload_](std::function<void()> work) {
       asio::post(*pool, std::move(work));
     };
@@ -297,11 +308,19 @@ struct core_service : asio::execution_context::service {
 // Found by RESTinio through its argument when a connection starts.
 template <class Connection, class Start, class Fail>
 void prepare_connection_and_start_read(guarded_socket& socket, Connection& connection, Start start,
-                                       Fail) {
+                                       Fail fail) {
   auto& service =
       asio::use_service<core_service>(static_cast<asio::execution_context&>(socket.io()));
-  service.owner->open(connection.connection_id(), socket, connection.get_executor());
-  start();
+  auto& owner = *service.owner;
+  const auto strand = connection.get_executor();
+  const auto link = owner.open(connection.connection_id(), socket, strand);
+  auto identity = link->silent ? nullptr : owner.tls();
+  if (!identity)
+    return start();
+  auto alive = connection.shared_from_this();
+  socket.wire().begin_tls(
+      std::move(identity), strand, owner.handshake_time(), alive,
+      [start, fail, alive](const asio::error_code& why) mutable { why ? fail(why) : start(); });
 }
 
 inline restinio::tls_socket_t*

@@ -9,7 +9,9 @@
 #include "actors/services.hpp"
 #include "actors/tenant_registry.hpp"
 #include "base/error.hpp"
+#include "gateway/configuration.hpp"
 #include "gateway/surface.hpp"
+#include "gateway/tls.hpp"
 
 namespace troupe::gateway {
 
@@ -31,6 +33,8 @@ struct server_options {
       std::make_shared<actors::tenant_registry>();
   bool metrics_open = false;                ///< /metrics needs no key, even where there are keys
   std::shared_ptr<actors::ledger> ledger{}; ///< null: what tenants use is not written down
+  std::shared_ptr<tls_identity> tls{};      ///< null: plain HTTP
+  std::shared_ptr<configuration> config{};  ///< null: /admin/config says that there is none
 };
 
 /// The HTTP edge: one listener. Threads of its own; `services` must outlive it. Several of one node

@@ -5,6 +5,7 @@
 #include "base/rfc3339.hpp"
 #include "gateway/api.hpp"
 #include "gateway/api_error.hpp"
+#include "gateway/query.hpp"
 
 namespace troupe::gateway {
 
@@ -36,22 +37,6 @@ json refused_by(const actors::tenant_usage& usage) {
       out[std::string{policies::name_of(static_cast<policies::quota_kind>(i))}] =
           usage.refused_by[i];
   return out;
-}
-
-/// Nothing when a query names no such field; broken escapes give an empty text.
-std::optional<std::string> query_field(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const auto one = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(query.size(), one.size() + 1));
-    if (one.substr(0, one.find('=')) != name)
-      continue;
-    std::string text;
-    const auto at = one.find('=');
-    if (at == one.npos || !percent_decode(one.substr(at + 1), text))
-      text.clear();
-    return text;
-  }
-  return std::nullopt;
 }
 
 api_error bad_request(std::string code, std::string param, std::string message) {

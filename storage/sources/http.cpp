@@ -41,9 +41,15 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-/// Certificates as other programs of this machine are told to trust, else the system's, which do
-/// not lie where the library was built everywhere; null = where the library looks by itself.
-const char* certificates() {
+std::string host_of(const std::string& url) {
+  const auto at = url.find("://");
+  const auto begin = at == std::string::npos ? 0 : at + 3;
+  return url.substr(begin, url.find_first_of("/?#", begin) - begin);
+}
+
+} // namespace
+
+const char* trusted_certificates() {
   for (const char* name : {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"})
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0')
       return value;
@@ -53,14 +59,6 @@ const char* certificates() {
       return file;
   return nullptr;
 }
-
-std::string host_of(const std::string& url) {
-  const auto at = url.find("://");
-  const auto begin = at == std::string::npos ? 0 : at + 3;
-  return url.substr(begin, url.find_first_of("/?#", begin) - begin);
-}
-
-} // namespace
 
 /// One easy handle in a multi handle of its own: the multi handle keeps the connection open, can be
 /// woken up, and lets the caller decide what a stall is.
@@ -150,7 +148,7 @@ void set_options(CURL* easy, const http_request& request, const http_limits& lim
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(limits.connect_timeout.count()));
   set(CURLOPT_USERAGENT, "troupe/" TROUPE_VERSION);
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  if (const char* bundle = certificates())
+  if (const char* bundle = trusted_certificates())
     set(CURLOPT_CAINFO, bundle);
   if (request.method == "HEAD")
     set(CURLOPT_NOBODY, 1L);

@@ -15,6 +15,11 @@
 
 namespace troupe::storage {
 
+/// Certificates as other programs of this machine are told to trust (SSL_CERT_FILE and its like),
+/// else the system's, which do not lie where the library was built everywhere; null = where the
+/// library looks by itself.
+const char* trusted_certificates();
+
 /// How long a connection may do nothing.
 struct http_limits {
   std::chrono::milliseconds connect_timeout{10'000};

@@ -49,7 +49,10 @@ def servers(request, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         server = Server(
-            request.config, tmp_path / name, CONFIG % (tmp_path / "state"), {"ADMIN": "key-of-admin"}
+            request.config,
+            tmp_path / name,
+            CONFIG % (tmp_path / "state"),
+            {"ADMIN": "key-of-admin"},
         )
         started.append(server)
         server.start()
@@ -145,7 +148,9 @@ def test_without_tenants_or_a_state_dir_the_lines_for_the_file_are_printed(serve
     unkept = CONFIG % "false"
     (tmp_path / "unkept.yaml").write_text(unkept)
     for options in (["--config", tmp_path / "empty.yaml"], ["--config", tmp_path / "unkept.yaml"]):
-        code, out, errors = one.troupe("keys", "create", "acme", "--name", "ci", *options, check=False)
+        code, out, errors = one.troupe(
+            "keys", "create", "acme", "--name", "ci", *options, check=False
+        )
         assert code == 0 and out.startswith("tr-") and len(out.split()) == 1
         assert "tenants:\n  acme:\n    keys:\n      - {hash:" in errors and "name: ci}" in errors
         code, _, errors = one.troupe("keys", "list", *options, check=False)
