@@ -6,19 +6,19 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/load_book.hpp"
 #include "actors/messages.hpp"
 #include "actors/model_fetch.hpp"
 
 namespace troupe::actors {
-
-/// Called with bytes done and in all; returns false to stop.
-using open_progress = std::function<bool(uint64_t done, uint64_t total)>;
 
 struct checkpoint_loader_setup {
   /// Opens and warms a model; blocks for as long as that takes.
   std::function<opened_model(const load_order&, const open_progress&)> open;
   /// Brings a model to this machine; does not block, so that others are opened meanwhile.
   model_fetch fetch;
+  /// Hears of every load.
+  std::shared_ptr<load_book> book = std::make_shared<load_book>();
   /// Set by anyone to make a load in progress give up.
   std::shared_ptr<const std::atomic<bool>> stop;
   actor_card_ptr self_card;

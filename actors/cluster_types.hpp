@@ -8,13 +8,14 @@
 #include "base/ids.hpp"
 #include "base/instant.hpp"
 #include "engine/engine.hpp"
+#include "policies/load_cost.hpp"
 
 /// What the nodes of a cluster say to each other. Each of these encodes as Cap'n Proto; the
 /// conversions are in wire.cpp, the schema is schemas/cluster.capnp.
 namespace troupe::actors {
 
 /// Raised when an older node could no longer understand a newer one.
-inline constexpr uint32_t cluster_protocol = 1;
+inline constexpr uint32_t cluster_protocol = 2;
 
 /// A sequence as dispatched once.
 struct sequence_ref {
@@ -84,8 +85,9 @@ struct load_order {
   model_id model;
   std::string dir;
   engine::engine_options options;
-  std::string draft_dir{}; ///< of the model that guesses for it; empty = none
-  std::string origin{};    ///< with an empty `dir`: where the model is to be fetched from
+  std::string draft_dir{};   ///< of the model that guesses for it; empty = none
+  std::string origin{};      ///< with an empty `dir`: where the model is to be fetched from
+  uint64_t weight_bytes = 0; ///< of the model, as far as the head knows
 };
 
 struct model_ref {
@@ -98,6 +100,14 @@ struct load_outcome {
   uint64_t loaded_bytes = 0;
   std::string error; ///< empty = it is ready
   bool files_broken = false;
+};
+
+/// What a load would take now, or what one took.
+struct load_account {
+  model_id model;
+  policies::tier_bytes bytes{}; ///< by where they come from
+  policies::load_phases seconds{};
+  std::string source{}; ///< which link the remote bytes come over
 };
 
 struct actor_list {
@@ -119,6 +129,7 @@ TROUPE_WIRE(load_order)
 TROUPE_WIRE(model_ref)
 TROUPE_WIRE(load_progress)
 TROUPE_WIRE(load_outcome)
+TROUPE_WIRE(load_account)
 TROUPE_WIRE(actor_list)
 #undef TROUPE_WIRE
 } // namespace wire

@@ -19,6 +19,14 @@ public:
     const std::lock_guard guard{mutex_};
     text_loader_ = std::move(x);
   }
+  stager_actor stager() const {
+    const std::lock_guard guard{mutex_};
+    return stager_;
+  }
+  void stager(stager_actor x) {
+    const std::lock_guard guard{mutex_};
+    stager_ = std::move(x);
+  }
   model_actor model(const model_id& id) const {
     const std::lock_guard guard{mutex_};
     const auto at = models_.find(id);
@@ -32,6 +40,7 @@ public:
 private:
   mutable std::mutex mutex_;
   text_loader_actor text_loader_;
+  stager_actor stager_;
   std::map<model_id, model_actor> models_;
 };
 

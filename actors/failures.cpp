@@ -73,4 +73,42 @@ failure to_failure(const caf::error& why) {
   return out;
 }
 
+std::string_view kind_name(failure_kind kind) {
+  switch (kind) {
+  case failure_kind::invalid_request:
+    return "invalid_request";
+  case failure_kind::context_length_exceeded:
+    return "context_length_exceeded";
+  case failure_kind::unsupported:
+    return "unsupported";
+  case failure_kind::model_not_found:
+    return "model_not_found";
+  case failure_kind::queue_full:
+    return "queue_full";
+  case failure_kind::no_capacity:
+    return "no_capacity";
+  case failure_kind::load_failed:
+    return "load_failed";
+  case failure_kind::shutting_down:
+    return "shutting_down";
+  case failure_kind::timed_out:
+    return "timed_out";
+  case failure_kind::cancelled:
+    return "cancelled";
+  case failure_kind::rate_limited:
+    return "rate_limited";
+  case failure_kind::too_many_at_once:
+    return "too_many_at_once";
+  case failure_kind::beyond_quota:
+    return "beyond_quota";
+  case failure_kind::budget_spent:
+    return "budget_spent";
+  case failure_kind::tenant_cap:
+    return "tenant_cap";
+  case failure_kind::internal:
+    break;
+  }
+  return "internal";
+}
+
 } // namespace troupe::actors

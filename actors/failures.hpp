@@ -9,4 +9,7 @@ failure to_failure(const policies::refusal& why);
 /// An error of any module as the client hears of it. `doing` comes first in the message.
 failure to_failure(const caf::error& why);
 
+/// In a word, for logs: "queue_full".
+std::string_view kind_name(failure_kind kind);
+
 } // namespace troupe::actors

@@ -266,6 +266,24 @@ void step(pointer self) {
       return want_step(self);
 }
 
+template <class Verb, class What>
+void tell_stager(pointer self, Verb verb, const What& what) {
+  const auto& where = self->state.setup.where;
+  if (const auto to = where ? where->stager() : stager_actor{})
+    self->send(to, verb, what);
+}
+
+/// The account of a load whose engine is ready now, made since `began`.
+void note_ready(pointer self, const model_id& id, const opened_model& x, instant began) {
+  auto& state = self->state;
+  const auto now = self->clock().now();
+  const auto waited = x.waited ? x.waited() : 0;
+  const auto bind = std::chrono::duration<double>(now - began).count() - waited;
+  const auto took = state.setup.book->ready(self->id(), id, std::max(bind, 1e-6), now);
+  if (took && state.scheduler)
+    self->send(state.scheduler, atom::receipt_v, *took);
+}
+
 bool files_broken(const caf::error& why) {
   if (why.category() == caf::atom("storage"))
     return why != storage::errc::cancelled && why != storage::errc::unreadable &&
@@ -287,6 +305,7 @@ void opened(pointer self, opened_model& x) {
   out.residence.model = id;
   out.loaded_bytes = x.weight_bytes;
   auto why = x.why;
+  const auto binding = self->clock().now();
   if (!why) {
     auto engine = state.setup.make_engine(x);
     if (engine) {
@@ -296,6 +315,7 @@ void opened(pointer self, opened_model& x) {
         model.engine->expect_weights(x.arriving);
       out.residence = report_of(id, model);
       model.told_room = out.residence.room;
+      note_ready(self, id, x, binding);
     } else {
       why = engine.error();
     }
@@ -303,6 +323,7 @@ void opened(pointer self, opened_model& x) {
   out.seconds = std::chrono::duration<double>(self->clock().now() - started->second).count();
   state.loading.erase(started);
   if (why) {
+    state.setup.book->drop(self->id(), id);
     out.error = "loading model " + id.text + " on " + state.setup.node + ": " + describe(why);
     out.files_broken = files_broken(why);
   }
@@ -321,8 +342,11 @@ void load(pointer self, const load_order& order) {
                  load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
     return;
   }
-  if (state.loading.emplace(order.model, self->clock().now()).second)
+  if (state.loading.emplace(order.model, self->clock().now()).second) {
+    state.setup.book->announce(self->id(), order.model, self->clock().now());
     self->send(state.setup.loader, atom::load_v, order);
+    tell_stager(self, atom::survey_v, order);
+  }
   show(self);
 }
 
@@ -404,6 +428,28 @@ gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup)
         count();
         if (self->state.scheduler)
           self->send(self->state.scheduler, atom::progress_v, std::move(x));
+      },
+      [=](atom::forecast, load_account& x) {
+        count();
+        if (self->state.scheduler)
+          self->send(self->state.scheduler, atom::forecast_v, std::move(x));
+      },
+      [=](atom::receipt, load_account& x) {
+        count();
+        if (self->state.scheduler)
+          self->send(self->state.scheduler, atom::receipt_v, std::move(x));
+      },
+      [=](atom::survey, const load_order& order) {
+        count();
+        tell_stager(self, atom::survey_v, order);
+      },
+      [=](atom::prefetch, const load_order& order) {
+        count();
+        tell_stager(self, atom::prefetch_v, order);
+      },
+      [=](atom::spare, const model_ref& x) {
+        count();
+        tell_stager(self, atom::spare_v, x);
       },
       [=](atom::step) { count(), step(self); },
       [=](atom::drain) {

@@ -10,6 +10,8 @@
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
 
+#include "actors/directory.hpp"
+#include "actors/load_book.hpp"
 #include "actors/messages.hpp"
 
 namespace troupe::actors {
@@ -21,6 +23,10 @@ struct gpu_worker_setup {
   /// Binds an engine to an opened model; runs on the worker's own thread.
   std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)> make_engine;
   checkpoint_loader_actor loader;
+  /// Where the stager is; null = nobody foresees loads or prefetches.
+  std::shared_ptr<const directory> where;
+  /// The loader's.
+  std::shared_ptr<load_book> book = std::make_shared<load_book>();
   registry_actor registry;
   actor_card_ptr self_card;
 };

@@ -21,6 +21,20 @@ constexpr auto fetch_timeout = std::chrono::seconds{3700};
 
 double seconds(duration x) { return std::chrono::duration<double>(x).count(); }
 
+/// What is known now goes to those who ask what became of this request.
+void note(pointer self, request_state what) {
+  auto& state = self->state;
+  auto& out = state.record;
+  out.state = what;
+  out.queued = seconds(state.timing.queued);
+  out.first_token = seconds(state.timing.first_token);
+  out.total = seconds(self->clock().now() - state.accepted);
+  out.prompt_tokens = state.used.prompt_tokens;
+  out.cached_tokens = state.used.cached_tokens;
+  out.completion_tokens = state.used.completion_tokens;
+  state.setup.log->put(out);
+}
+
 /// Stops whatever still runs or waits for this request, and ends.
 void wind_up(pointer self) {
   auto& state = self->state;
@@ -44,6 +58,8 @@ void fail(pointer self, failure why) {
   if (state.ended)
     return;
   state.setup.meters->request_ended(state.setup.request.model, "failed");
+  state.record.failure = kind_name(why.kind);
+  note(self, request_state::failed);
   state.setup.sink->on_failure(why);
   wind_up(self);
 }
@@ -54,6 +70,7 @@ void succeed(pointer self) {
   state.timing.total = now - state.accepted;
   state.meters->end_to_end->Observe(seconds(state.timing.total));
   state.setup.meters->request_ended(state.setup.request.model, "finished");
+  note(self, request_state::finished);
   state.setup.sink->on_done(state.used, state.timing);
   wind_up(self);
 }
@@ -112,6 +129,7 @@ void resume(pointer self, const std::vector<uint32_t>& which,
                                     " times in a row while running this request",
                          .param = {},
                          .retry_after = {}});
+  ++state.record.worker_changes;
   enqueue(self, which, true, std::move(lost_worker));
 }
 
@@ -190,6 +208,9 @@ void accept(pointer self, std::shared_ptr<const model_text> model) {
   state.meters->prompt_tokens->Increment(state.used.prompt_tokens);
   state.setup.sink->on_accepted(state.used.prompt_tokens);
   make_choices(self);
+  state.record.choices = static_cast<uint32_t>(state.choices.size());
+  state.record.text = seconds(self->clock().now() - state.accepted);
+  note(self, request_state::running);
   if (state.setup.request.sampling.max_tokens == 0u) {
     // Nothing to generate: a way to have a prompt counted or echoed.
     for (uint32_t i = 0; i < state.choices.size(); ++i) {
@@ -208,6 +229,16 @@ void begin(pointer self) {
   auto& state = self->state;
   state.accepted = self->clock().now();
   state.meters = &state.setup.meters->of(state.setup.request.model);
+  const auto& request = state.setup.request;
+  auto& record = state.record;
+  record.number = state.setup.number;
+  record.id = request.id;
+  record.answer_id = request.answer_id;
+  record.model = request.model;
+  record.tenant = request.tenant;
+  record.received = std::chrono::system_clock::now();
+  if (request.received != instant{})
+    record.admission = std::max(0.0, seconds(state.accepted - request.received));
   state.setup.card->requests.fetch_add(1, std::memory_order_relaxed);
   state.setup.card->touch();
   if (auto text = state.setup.card->text.load())
@@ -236,6 +267,7 @@ void dispatch(pointer self, const dispatch_order& order) {
     return;
   choice.at = phase::running;
   choice.worker = order.worker;
+  state.record.worker = order.worker_name;
   const auto worker = caf::actor_cast<worker_actor>(order.worker);
   // Monitoring twice would bring two DOWNs; that is harmless, and cheaper than keeping count.
   self->monitor(worker);
@@ -259,10 +291,23 @@ void dispatch(pointer self, const dispatch_order& order) {
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }
 
-/// The first token is there; `computing` of the time to it was the worker's own work.
-void note_first_token(pointer self, instant now, duration computing) {
+/// The first token, of a prompt of which `reused` tokens were known, is there; `computing` of the
+/// time to it was the worker's own work.
+void note_first_token(pointer self, instant now, duration computing, size_t prompt,
+                      uint32_t reused) {
   auto& state = self->state;
   state.timing.first_token = now - state.accepted;
+  state.record.prefill = seconds(computing);
+  const auto size = static_cast<uint32_t>(state.prompts[prompt].size());
+  // Of a model that was loading, steps wait for weights: that is not the prompt's time.
+  if (!state.timing.cold && computing > duration{0})
+    self->send(state.setup.scheduler, atom::prefill_v,
+               prefill_note{state.setup.request.model,
+                            {size, size - std::min(size, reused)},
+                            seconds(computing)});
+  if (state.record.forecast)
+    state.setup.meters->foretold(state.record.forecast->state, state.record.forecast->first_token,
+                                 seconds(state.timing.first_token));
   state.meters->first_token->Observe(seconds(state.timing.first_token));
   const auto received = state.setup.request.received;
   const auto since = received == instant{} ? state.accepted : std::min(received, state.accepted);
@@ -282,7 +327,7 @@ void take(pointer self, const engine::token_event& event, duration computing) {
     return;
   const auto now = self->clock().now();
   if (state.timing.first_token.count() == 0)
-    note_first_token(self, now, computing);
+    note_first_token(self, now, computing, choice.prompt, event.reused);
   if (choice.last_token != instant{})
     state.meters->inter_token->Observe(seconds(now - choice.last_token));
   choice.last_token = now;
@@ -290,6 +335,7 @@ void take(pointer self, const engine::token_event& event, duration computing) {
   if (event.offset == 0 && event.id.choice % state.setup.request.n == 0)
     state.used.cached_tokens += event.reused;
   ++state.used.completion_tokens;
+  state.record.preemptions += event.preempted;
   state.meters->generated_tokens->Increment();
   state.setup.card->generated_tokens.fetch_add(1, std::memory_order_relaxed);
   state.setup.sink->on_token(state.used);
@@ -306,6 +352,16 @@ void take(pointer self, const engine::token_event& event, duration computing) {
   state.setup.sink->on_finish(event.id.choice, finish);
 }
 
+void take_all(pointer self, const token_batch& batch) {
+  auto& state = self->state;
+  if (state.ended)
+    return;
+  for (const auto& event : batch.events)
+    take(self, event, batch.computing);
+  if (!state.choices.empty() && state.finished == state.choices.size())
+    succeed(self);
+}
+
 void lost(pointer self, const sequence_loss& loss) {
   auto& state = self->state;
   const auto index = loss.sequence.id.choice;
@@ -319,6 +375,14 @@ void lost(pointer self, const sequence_loss& loss) {
   fail(self, {.kind = loss.kind == loss_kind::invalid ? failure_kind::invalid_request
                                                       : failure_kind::internal,
               .message = loss.message,
+              .param = {},
+              .retry_after = {}});
+}
+
+void expire(pointer self) {
+  fail(self, {.kind = failure_kind::timed_out,
+              .message = "the request took longer than its timeout of " +
+                         std::to_string(self->state.setup.request.timeout.count()) + " ms",
               .param = {},
               .retry_after = {}});
 }
@@ -372,14 +436,8 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
   self->monitor(self->state.setup.gateway);
   return {
       [self](atom::tokens, const token_batch& batch) {
-        auto& state = self->state;
-        state.setup.self_card->handled();
-        if (state.ended)
-          return;
-        for (const auto& event : batch.events)
-          take(self, event, batch.computing);
-        if (!state.choices.empty() && state.finished == state.choices.size())
-          succeed(self);
+        self->state.setup.self_card->handled();
+        take_all(self, batch);
       },
       [self](atom::lost, const sequence_loss& loss) {
         self->state.setup.self_card->handled();
@@ -405,22 +463,28 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
         state.timing.cold = state.timing.cold || !state.dispatched;
         state.setup.sink->on_progress(progress);
       },
+      [self](atom::forecast, const request_forecast& x) {
+        self->state.setup.self_card->handled();
+        self->state.record.forecast = x;
+      },
+      [self](atom::receipt, const load_account& x) {
+        auto& state = self->state;
+        state.setup.self_card->handled();
+        if (state.timing.cold)
+          state.record.load = request_load{x.bytes, x.seconds, x.source};
+      },
       [self](atom::cancel) {
         auto& state = self->state;
         state.setup.self_card->handled();
         if (state.ended)
           return;
         state.setup.meters->request_ended(state.setup.request.model, "cancelled");
+        note(self, request_state::cancelled);
         wind_up(self);
       },
       [self](atom::expire) {
         self->state.setup.self_card->handled();
-        const auto& request = self->state.setup.request;
-        fail(self, {.kind = failure_kind::timed_out,
-                    .message = "the request took longer than its timeout of " +
-                               std::to_string(request.timeout.count()) + " ms",
-                    .param = {},
-                    .retry_after = {}});
+        expire(self);
       },
   };
 }

@@ -11,6 +11,7 @@
 #include "actors/messages.hpp"
 #include "actors/metrics.hpp"
 #include "actors/model_card.hpp"
+#include "actors/request_log.hpp"
 
 /// A choice of a request:
 ///
@@ -28,6 +29,7 @@ struct invocation_setup {
   scheduler_actor scheduler;
   caf::strong_actor_ptr gateway; ///< the invocation ends with it
   std::shared_ptr<metrics> meters;
+  std::shared_ptr<request_log> log = std::make_shared<request_log>(0);
   actor_card_ptr self_card;
   uint64_t number = 0;     ///< of its sequences, unique in the cluster
   uint64_t drawn_seed = 0; ///< used if the client gave none
@@ -53,6 +55,7 @@ struct invocation_state {
   size_t finished = 0;
   instant accepted{};
   request_timing timing;
+  request_record record;
   usage used;
   bool dispatched = false, ended = false;
   model_metrics* meters = nullptr;

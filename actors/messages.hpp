@@ -15,9 +15,11 @@
 
 #include "actors/actor_card.hpp"
 #include "actors/cluster_types.hpp"
+#include "actors/request_record.hpp"
 #include "actors/text_side.hpp"
 #include "base/ids.hpp"
 #include "engine/model/model_config.hpp"
+#include "policies/prefill_cost.hpp"
 #include "policies/queue_order.hpp"
 #include "policies/quota.hpp"
 
@@ -53,10 +55,14 @@ TROUPE_CROSSES_NODES(load_order)
 TROUPE_CROSSES_NODES(model_ref)
 TROUPE_CROSSES_NODES(load_progress)
 TROUPE_CROSSES_NODES(load_outcome)
+TROUPE_CROSSES_NODES(load_account)
 TROUPE_CROSSES_NODES(actor_list)
 #undef TROUPE_CROSSES_NODES
 
 // Within the process.
+
+/// Called with bytes done and in all; returns false to stop.
+using open_progress = std::function<bool(uint64_t done, uint64_t total)>;
 
 /// A model's text side, once loaded, and what its engine would take.
 struct model_text {
@@ -82,6 +88,14 @@ struct dispatch_order {
   sequence_id id;
   uint32_t epoch = 0;
   caf::strong_actor_ptr worker;
+  std::string worker_name{}; ///< for people: "cpu@node"
+};
+
+/// A first token came: what it took since the first step that held its sequence.
+struct prefill_note {
+  model_id model;
+  policies::prompt_work work;
+  double seconds = 0;
 };
 
 struct refusal_notice {
@@ -109,13 +123,21 @@ struct opened_model {
   std::shared_ptr<const void> keep_alive;
   engine::weight_gate arriving; ///< set if the last weights are still on their way
   uint64_t weight_bytes = 0;
+  /// Set if weights are still on their way: follows them, on the loader's thread, until all have
+  /// come or none will.
+  std::function<void(const open_progress&)> follow{};
+  /// Where the bytes came from, once all have come.
+  std::function<policies::tier_bytes()> whence{};
+  /// How long whoever uses `lookup` has waited for bytes, in seconds; null = not at all.
+  std::function<double()> waited{};
   caf::error why; ///< if it could not be opened
 };
 
 /// Files that were fetched from a model's origin.
 struct fetched_files {
   std::string dir;
-  uint64_t weight_bytes = 0; ///< of the whole model
+  uint64_t weight_bytes = 0;  ///< of the whole model
+  uint64_t fetched_bytes = 0; ///< over the network: the rest was here
 };
 
 /// A fetch has ended, for `order`.
@@ -124,6 +146,7 @@ struct fetched_model {
   caf::strong_actor_ptr worker; ///< that wants it; null = the text side alone was wanted
   fetched_files files;
   caf::error why; ///< if it failed
+  instant began{};
 };
 
 struct enrolment {
@@ -153,6 +176,7 @@ CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::model_ref))
 CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_progress))
 CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_outcome))
 CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::actor_list))
+CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_account))
 
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, admit, "admit")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, begin, "begin")
@@ -183,6 +207,13 @@ CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, tokens, "tokens")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unload, "unload")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, unloaded, "unloaded")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, withdraw, "withdraw")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, forecast, "forecast")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, prefetch, "prefetch")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, prefill, "prefill")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, probe, "probe")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, receipt, "receipt")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, spare, "spare")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, survey, "survey")
 CAF_END_TYPE_ID_BLOCK(troupe_actors)
 
 // These hold pointers into this process, or are only ever exchanged within it.
@@ -197,6 +228,8 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::opened_model)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::fetched_model)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::enrolment)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::admission)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::prefill_note)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::actors::request_forecast)
 
 namespace troupe::actors {
 
@@ -219,6 +252,10 @@ using invocation_actor = token_sink_actor::extend<
     caf::reacts_to<atom::refuse, refusal_notice>,
     // How far the model's load is.
     caf::reacts_to<atom::progress, load_progress>,
+    // What it will go through, as far as can be said now.
+    caf::reacts_to<atom::forecast, request_forecast>,
+    // What the load that it waited for took; again once the last byte was there.
+    caf::reacts_to<atom::receipt, load_account>,
     // The client went away.
     caf::reacts_to<atom::cancel>,
     // The request's time is up.
@@ -234,6 +271,10 @@ using worker_actor = caf::typed_actor<
     caf::reacts_to<atom::run, run_order>,
     // Stops a sequence within one step.
     caf::reacts_to<atom::cancel, sequence_ref>,
+    // Says by `forecast`, to the scheduler, what loading a model would take now.
+    caf::reacts_to<atom::survey, load_order>,
+    // Brings a model's weights nearer as long as nobody needs the way; `spare` stops that.
+    caf::reacts_to<atom::prefetch, load_order>, caf::reacts_to<atom::spare, model_ref>,
     // The actors of the worker's node.
     caf::replies_to<atom::list>::with<actor_list>>;
 
@@ -243,7 +284,9 @@ using cluster_actor = caf::typed_actor<
     caf::reacts_to<atom::enlist, worker_hello>,
     // Sequences have ended, or there is another room than before.
     caf::reacts_to<atom::report, worker_report>, caf::reacts_to<atom::progress, load_progress>,
-    caf::reacts_to<atom::loaded, load_outcome>, caf::reacts_to<atom::unloaded, model_ref>>;
+    caf::reacts_to<atom::loaded, load_outcome>, caf::reacts_to<atom::unloaded, model_ref>,
+    // What a load will take, and what it took, on the sender.
+    caf::reacts_to<atom::forecast, load_account>, caf::reacts_to<atom::receipt, load_account>>;
 
 /// Hands sequences to workers, and decides what is loaded where.
 using scheduler_actor = cluster_actor::extend<
@@ -251,6 +294,8 @@ using scheduler_actor = cluster_actor::extend<
     caf::reacts_to<atom::enqueue, enqueue_order>,
     // The owner of a sequence wants no more of it.
     caf::reacts_to<atom::withdraw, model_id, sequence_id>,
+    // What a prompt took on a worker.
+    caf::reacts_to<atom::prefill, prefill_note>,
     // Answers once the model is ready.
     caf::replies_to<atom::load, load_wish>::with<model_status>,
     // Answers once the model's memory is free.
@@ -267,6 +312,8 @@ using gpu_worker_actor = worker_actor::extend<
     caf::reacts_to<atom::enlist, cluster_actor>,
     // From the loader.
     caf::reacts_to<atom::opened, opened_model>, caf::reacts_to<atom::progress, load_progress>,
+    // From the stager and the loader: what a load will take, and what it took.
+    caf::reacts_to<atom::forecast, load_account>, caf::reacts_to<atom::receipt, load_account>,
     // INTERNAL: runs one step of one engine.
     caf::reacts_to<atom::step>,
     // Takes no more work and answers when the last sequence has ended.
@@ -277,6 +324,15 @@ using checkpoint_loader_actor =
     caf::typed_actor<caf::reacts_to<atom::load, load_order>,
                      // INTERNAL: the files of a model are here, or cannot be had.
                      caf::reacts_to<atom::fetched, fetched_model>>;
+
+/// Knows how near the weights of models are, and brings them nearer, for the node's workers.
+using stager_actor = caf::typed_actor<
+    // Tells the sender, a gpu_worker_actor, by `forecast` what a load would take now.
+    caf::reacts_to<atom::survey, load_order>,
+    // Brings weights into the host pool, after whatever somebody waits for; `spare` stops it.
+    caf::reacts_to<atom::prefetch, load_order>, caf::reacts_to<atom::spare, model_ref>,
+    // INTERNAL: measures the tiers that no load has shown yet, with the model in a directory.
+    caf::reacts_to<atom::probe, std::string>>;
 
 /// Reads the text side of models: the only place where tokenizer files are parsed.
 using text_loader_actor =

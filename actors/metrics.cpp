@@ -1,6 +1,7 @@
 #include "actors/metrics.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace troupe::actors {
 
@@ -19,6 +20,8 @@ const buckets end_to_end_buckets{.01,  .02,  .04,  .08,   .16,   .32,   .64,
                                  1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
 const buckets cold_start_buckets{.01,  .02,  .04,   .08, .16, .32, .64, 1.28,
                                  2.56, 5.12, 10.24, 30,  60,  120, 300};
+
+const buckets error_buckets{.01, .02, .05, .1, .15, .2, .3, .5, .75, 1, 2, 4, 8};
 
 template <class Type>
 prometheus::Family<Type>& family(prometheus::Registry& in, const char* name, const char* help) {
@@ -78,15 +81,20 @@ struct metrics::families {
                                                   "Between tokens of one sequence")},
         end_to_end{family<prometheus::Histogram>(in, "troupe_e2e_request_latency_seconds",
                                                  "Acceptance to last token")},
-        cold_start{family<prometheus::Histogram>(in, "troupe_cold_start_seconds",
-                                                 "Load order to ready")} {}
+        cold_start{
+            family<prometheus::Histogram>(in, "troupe_cold_start_seconds", "Load order to ready")},
+        foretelling{family<prometheus::Histogram>(
+            in, "troupe_first_token_prediction_error_ratio",
+            "Predicted time to first token against the real one: |predicted / real - 1|, by where "
+            "the weights were")} {}
   gauge &running, &waiting, &kv_usage, &swap_bytes;
   counter &steps, &rows, &guesses, &preemptions;
   gauge &state, &drift;
   prometheus::Gauge& workers;
   counter &prompt_tokens, &generated_tokens, &requests, &evictions;
   prometheus::Counter& load_bytes;
-  histogram &queue_time, &dispatch, &first_token, &inter_token, &end_to_end, &cold_start;
+  histogram &queue_time, &dispatch, &first_token, &inter_token, &end_to_end, &cold_start,
+      &foretelling;
 };
 
 metrics::metrics()
@@ -181,6 +189,12 @@ void metrics::fairness(const model_id& model, const std::vector<policies::pair_d
     families_->drift.Remove(gauge);
   if (shown.empty())
     drifts_.erase(model.text);
+}
+
+void metrics::foretold(const std::string& state, double predicted, double real) {
+  if (real > 0)
+    families_->foretelling.Add({{"state", state}}, error_buckets)
+        .Observe(std::abs(predicted / real - 1));
 }
 
 } // namespace troupe::actors

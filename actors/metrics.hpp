@@ -59,6 +59,8 @@ public:
   void evicted(const std::string& reason);
   void loaded(uint64_t bytes);
   void worker_count(size_t count);
+  /// A first token was foretold `predicted` seconds after acceptance and came after `real`.
+  void foretold(const std::string& state, double predicted, double real);
   /// Pairs of tenants that wait for a model; those of the last call that are not in it go away.
   void fairness(const model_id& model, const std::vector<policies::pair_drift>& pairs);
 

@@ -5,6 +5,15 @@
 
 namespace troupe::actors {
 
+model_find make_model_find(std::shared_ptr<storage::model_fetcher> fetcher) {
+  return [fetcher = std::move(fetcher)](const std::string& origin, const std::string& name) {
+    const auto from = storage::parse_location(origin);
+    if (!from || !fetcher)
+      return std::string{};
+    return fetcher->find({.from = *from, .name = name, .include = {}, .weights = true}).string();
+  };
+}
+
 model_fetch make_model_fetch(std::shared_ptr<storage::model_fetcher> fetcher) {
   return [fetcher = std::move(fetcher)](const std::string& origin, const std::string& name,
                                         bool weights, auto progress, auto then) {
@@ -22,7 +31,7 @@ model_fetch make_model_fetch(std::shared_ptr<storage::model_fetcher> fetcher) {
         },
         [then = std::move(then)](const caf::expected<storage::pulled_model>& got) {
           if (got)
-            then(fetched_files{got->dir.string(), got->weight_bytes});
+            then(fetched_files{got->dir.string(), got->weight_bytes, got->fetched_bytes});
           else
             then(got.error());
         });

@@ -21,4 +21,9 @@ using model_fetch =
 /// By `fetcher`; null = every fetch fails, as this node was given no way to fetch.
 model_fetch make_model_fetch(std::shared_ptr<storage::model_fetcher> fetcher);
 
+/// Where the model `name` from `origin` lies if all of it is on this machine, else empty. Asks
+/// nothing of the network; reads directories.
+using model_find = std::function<std::string(const std::string& origin, const std::string& name)>;
+model_find make_model_find(std::shared_ptr<storage::model_fetcher> fetcher);
+
 } // namespace troupe::actors

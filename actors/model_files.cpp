@@ -12,6 +12,7 @@
 #include "storage/checkpoint.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/pipeline/mapped_check.hpp"
+#include "storage/pipeline/tier_survey.hpp"
 #include "storage/store/in_use.hpp"
 
 namespace troupe::actors {
@@ -79,6 +80,23 @@ std::shared_ptr<const void> held(std::shared_ptr<const void> weights, const std:
   return std::make_shared<both>(std::move(weights), storage::hold_model(dir));
 }
 
+policies::tier_bytes bytes_of(const storage::tier_survey& found) {
+  policies::tier_bytes out{};
+  const auto set = [&](policies::load_tier tier, uint64_t bytes) {
+    out[static_cast<size_t>(tier)] = static_cast<double>(bytes);
+  };
+  set(policies::load_tier::disk, found.disk);
+  set(policies::load_tier::pool, found.pool);
+  set(policies::load_tier::paged, found.paged);
+  set(policies::load_tier::cached, found.cached);
+  return out;
+}
+
+/// Whether mapped files come from the page cache or through it, as long as nobody has read them.
+std::function<policies::tier_bytes()> tiers_of(const storage::checkpoint& files) {
+  return [bytes = bytes_of(storage::survey_mapped(files))] { return bytes; };
+}
+
 } // namespace
 
 opened_model open_model_files(const load_order& order, const open_progress& progress,
@@ -100,6 +118,7 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
       return out;
     }
   }
+  out.whence = tiers_of(*model->files);
   out.why = tiers ? storage::warm_verified(*tiers, *model->files, progress)
                   : model->files->warm(progress);
   if (out.why)
@@ -114,6 +133,17 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
   out.lookup = std::move(*lookup);
   out.keep_alive = held(std::move(model->files), order.dir);
   return out;
+}
+
+std::optional<policies::tier_bytes>
+survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight_tiers>& tiers) {
+  const auto model = open_model(dir);
+  if (!model)
+    return std::nullopt;
+  const auto names =
+      tiers ? pooled_names(*model->files, model->config) : std::vector<std::string>{};
+  return bytes_of(names.empty() ? storage::survey_mapped(*model->files)
+                                : storage::survey(*tiers, *model->files, names));
 }
 
 caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order) {

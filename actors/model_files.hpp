@@ -11,6 +11,11 @@ namespace troupe::actors {
 opened_model open_model_files(const load_order& order, const open_progress& progress,
                               const std::shared_ptr<storage::weight_tiers>& tiers = {});
 
+/// Where the bytes of a model's weights lie now; nothing if its files cannot be opened. Reads
+/// headers alone, but blocks for those.
+std::optional<policies::tier_bytes>
+survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight_tiers>& tiers);
+
 /// The model that guesses for `order`'s, or null if it has none. Blocks.
 caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order);
 

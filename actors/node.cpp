@@ -20,6 +20,7 @@
 #include "actors/pooled_files.hpp"
 #include "actors/registry.hpp"
 #include "actors/scheduler.hpp"
+#include "actors/stager.hpp"
 #include "gpu/device.hpp"
 #include "storage/store/model_fetcher.hpp"
 
@@ -65,6 +66,7 @@ caf::expected<std::unique_ptr<node>> node::start(node_options options) {
 
 node_impl::node_impl(node_options options) : options_{std::move(options)} {
   name_ = options_.node_name;
+  log_ = std::make_shared<request_log>(options_.request_history);
   if (name_.empty()) // one machine may run several workers
     name_ = heads() ? host_name() : host_name() + "-" + std::to_string(getpid());
 }
@@ -215,6 +217,10 @@ caf::error node_impl::boot_worker() {
   if (!devices)
     return devices.error();
   tiers_ = open_tiers(options_.storage);
+  const auto stager_card = card("stager", "stager");
+  children_.push_back({"stager", start_stager(stager_card),
+                       [this, stager_card] { return start_stager(stager_card); }, false,
+                       stager_card});
   for (auto& opened : *devices) {
     auto local = std::make_unique<local_worker>();
     auto* worker = local.get();
@@ -234,15 +240,37 @@ caf::error node_impl::boot_worker() {
   return {};
 }
 
+/// Begins after the node's own start: it has to be quick.
+constexpr auto probe_delay = std::chrono::milliseconds{500};
+
+caf::strong_actor_ptr node_impl::start_stager(const actor_card_ptr& stager_card) {
+  stager_setup setup;
+  setup.look = [tiers = tiers_](const std::string& dir) { return survey_model_files(dir, tiers); };
+  setup.find = make_model_find(options_.fetcher);
+  setup.probe = make_probe(tiers_);
+  setup.book = book_;
+  setup.self_card = stager_card;
+  const auto actor = system_->spawn<caf::detached>(stager, std::move(setup));
+  enrol(erase(actor), stager_card);
+  directory_->stager(actor);
+  const auto biggest = std::max_element(
+      options_.models.begin(), options_.models.end(),
+      [](const auto& a, const auto& b) { return a.weight_bytes < b.weight_bytes; });
+  if (biggest != options_.models.end() && !biggest->dir.empty())
+    caf::delayed_anon_send(actor, probe_delay, atom::probe_v, biggest->dir.string());
+  const std::lock_guard guard{mutex_};
+  started_.push_back(erase(actor));
+  return erase(actor);
+}
+
 caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
   const auto open = [tiers = tiers_](const load_order& order, const open_progress& progress) {
     return open_model_files(order, progress, tiers);
   };
   const auto loader = system_->spawn<caf::detached>(
-      checkpoint_loader,
-      checkpoint_loader_setup{open, make_model_fetch(options_.fetcher), stopping_,
-                              loader_card});
+      checkpoint_loader, checkpoint_loader_setup{open, make_model_fetch(options_.fetcher), book_,
+                                                 stopping_, loader_card});
   enrol(erase(loader), loader_card);
   gpu_worker_setup setup;
   setup.node = name_;
@@ -261,6 +289,8 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
                                   draft->get());
   };
   setup.loader = loader;
+  setup.where = directory_;
+  setup.book = book_;
   setup.registry = registry_;
   setup.self_card = local.card;
   const auto worker = system_->spawn<caf::detached>(gpu_worker, std::move(setup));

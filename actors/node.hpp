@@ -65,6 +65,7 @@ struct node_options {
   storage_options storage;
   uint32_t queue_max = 1024; ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};
+  uint32_t request_history = 4096;         ///< requests that can be explained: the last ones
   std::optional<host_port> cluster_listen; ///< head: for workers (port 0 = any free one)
   std::optional<host_port> join;           ///< worker: where the head listens for workers
   std::string

@@ -11,10 +11,12 @@
 #include "actors/actor_card.hpp"
 #include "actors/devices.hpp"
 #include "actors/directory.hpp"
+#include "actors/load_book.hpp"
 #include "actors/messages.hpp"
 #include "actors/metrics.hpp"
 #include "actors/model_card.hpp"
 #include "actors/node.hpp"
+#include "actors/request_log.hpp"
 #include "actors/supervisor.hpp"
 #include "actors/system_config.hpp"
 
@@ -52,6 +54,10 @@ public:
   void actors(callback<std::vector<actor_info>> then) override;
   bool ready() const override { return accepting_ && *workers_ > 0; }
   std::optional<pool_status> pool() const override;
+  std::optional<request_record> request(const std::string& id) const override {
+    return log_->find(id);
+  }
+  std::vector<request_record> requests(size_t count) const override { return log_->newest(count); }
   prometheus::Registry& metrics() override { return meters_->registry(); }
 
 private:
@@ -72,6 +78,7 @@ private:
     actor_card_ptr card;
     gpu_worker_actor actor;
   };
+  caf::strong_actor_ptr start_stager(const actor_card_ptr& card);
   caf::strong_actor_ptr start_worker(local_worker& worker);
   caf::strong_actor_ptr start_text_loader(const actor_card_ptr& card);
   caf::strong_actor_ptr start_model(const model_id& id, const actor_card_ptr& card);
@@ -91,6 +98,8 @@ private:
   std::map<model_id, model_card_ptr> cards_;
   std::map<model_id, model_id> aliases_;
   std::shared_ptr<storage::weight_tiers> tiers_; ///< null = weights are mapped
+  std::shared_ptr<request_log> log_;
+  std::shared_ptr<load_book> book_ = std::make_shared<load_book>();
   uint16_t cluster_port_ = 0;
   std::atomic<bool> accepting_{false};
   std::atomic<uint64_t> next_number_{0};

@@ -84,6 +84,7 @@ std::shared_ptr<invocation_handle> node_impl::invoke(invocation_request request,
   setup.scheduler = scheduler_;
   setup.gateway = caf::actor_cast<caf::strong_actor_ptr>(gateway_);
   setup.meters = meters_;
+  setup.log = log_;
   setup.self_card =
       std::make_shared<actor_card>("invocation", "invocation:" + request.id.text, gateway_id_);
   setup.number = next_number_.fetch_add(1);

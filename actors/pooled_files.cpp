@@ -1,6 +1,8 @@
 #include "actors/pooled_files.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 
 #include "actors/log.hpp"
 #include "actors/node.hpp"
@@ -18,30 +20,64 @@ using storage::pooled_weights;
 /// Without a pool of its own a node has this much for small models; no memory until it is used.
 constexpr uint64_t private_pool_bytes = 64u << 20;
 
-std::vector<std::string> names_of(const std::vector<engine::weight_spec>& plan) {
-  std::vector<std::string> out;
-  for (const auto& spec : plan)
-    out.push_back(spec.name);
-  return out;
+/// How long somebody has waited, all threads together.
+class stopwatch {
+public:
+  template <class Work>
+  auto around(Work work) {
+    const auto began = std::chrono::steady_clock::now();
+    auto out = work();
+    nanoseconds_ += (std::chrono::steady_clock::now() - began).count();
+    return out;
+  }
+  double seconds() const { return static_cast<double>(nanoseconds_.load()) * 1e-9; }
+
+private:
+  std::atomic<int64_t> nanoseconds_{0};
+};
+
+engine::weight_lookup lookup_of(const std::shared_ptr<pooled_weights>& weights,
+                                const std::shared_ptr<stopwatch>& waits) {
+  return
+      [from = weights.get(), waits](std::string_view name) -> std::optional<engine::weight_view> {
+        const auto found = from->find(name);
+        if (!found)
+          return std::nullopt;
+        const auto index = from->index_of(name);
+        engine::weight_view out{
+            found->type, {found->shape.begin(), found->shape.end()}, found->bytes.data()};
+        out.wait = [from, index, waits] {
+          return waits->around([&] { return from->wait(index + 1).why; });
+        };
+        // The embedding may be bound twice: where it lies, and converted as the head.
+        if (index != 0)
+          out.drop = [from, index] { from->release(index); };
+        return out;
+      };
 }
 
-engine::weight_lookup lookup_of(const std::shared_ptr<pooled_weights>& weights) {
-  return [from = weights.get()](std::string_view name) -> std::optional<engine::weight_view> {
-    const auto found = from->find(name);
-    if (!found)
-      return std::nullopt;
-    const auto index = from->index_of(name);
-    engine::weight_view out{
-        found->type, {found->shape.begin(), found->shape.end()}, found->bytes.data()};
-    out.wait = [from, index] { return from->wait(index + 1).why; };
-    // The embedding may be bound twice: where it lies, and converted as the head.
-    if (index != 0)
-      out.drop = [from, index] { from->release(index); };
-    return out;
-  };
+/// Until all bytes are there, or none will come.
+void follow(pooled_weights& weights, const open_progress& progress) {
+  pooled_weights::state now;
+  while (!now.over) {
+    now = weights.wait(weights.tensor_count() + 1, now.bytes);
+    if (!progress(now.bytes, weights.total_bytes()))
+      return weights.cancel();
+  }
 }
 
 } // namespace
+
+std::vector<std::string> pooled_names(const storage::checkpoint& files,
+                                      const engine::model_config& config) {
+  std::vector<std::string> out;
+  for (const auto& spec : engine::weight_plan(config)) {
+    if (!files.find(spec.name))
+      return {};
+    out.push_back(spec.name);
+  }
+  return out;
+}
 
 std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options) {
   if (options.pool.empty() || options.pool_bytes == 0)
@@ -71,17 +107,13 @@ caf::expected<bool> open_pooled(const std::shared_ptr<storage::weight_tiers>& ti
                                 const std::shared_ptr<const storage::checkpoint>& files,
                                 const engine::model_config& config, const open_progress& progress,
                                 opened_model& out) {
-  const auto plan = engine::weight_plan(config);
+  const auto names = pooled_names(*files, config);
   const auto stop = [] {
     return caf::make_error(storage::errc::cancelled, "the load was cancelled");
   };
-  // Other names or other forms than an engine binds (GGUF, packed weights) are read through maps.
-  const bool plain = std::all_of(plan.begin(), plan.end(), [&](const engine::weight_spec& spec) {
-    return files->find(spec.name).has_value();
-  });
-  if (!plain)
+  if (names.empty())
     return false;
-  auto started = pooled_weights::start(tiers, files, names_of(plan));
+  auto started = pooled_weights::start(tiers, files, names);
   if (!started)
     return started.error();
   const auto& weights = *started;
@@ -93,7 +125,7 @@ caf::expected<bool> open_pooled(const std::shared_ptr<storage::weight_tiers>& ti
   const auto first = engine::plan_tensors(config, 1);
   pooled_weights::state now;
   while (!now.over) {
-    now = weights->wait(plan.size() + 1, now.bytes);
+    now = weights->wait(names.size() + 1, now.bytes);
     if (now.why == storage::errc::no_memory)
       return false; // the page cache makes do with what there is
     if (now.why)
@@ -104,10 +136,21 @@ caf::expected<bool> open_pooled(const std::shared_ptr<storage::weight_tiers>& ti
     if (now.tensors >= first && policies::may_start_early(left, tiers->pipeline().origin_rate()))
       break;
   }
-  out.lookup = lookup_of(weights);
+  const auto waits = std::make_shared<stopwatch>();
+  out.lookup = lookup_of(weights, waits);
+  out.waited = [waits] { return waits->seconds(); };
   out.keep_alive = weights;
-  if (!now.over)
+  out.whence = [weights] {
+    const auto counts = weights->counts();
+    policies::tier_bytes bytes{};
+    bytes[static_cast<size_t>(policies::load_tier::disk)] = static_cast<double>(counts.disk_bytes);
+    bytes[static_cast<size_t>(policies::load_tier::pool)] = static_cast<double>(counts.pool_bytes);
+    return bytes;
+  };
+  if (!now.over) {
     out.arriving = [from = weights.get()](size_t tensors) { return from->wait(tensors).why; };
+    out.follow = [weights](const open_progress& progress) { follow(*weights, progress); };
+  }
   return true;
 }
 

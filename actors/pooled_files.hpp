@@ -1,5 +1,7 @@
 #pragma once
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "actors/checkpoint_loader.hpp"
 #include "engine/model/model_config.hpp"
@@ -13,6 +15,11 @@ struct storage_options;
 /// cannot be had (another process has it), a line in the log says why, and a small private one
 /// takes its place, so that weights are mapped, but verified.
 std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options);
+
+/// The tensors that an engine binds, in its order; none if it has to read these files through maps
+/// (GGUF, packed weights: other names, or other forms).
+std::vector<std::string> pooled_names(const storage::checkpoint& files,
+                                      const engine::model_config& config);
 
 /// Loads a model's weights into the host pool, in the order in which the engine uses them, and
 /// fills `out` (lookup, keep_alive, gate) with them. Returns before the last ones are there, if an

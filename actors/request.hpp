@@ -55,6 +55,7 @@ struct sampling_request {
 
 struct invocation_request {
   request_id id;
+  std::string answer_id{}; ///< what the answer calls itself
   /// When its last byte came in; unset = when its invocation began.
   instant received{};
   model_id model;

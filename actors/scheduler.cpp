@@ -6,6 +6,7 @@
 
 #include "actors/errors.hpp"
 #include "actors/failures.hpp"
+#include "actors/foretelling.hpp"
 #include "actors/log.hpp"
 #include "actors/model_view.hpp"
 
@@ -82,9 +83,12 @@ void carry_out(pointer self, dispatch_intent& x) {
   const auto worker = state.workers.find(x.worker);
   if (owner == state.owners.end() || worker == state.workers.end())
     return;
+  owner->second.dispatched = self->clock().now();
+  const auto& hello = worker->second.hello;
   self->send(invocation_of(owner->second.invocation), atom::dispatch_v,
              dispatch_order{x.sequence.id, x.sequence.epoch,
-                            caf::actor_cast<caf::strong_actor_ptr>(worker->second.handle)});
+                            caf::actor_cast<caf::strong_actor_ptr>(worker->second.handle),
+                            hello.device + "@" + hello.node});
 }
 
 void carry_out(pointer self, load_intent& x) {
@@ -92,10 +96,11 @@ void carry_out(pointer self, load_intent& x) {
   auto& model = state.models.at(x.model);
   const auto& card = *model.card;
   model.load_started = self->clock().now();
+  state.ahead.load_began(x.model, model.load_started);
   model.progress = {x.model, "loading", 0, card.weight_bytes()};
   self->send(state.workers.at(x.worker).handle, atom::load_v,
              load_order{x.model, card.source.dir.string(), card.options, card.draft_dir,
-                        card.source.origin});
+                        card.source.origin, card.weight_bytes()});
   tell_waiting(self, x.model);
 }
 
@@ -191,7 +196,7 @@ void enqueue(pointer self, const enqueue_order& order) {
     return;
   }
   for (const auto& x : order.sequences)
-    state.owners[x.id] = {owner, order.model};
+    state.owners[x.id] = {owner, order.model, x.input_tokens, x.accepted, {}, x.resumed};
   // A crash is the one way in which an invocation ends without withdrawing what it has here.
   self->monitor(owner);
   if (state.policy.cold(order.model)) {
@@ -200,6 +205,8 @@ void enqueue(pointer self, const enqueue_order& order) {
       model.progress = {order.model, "queued", 0, model.card->weight_bytes()};
     self->send(invocation_of(owner), atom::progress_v, model.progress);
   }
+  foretell(self, order.sequences.front().id,
+           state.policy.view(order.model).queued - order.sequences.size());
   decide(self);
   publish(self, order.model);
 }
@@ -264,6 +271,9 @@ void report(pointer self, const worker_report& x) {
                         made.tokens, made.reused);
   for (const auto& gone : x.retired) {
     state.policy.retired(worker, gone.model, gone.id, gone.epoch, now);
+    if (const auto at = state.owners.find(gone.id);
+        at != state.owners.end() && at->second.dispatched != instant{})
+      state.ahead.learn_service(gone.model, now - at->second.dispatched);
     // Its owner may wait for another place already, in a later epoch.
     if (!state.policy.holds(gone.model, gone.id))
       state.owners.erase(gone.id);
@@ -296,6 +306,7 @@ void loaded(pointer self, const load_outcome& x) {
     return;
   auto& model = state.models.at(id);
   const auto now = self->clock().now();
+  state.ahead.load_over(id);
   if (!x.error.empty()) {
     const caf::error why =
         caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
@@ -398,6 +409,19 @@ scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
           return;
         self->state.models.at(x.model).progress = x;
         tell_waiting(self, x.model);
+      },
+      [=](atom::forecast, const load_account& x) {
+        count();
+        if (self->state.ahead.load_expected(x))
+          foretell_waiting(self, x.model);
+      },
+      [=](atom::receipt, const load_account& x) { count(), note_receipt(self, x); },
+      [=](atom::prefill, const prefill_note& x) {
+        count();
+        const auto at = self->state.models.find(x.model);
+        if (at != self->state.models.end())
+          self->state.ahead.learn_prefill(
+              x.model, static_cast<double>(at->second.card->weight_bytes()), x.work, x.seconds);
       },
       [=](atom::loaded, const load_outcome& x) { count(), loaded(self, x); },
       [=](atom::unloaded, const model_ref& x) { count(), unloaded(self, x.model); },

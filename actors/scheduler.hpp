@@ -8,6 +8,7 @@
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
 
+#include "actors/foresight.hpp"
 #include "actors/messages.hpp"
 #include "actors/metrics.hpp"
 #include "actors/model_card.hpp"
@@ -30,6 +31,9 @@ struct scheduler_state {
   struct owner {
     caf::strong_actor_ptr invocation;
     model_id model;
+    uint32_t prompt_tokens = 0;
+    instant accepted{}, dispatched{}; ///< unset = it waits
+    bool is_foretold = false;
   };
   struct worker {
     worker_actor handle;
@@ -45,6 +49,7 @@ struct scheduler_state {
   };
   scheduler_setup setup;
   policies::dispatcher policy;
+  foresight ahead;
   std::unordered_map<sequence_id, owner> owners;
   std::map<policies::worker_id, worker> workers;
   std::map<model_id, model> models;

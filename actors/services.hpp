@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/request.hpp"
+#include "actors/request_record.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
 
@@ -92,6 +93,12 @@ public:
   virtual void actors(callback<std::vector<actor_info>> then) = 0;
   /// Nothing if this node has no pool.
   virtual std::optional<pool_status> pool() const { return std::nullopt; }
+  /// One of the last requests, by the id of its header or of its answer.
+  virtual std::optional<request_record> request(const std::string& /*id*/) const {
+    return std::nullopt;
+  }
+  /// The newest ones, newest first, `count` at most.
+  virtual std::vector<request_record> requests(size_t /*count*/) const { return {}; }
   /// True while new requests are accepted (not draining, and at least one worker is joined).
   virtual bool ready() const = 0;
   /// Shared by every part of the node; the gateway adds its families and serializes it.

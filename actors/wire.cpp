@@ -141,6 +141,7 @@ caf::error read(cp::TokenEvent::Reader from, engine::token_event& x) {
   }
   x.logprob = from.getLogprob();
   x.reused = from.getReused();
+  x.preempted = from.getPreempted();
   for (const auto& top : from.getTop())
     x.top.push_back({top.getToken(), top.getLogprob()});
   return {};
@@ -205,6 +206,7 @@ std::string encode(const token_batch& x) {
                                                                 : cp::FinishReason::NONE);
     to.setLogprob(from.logprob);
     to.setReused(from.reused);
+    to.setPreempted(from.preempted);
     auto top = to.initTop(count(from.top.size()));
     for (unsigned j = 0; j < top.size(); ++j) {
       top[j].setToken(from.top[j].token);
@@ -332,6 +334,7 @@ std::string encode(const load_order& x) {
   to.setDir(view(x.dir));
   to.setOrigin(view(x.origin));
   to.setDraftDir(view(x.draft_dir));
+  to.setWeightBytes(x.weight_bytes);
   to.setKvBytes(x.options.kv_bytes);
   to.setBlockSize(x.options.block_size);
   to.setSequencesMax(x.options.sequences_max);
@@ -354,6 +357,7 @@ caf::error decode(std::string_view bytes, load_order& x) {
     x.dir = text(from.getDir());
     x.origin = text(from.getOrigin());
     x.draft_dir = text(from.getDraftDir());
+    x.weight_bytes = from.getWeightBytes();
     x.options.kv_bytes = from.getKvBytes();
     x.options.block_size = from.getBlockSize();
     x.options.sequences_max = from.getSequencesMax();

@@ -165,6 +165,12 @@ void add_inspections(CLI::App& app, command_line& into) {
   inspection(app, into, "stop", "Unload a model when its running requests have finished.")
       ->add_option("model", into.model, "The model's name.")
       ->required();
+  auto* explain = inspection(app, into, "explain",
+                             "What a request was expected to take, and what it took; without an "
+                             "id, the newest requests.");
+  explain->add_option("request", into.request,
+                      "The x-request-id of its response, or the id in the body.");
+  explain->add_flag("--last", into.last, "The newest request.");
   auto* actors = app.add_subcommand("actors", "Look into a running server.");
   actors->require_subcommand(1);
   watched(inspection(*actors, into, "list", "Every actor, its messages and restarts."), into);

@@ -42,6 +42,8 @@ struct command_line {
   std::string tenant;
   key_options keys;
   std::string since;
+  std::string request; ///< explain
+  bool last = false;
 };
 
 /// The tree of commands; parsing fills `into`, which must outlive it. What `into` holds before are

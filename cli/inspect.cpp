@@ -16,11 +16,8 @@
 #include "cli/terminal.hpp"
 
 namespace troupe::cli {
-namespace {
 
-using json = nlohmann::ordered_json;
-
-int report(const http_answer& answer, const std::string& url) {
+int report_failure(const http_answer& answer, const std::string& url) {
   if (answer.status == 0)
     return complain(no_server_text(url, answer), cannot_connect);
   if (error_code(answer) == "unknown_url")
@@ -36,6 +33,10 @@ int report(const http_answer& answer, const std::string& url) {
   return complain(error_message(answer), failed);
 }
 
+namespace {
+
+using json = nlohmann::ordered_json;
+
 /// Fetches and prints, again and again with --watch. An `only` leaves the rows whose `field` it is.
 int show(const inspect_options& options, const std::string& path, const char* field,
          const std::string& only, const std::function<std::string(const json&)>& render) {
@@ -44,7 +45,7 @@ int show(const inspect_options& options, const std::string& path, const char* fi
   while (true) {
     const auto answer = admin_request("GET", url + path);
     if (answer.status != 200)
-      return report(answer, url);
+      return report_failure(answer, url);
     auto parsed = json::parse(answer.body, nullptr, false);
     if (!parsed.is_object() || !parsed.contains("data") || !parsed["data"].is_array())
       return complain("what answers at " + url + " is not troupe", failed);
@@ -79,7 +80,7 @@ int act(const inspect_options& options, const std::string& model, const std::str
   const auto answer =
       admin_request("POST", url + "/admin/models/" + url_escape(model) + "/" + verb, "{}");
   if (answer.status != 200)
-    return report(answer, url);
+    return report_failure(answer, url);
   if (options.json)
     std::cout << answer.body << (answer.body.ends_with('\n') ? "" : "\n");
   else

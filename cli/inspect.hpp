@@ -26,6 +26,9 @@ int show_usage(const inspect_options& options, const std::string& name, const st
 int load_model(const inspect_options& options, const std::string& model);
 int stop_model(const inspect_options& options, const std::string& model);
 
+/// Says why the admin API of the server at `url` gave no answer; returns the exit code.
+int report_failure(const http_answer& answer, const std::string& url);
+
 using time_point = std::chrono::system_clock::time_point;
 
 /// One line about the host pool, or nothing; `answer` is that of /admin/models.

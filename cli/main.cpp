@@ -16,6 +16,7 @@
 #include "cli/completion.hpp"
 #include "cli/devices.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/explain.hpp"
 #include "cli/inspect.hpp"
 #include "cli/logging.hpp"
 #include "cli/run.hpp"
@@ -146,6 +147,8 @@ std::optional<int> inspect(command_line& typed) {
     return cli::show_models(typed.inspect, name == "ps");
   if (asked({"actors list", "actors tree"}))
     return cli::show_actors(typed.inspect, name == "actors tree");
+  if (asked({"explain"}))
+    return cli::explain_request(typed.inspect, typed.request, typed.last);
   if (asked({"load"}))
     return cli::load_model(typed.inspect, typed.model);
   if (asked({"stop"}))

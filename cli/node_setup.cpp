@@ -194,6 +194,7 @@ actors::node_options node_options_of(const config::settings& settings,
   out.float32 = settings.precision == "float32";
   out.queue_max = settings.queue_max;
   out.load_timeout = settings.load_timeout;
+  out.request_history = settings.request_history;
   out.node_name = settings.node_name;
   out.engine.kv_bytes = settings.engine.kv_bytes;
   out.engine.block_size = settings.engine.block_size;

@@ -141,6 +141,11 @@ constexpr key<settings> node_table[] = {
     node<&s::queue_max>("queue_max", kind::count,
                         "Requests that may wait for one model; beyond it: 503 with Retry-After.",
                         1u, count_max),
+    node<&s::request_history>(
+        "request_history", kind::count,
+        "Of how many of the last requests `troupe explain` can tell what they went through. No "
+        "texts are kept.",
+        0u, count_max),
     node<&s::load_timeout>("load_timeout", kind::duration, "How long a model may take to load.",
                            1000u, 24 * hour_ms),
     node<&s::drain_timeout>("drain_timeout", kind::duration,

@@ -95,6 +95,7 @@ struct settings {
   std::string precision = "auto";
   std::chrono::milliseconds keep_alive{300'000};
   uint32_t queue_max = 1024;
+  uint32_t request_history = 4096;
   std::chrono::milliseconds load_timeout{600'000};
   std::chrono::milliseconds drain_timeout{30'000};
   engine_settings engine;

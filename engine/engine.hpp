@@ -88,10 +88,11 @@ struct token_event {
   std::vector<token_logprob> top; ///< most likely first, when asked for
   /// With the first token of a dispatch: prompt tokens that did not have to be computed.
   uint32_t reused = 0;
+  uint32_t preempted = 0; ///< times that the sequence had to make room since its last token
 };
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, token_event& x) {
-  return f(x.id, x.epoch, x.offset, x.token, x.finish, x.logprob, x.top, x.reused);
+  return f(x.id, x.epoch, x.offset, x.token, x.finish, x.logprob, x.top, x.reused, x.preempted);
 }
 
 /// A sequence that was given up, alone: the others go on.

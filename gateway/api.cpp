@@ -60,6 +60,10 @@ const api::route api::routes[] = {
      &api::admin_load, true, true, true},
     {"POST", "/admin/models/", "/unload", on_admin, key_of::admin, "/admin/models/{id}/unload",
      &api::admin_unload, true, false, false},
+    {"GET", "/admin/requests", "", on_admin, key_of::admin, "/admin/requests",
+     &api::admin_requests},
+    {"GET", "/admin/requests/", "", on_admin, key_of::admin, "/admin/requests/{id}",
+     &api::admin_request, true, false, false},
     {"GET", "/admin/usage", "", on_admin, key_of::admin, "/admin/usage", &api::admin_usage},
     {"GET", "/admin/tenants", "", on_admin, key_of::admin, "/admin/tenants", &api::admin_tenants},
     {"GET", "/admin/actors", "", on_admin, key_of::admin, "/admin/actors", &api::admin_actors},
@@ -292,6 +296,7 @@ void api::generate(const http_request& request, const channel_ptr& channel, bool
   invocation.timeout = options_.request_timeout;
   answer_shape shape;
   shape.identity = make_identity(chat, invocation.model.text);
+  invocation.answer_id = shape.identity.id;
   shape.choices = static_cast<uint32_t>(invocation.prompts.size()) * invocation.n;
   shape.logprobs = invocation.sampling.top_logprobs >= 0;
   shape.include_usage = wanted.include_usage;

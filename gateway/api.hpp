@@ -64,6 +64,8 @@ private:
   void admin_tenants(const http_request&, const channel_ptr&, const std::string&);
   void admin_config(const http_request&, const channel_ptr&, const std::string&);
   void admin_put_config(const http_request&, const channel_ptr&, const std::string&);
+  void admin_requests(const http_request&, const channel_ptr&, const std::string&);
+  void admin_request(const http_request&, const channel_ptr&, const std::string& id);
   void admin_actors(const http_request&, const channel_ptr&, const std::string&);
 
   actors::services& services_;

@@ -198,7 +198,7 @@ void api::welcome(const http_request&, const channel_ptr& channel, const std::st
               "  GET  /version\n";
   if (options_.serves != surface::api)
     out.body += "  GET  /admin/models /admin/actors, POST /admin/models/ID/load|unload\n"
-                "  GET  /admin/tenants /admin/usage, GET and PUT /admin/config\n";
+                "  GET  /admin/tenants /admin/usage /admin/requests, GET and PUT /admin/config\n";
   channel->send(std::move(out));
 }
 

@@ -88,6 +88,13 @@ load_cost::load_cost(const tier_bytes& probed, double overhead_seconds)
     probe(static_cast<load_tier>(i), probed[i]);
 }
 
+void load_cost::tier_state::observe(double bytes_per_second) {
+  if (std::exchange(is_measured, true))
+    rate.observe(bytes_per_second);
+  else
+    rate = rate_estimate{bytes_per_second};
+}
+
 double load_cost::time_of(const load_demand& load, size_t tier) const {
   // What others get first costs nothing where this load wants nothing.
   if (load.wanted[tier] <= 0)
@@ -110,7 +117,7 @@ double load_cost::fetch_rate(const std::string& source) const {
 
 double load_cost::bind_rate(const std::string& binding) const {
   const auto* known = find(bindings_, binding);
-  return (known != nullptr ? *known : any_binding_).bytes_per_second();
+  return (known != nullptr ? *known : any_binding_.rate).bytes_per_second();
 }
 
 load_phases load_cost::predict(const load_demand& load) const {
@@ -150,15 +157,15 @@ void load_cost::learn_read(const load_demand& load, double seconds) {
   if (seconds <= overhead_seconds_)
     return;
   const auto rate = bytes / (seconds - overhead_seconds_);
-  if (std::exchange(state.is_measured, true))
-    state.rate.observe(rate);
-  else
-    state.rate = rate_estimate{rate};
+  state.observe(rate);
 }
 
 void load_cost::observe(const load_demand& load, const load_phases& took) {
-  if (load.wanted[0] > 0 && took.fetch > 0)
-    learn(sources_, load.source, (load.wanted[0] + load.queued[0]) / took.fetch);
+  if (load.wanted[0] > 0 && took.fetch > 0) {
+    const auto rate = (load.wanted[0] + load.queued[0]) / took.fetch;
+    learn(sources_, load.source, rate);
+    tiers_[0].observe(rate);
+  }
   learn_read(load, took.read);
   if (load.bind_bytes > 0 && took.bind > 0) {
     learn(bindings_, load.binding, load.bind_bytes / took.bind);

@@ -91,6 +91,7 @@ private:
   struct tier_state {
     rate_estimate rate;
     bool is_measured = false; ///< by a load
+    void observe(double bytes_per_second);
   };
   /// The tier of this machine that takes longest, and its time.
   size_t slowest(const load_demand& load) const;
@@ -101,7 +102,7 @@ private:
 
   std::array<tier_state, load_tier_count> tiers_;
   std::map<std::string, rate_estimate> sources_, bindings_; ///< of each the first thousand
-  rate_estimate any_binding_{unmeasured_bind_rate};
+  tier_state any_binding_{rate_estimate{unmeasured_bind_rate}};
   overlap_estimate fetching_, binding_;
   double overhead_seconds_;
 };

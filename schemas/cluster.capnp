@@ -63,6 +63,7 @@ struct TokenEvent {
   logprob @6 :Float32;
   top @7 :List(Alternative);
   reused @8 :UInt32; # prompt tokens that did not have to be computed
+  preempted @9 :UInt32; # times that the sequence had to make room since its last token
 }
 
 # Worker -> invocation: the tokens of one step.
@@ -147,6 +148,7 @@ struct LoadOrder {
   swapBytes @13 :UInt64 = 67108864;
   origin @14 :Text; # where the worker fetches the model from; dir is then empty
   draftDir @15 :Text; # of the model that guesses for it; empty = none
+  weightBytes @16 :UInt64; # 0 = the head does not know
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.
@@ -168,6 +170,23 @@ struct LoadOutcome {
   loadedBytes @2 :UInt64;
   error @3 :Text;        # empty = it is ready
   filesBroken @4 :Bool;  # trying again cannot help until somebody mends the files
+}
+
+# Worker -> scheduler: what a load would take now, or what one took. Bytes by where they come from.
+struct LoadAccount {
+  model @0 :Text;
+  remoteBytes @1 :UInt64;
+  diskBytes @2 :UInt64;
+  poolBytes @3 :UInt64;
+  pagedBytes @4 :UInt64;  # from the disk through the page cache
+  cachedBytes @5 :UInt64; # from the page cache
+  queued @6 :Float64;     # seconds, like all that follow
+  fetch @7 :Float64;
+  read @8 :Float64;
+  bytes @9 :Float64;
+  bind @10 :Float64;
+  total @11 :Float64;
+  source @12 :Text; # which link the remote bytes come over
 }
 
 struct ActorInfo {

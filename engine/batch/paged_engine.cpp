@@ -161,6 +161,7 @@ caf::error paged_engine::choose(sequence& one, std::span<float> logits) {
   event.offset = one.generated();
   event.token = chosen->token;
   event.reused = std::min(std::exchange(one.reused, 0), request.prompt_size);
+  event.preempted = std::exchange(one.preempted, 0);
   event.logprob = chosen->logprob;
   event.top = std::move(chosen->top);
   request.tokens.push_back(chosen->token);

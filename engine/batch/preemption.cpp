@@ -11,6 +11,7 @@ void step_planner::preempt_youngest() {
   blocks_.give_back(victim.blocks);
   victim.computed = victim.remembered = 0;
   victim.rows = 0;
+  ++victim.preempted;
   victim.draft.clear();
   waiting_.push_front(std::move(victim));
   running_.pop_back();

@@ -15,6 +15,7 @@ struct sequence {
   size_t remembered = 0;       ///< the first so many blocks are known to the pool
   uint32_t rows = 0;           ///< planned for the current step
   uint32_t reused = 0;         ///< tokens that were found computed; told with the next token
+  uint32_t preempted = 0;      ///< times it was pushed out; told with the next token
   bool was_admitted = false;
   std::vector<int32_t> saved;  ///< swap slots of the blocks that it had when it was pushed out
   size_t saved_after = 0;      ///< blocks in front of those: shared ones, which were not saved

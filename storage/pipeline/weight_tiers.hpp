@@ -33,10 +33,13 @@ public:
   static caf::expected<std::shared_ptr<weight_tiers>> open(weight_tiers_options options);
 
   chunk_pool& pool() { return *pool_; }
+  const chunk_pool& pool() const { return *pool_; }
   uint32_t chunk_bytes() const { return pool_->chunk_bytes(); }
   /// What is recorded of a checkpoint's files, in their order. Fails as `ledger::open` does.
   caf::expected<std::vector<std::shared_ptr<file_sums>>> open_sums(const checkpoint& files) const;
   load_pipeline& pipeline() { return *pipeline_; }
+  disk_reader& reader() { return *reader_; }
+  bool maps_cached_files() const { return map_cached_files_; }
 
 private:
   friend class pooled_weights;
@@ -90,6 +93,7 @@ public:
   uint64_t total_bytes() const { return total_bytes_; } ///< of the chunks that hold the tensors
   size_t tensor_count() const { return names_.size(); }
   void cancel() { load_->cancel(); }
+  load_counts counts() const { return load_->counts(); }
 
 private:
   pooled_weights(std::shared_ptr<weight_tiers> tiers, std::shared_ptr<const checkpoint> files);

@@ -72,6 +72,11 @@ std::optional<chunk_lease> chunk_pool::find(const chunk_key& key, instant used) 
   return make_lease(slot);
 }
 
+bool chunk_pool::holds(const chunk_key& key) const {
+  const std::lock_guard guard{mutex_};
+  return index_.contains(key);
+}
+
 std::optional<chunk_lease> chunk_pool::find_content(const checksum& sum, uint64_t length,
                                                     const chunk_key& key, instant used) {
   const std::lock_guard guard{mutex_};
@@ -168,11 +173,20 @@ bool chunk_pool::reserve(uint32_t chunks) {
   const std::lock_guard guard{mutex_};
   free_.insert(free_.begin(), barren_.begin(), barren_.end());
   barren_.clear();
-  const auto left = std::min(unreserved_chunks, chunk_count() / 2);
-  if (uint64_t{reserved_} + chunks + left > chunk_count())
+  if (!fits(chunks))
     return false;
   reserved_ += chunks;
   return true;
+}
+
+bool chunk_pool::can_reserve(uint32_t chunks) const {
+  const std::lock_guard guard{mutex_};
+  return fits(chunks);
+}
+
+bool chunk_pool::fits(uint32_t chunks) const {
+  const auto left = std::min(unreserved_chunks, chunk_count() / 2);
+  return uint64_t{reserved_} + chunks + left <= chunk_count();
 }
 
 void chunk_pool::unreserve(uint32_t chunks) {

@@ -123,6 +123,8 @@ public:
   /// The chunk if it is held. `used` is when the load that asks began: the chunks of one load have
   /// been used at one moment, and the beginnings of files stay longer than their ends.
   std::optional<chunk_lease> find(const chunk_key& key, instant used);
+  /// Whether the chunk is held; says nothing to the policy of eviction.
+  bool holds(const chunk_key& key) const;
   /// The same by content, whatever file it came from; `key` will find it from now on.
   std::optional<chunk_lease> find_content(const checksum& sum, uint64_t length,
                                           const chunk_key& key, instant used);
@@ -145,6 +147,8 @@ public:
   /// beside those that are set aside already and a few for everybody else.
   bool reserve(uint32_t chunks);
   void unreserve(uint32_t chunks);
+  /// Whether `reserve` would set so many aside now.
+  bool can_reserve(uint32_t chunks) const;
 
   /// Called, on any thread, after room may have come free. One at a time; null = none.
   void on_room(std::function<void()> callback);
@@ -181,6 +185,7 @@ private:
   std::byte* data(uint32_t slot) const { return region_.data() + region_offset(slot); }
 
   // With the mutex held:
+  bool fits(uint32_t chunks) const;
   chunk_lease make_lease(uint32_t slot);
   void use(uint32_t slot, instant used);
   void remember(const chunk_key& key, uint32_t slot);

@@ -260,4 +260,19 @@ std::string percent_decode(std::string_view text) {
   return out;
 }
 
+std::string link_name(const location& where) {
+  switch (where.kind) {
+  case location_kind::file:
+    return "file";
+  case location_kind::http:
+    // "scheme://host", whatever the path.
+    return where.url.substr(0, where.url.find('/', where.url.find("://") + 3));
+  case location_kind::s3:
+    return where.endpoint.empty() ? "s3://" + where.bucket : where.endpoint;
+  case location_kind::hub:
+    return "hf";
+  }
+  return {};
+}
+
 } // namespace troupe::storage

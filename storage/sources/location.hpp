@@ -42,6 +42,10 @@ bool is_url(std::string_view text);
 /// Fails with `bad_reference`, naming the text and what would be right.
 caf::expected<location> parse_location(std::string_view text);
 
+/// What stands between this machine and there: "hf", "s3://bucket", "https://host". Locations of
+/// one name share a link.
+std::string link_name(const location& where);
+
 /// Everything but letters, digits and -._~ (and '/' if `keep_slashes`) as %XX, as RFC 3986 and
 /// Amazon's signatures want it.
 std::string percent_encode(std::string_view text, bool keep_slashes);

@@ -22,6 +22,9 @@ public:
   void fetch(pull_request what, pull_observer observer,
              std::function<void(caf::expected<pulled_model>)> done);
 
+  /// As `find_pulled`.
+  std::filesystem::path find(const pull_request& what) const { return find_pulled(what, how_); }
+
   /// Ends what is under way, and waits for that; what has come stays for the next attempt. What is
   /// begun afterwards fails with `cancelled`.
   void stop();

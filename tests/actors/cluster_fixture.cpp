@@ -75,14 +75,41 @@ struct test_config : system_config {
 struct fake_loader_state {
   std::chrono::milliseconds time;
   std::shared_ptr<std::map<std::string, caf::error>> broken;
+  std::shared_ptr<load_book> book;
 };
+
+/// What every model's load brings, as far as its account goes.
+constexpr policies::tier_bytes loaded_bytes{0, 1e9, 0, 0, 0};
+
+/// Foresees loads by the real book.
+struct fake_stager_state {
+  std::shared_ptr<load_book> book;
+};
+
+stager_actor::behavior_type fake_stager(stager_actor::stateful_pointer<fake_stager_state> self,
+                                        std::shared_ptr<load_book> book) {
+  self->state.book = std::move(book);
+  return {
+      [self](atom::survey, const load_order& order) {
+        const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
+        self->send(worker, atom::forecast_v,
+                   self->state.book->forecast(worker.id(), {order.model, loaded_bytes},
+                                              self->clock().now()));
+      },
+      [](atom::prefetch, const load_order&) {},
+      [](atom::spare, const model_ref&) {},
+      [](atom::probe, const std::string&) {},
+  };
+}
 
 checkpoint_loader_actor::behavior_type
 fake_loader(checkpoint_loader_actor::stateful_pointer<fake_loader_state> self,
             std::chrono::milliseconds time,
-            std::shared_ptr<std::map<std::string, caf::error>> broken) {
+            std::shared_ptr<std::map<std::string, caf::error>> broken,
+            std::shared_ptr<load_book> book) {
   self->state.time = time;
   self->state.broken = std::move(broken);
+  self->state.book = std::move(book);
   return {
       [self](atom::load, const load_order& order) {
         const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
@@ -95,6 +122,9 @@ fake_loader(checkpoint_loader_actor::stateful_pointer<fake_loader_state> self,
         out.weight_bytes = 100;
         out.why = (*state.broken)[order.model.text];
         self->delayed_send(worker, state.time, atom::opened_v, out);
+        const auto now = self->clock().now();
+        state.book->begin(worker.id(), order.model, now);
+        (void)state.book->came(worker.id(), order.model, loaded_bytes, now + state.time);
       },
       [](atom::fetched, const fetched_model&) {
         throw std::logic_error("nothing is fetched here");
@@ -119,6 +149,8 @@ struct cluster::state {
   std::shared_ptr<size_t> tokenizers = std::make_shared<size_t>(0);
   std::map<std::string, std::shared_ptr<engine_ledger>> ledgers;
   std::map<model_id, model_card_ptr> cards;
+  std::shared_ptr<request_log> log = std::make_shared<request_log>(1000);
+  std::shared_ptr<load_book> book = std::make_shared<load_book>();
   registry_actor registry;
   scheduler_actor scheduler;
   gateway_actor gateway;
@@ -150,6 +182,7 @@ cluster::cluster(cluster_options options) : state_{std::make_unique<state>()} {
     const auto pinned = std::count(s.options.pinned.begin(), s.options.pinned.end(), name) > 0;
     setup.models.push_back({card, {{name}, std::nullopt, pinned}});
   }
+  s.where->stager(s.system.spawn(fake_stager, s.book));
   s.registry = s.system.spawn(registry, "test", state::card("registry"));
   s.scheduler = s.system.spawn(scheduler, std::move(setup));
   s.gateway = s.system.spawn(gateway, state::card("gateway"));
@@ -180,6 +213,7 @@ cluster::~cluster() {
   for (const auto& [id, card] : s.cards)
     stop(s.where->model(id));
   stop(s.where->text_loader());
+  stop(s.where->stager());
   stop(s.gateway);
   stop(s.scheduler);
   stop(s.registry);
@@ -188,7 +222,7 @@ cluster::~cluster() {
 
 size_t cluster::add_worker(uint64_t limit_bytes) {
   auto& s = *state_;
-  const auto loader = s.system.spawn(fake_loader, s.options.load_time, s.broken);
+  const auto loader = s.system.spawn(fake_loader, s.options.load_time, s.broken, s.book);
   gpu_worker_setup setup;
   setup.node = "node" + std::to_string(s.workers.size());
   setup.device = "fake";
@@ -200,6 +234,8 @@ size_t cluster::add_worker(uint64_t limit_bytes) {
                                          s.ledgers.at(x.order.model.text));
   };
   setup.loader = loader;
+  setup.where = s.where;
+  setup.book = s.book;
   setup.registry = s.registry;
   setup.self_card = state::card("gpu-worker");
   const auto card = setup.self_card;
@@ -231,6 +267,7 @@ std::shared_ptr<recorder> cluster::submit(invocation_request request) {
   setup.scheduler = s.scheduler;
   setup.gateway = caf::actor_cast<caf::strong_actor_ptr>(s.gateway);
   setup.meters = s.meters;
+  setup.log = s.log;
   setup.self_card = state::card("invocation");
   setup.number = ++s.numbers;
   const auto deadline = s.jobs.clock().now() + request.timeout;
@@ -275,6 +312,10 @@ bool cluster::drained() {
   if (self->has_next_message())
     pending.receive([&](bool x) { out = x; }, [](const caf::error&) {});
   return out;
+}
+
+std::optional<request_record> cluster::record(const std::string& id) const {
+  return state_->log->find(id);
 }
 
 size_t cluster::running_invocations() {

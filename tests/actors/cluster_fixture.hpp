@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/request.hpp"
+#include "actors/request_record.hpp"
 #include "actors/services.hpp"
 
 namespace troupe::actors::testing {
@@ -71,6 +72,8 @@ public:
   void forge_tokens(size_t index, uint32_t epoch, uint32_t offset, const std::string& tokens);
   bool drained();
   size_t running_invocations();
+  /// The newest request of that id, as its record has it.
+  std::optional<request_record> record(const std::string& id) const;
 
   void load(const std::string& model, std::optional<bool> pin);
   void unload(const std::string& model);

@@ -70,8 +70,8 @@ TEST(wire, a_run_order_keeps_every_field) {
 
 TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
   const token_batch x{
-      {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}, 48},
-       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}, 0}},
+      {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}, 48, 3},
+       {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}, 0, 0}},
       std::chrono::microseconds{1234}};
   token_batch y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
@@ -84,6 +84,7 @@ TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
   EXPECT_EQ(y.events[0].finish, engine::finish_reason::length);
   EXPECT_EQ(y.events[0].top[1].logprob, -2.f);
   EXPECT_EQ(y.events[0].reused, 48u);
+  EXPECT_EQ(y.events[0].preempted, 3u);
   EXPECT_EQ(y.events[1].finish, engine::finish_reason::stop);
 }
 
@@ -96,11 +97,13 @@ TEST(wire, a_load_order_keeps_its_options) {
   x.options.step_target = std::chrono::milliseconds{40};
   x.options.swap_bytes = 3u << 20;
   x.draft_dir = "/models/small";
+  x.weight_bytes = 5ull << 33;
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
   EXPECT_EQ(y.origin, x.origin);
   EXPECT_EQ(y.draft_dir, x.draft_dir);
+  EXPECT_EQ(y.weight_bytes, x.weight_bytes);
   EXPECT_EQ(y.options.kv_bytes, 1ull << 40);
   EXPECT_EQ(y.options.waiting_max, 77u);
   EXPECT_FALSE(y.options.reuse_prefixes);
@@ -124,6 +127,14 @@ TEST(wire, every_other_message_survives_a_round_trip) {
   expect_round_trip(model_ref{{"m"}});
   expect_round_trip(load_progress{{"m"}, "loading", 1, 2});
   expect_round_trip(load_outcome{residence, 1.5, 77, "broken", true});
+  const load_account account{
+      {"m"}, {1, 2, 3, 4, 5}, {0.5, 1.5, 2.5, 3.5, 4.5, 5.5}, "huggingface.co"};
+  expect_round_trip(account);
+  load_account copy;
+  ASSERT_FALSE(wire::decode(wire::encode(account), copy));
+  EXPECT_EQ(copy.bytes, account.bytes);
+  EXPECT_EQ(copy.seconds.bind, 4.5);
+  EXPECT_EQ(copy.source, account.source);
   expect_round_trip(actor_list{{{1, "n", "t", "node", 2, "s", 3, 4, 5.5, "d"}}});
 }
 
@@ -148,6 +159,8 @@ TEST(wire, garbage_is_an_error_and_never_a_crash) {
     token_batch batch;
     load_order load;
     actor_list actors;
+    load_account account;
+    (void)wire::decode(bytes, account);
     (void)wire::decode(bytes, order);
     (void)wire::decode(bytes, hello);
     (void)wire::decode(bytes, batch);

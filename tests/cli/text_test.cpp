@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/clock_text.hpp"
+#include "cli/explain.hpp"
 #include "cli/http_client.hpp"
 #include "cli/inspect.hpp"
 #include "cli/model_choice.hpp"
@@ -135,6 +136,39 @@ TEST(model_choice, a_name_means_one_model_or_says_what_was_meant) {
   EXPECT_NE(chosen("qwen2.5-0.5b").find("could be Qwen/Qwen2.5-0.5B or other/"), std::string::npos);
   EXPECT_NE(chosen("storie-llama").find("did you mean 'stories-llama'?"), std::string::npos);
   EXPECT_NE(chosen("./x").find("there is no directory ./x"), std::string::npos);
+}
+
+TEST(explain_text, sets_what_was_predicted_beside_what_happened) {
+  const auto request = json::parse(R"({
+    "id": "req_1", "answer_id": "chatcmpl-1", "model": "big", "tenant": "acme",
+    "state": "finished", "worker": "cpu@node", "choices": 1,
+    "forecast": {"model_state": "pool and disk", "queue_seconds": 0, "load_seconds": 0.9,
+                 "prefill_seconds": 0.1, "first_token_seconds": 1.0},
+    "admission_seconds": 0.0002, "text_seconds": 0.001, "queue_seconds": 1.001,
+    "load": {"bytes": {"source": 0, "disk": 2000000000, "pool": 1000000000},
+             "queue_seconds": 0, "read_seconds": 0.75, "bind_seconds": 0.25, "total_seconds": 1.0},
+    "prefill_seconds": 0.2, "first_token_seconds": 1.25, "total_seconds": 3.25,
+    "decode_tokens_per_second": 31.5, "prompt_tokens": 40, "cached_tokens": 8,
+    "completion_tokens": 64, "preemptions": 2, "worker_changes": 1})");
+  const auto text = explain_text(request, false);
+  const auto has = [&](const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
+  };
+  has("req_1");
+  has("chatcmpl-1");
+  has("first token    1.00 s       1.25 s      -20%     -");
+  has("disk 2.00 GB, pool 1.00 GB at 4.00 GB/s, bound in 250 ms");
+  has("40 prompt tokens, 8 of them from the cache");
+  has("64 tokens, 31.5 a second after the first");
+  has("weights were: pool and disk; preemptions: 2; changes of worker: 1");
+}
+
+TEST(explain_text, makes_do_with_any_json) {
+  for (const auto* text : {"{}", R"({"forecast": 3, "load": "x", "id": 7})",
+                           R"({"forecast": {}, "load": {"bytes": [1]}})"})
+    EXPECT_NE(explain_text(json::parse(text), false).find("STEP"), std::string::npos);
+  EXPECT_NE(requests_text(json::parse(R"([7, {}, {"id": "a"}])"), {}, false).find("a  "),
+            std::string::npos);
 }
 
 } // namespace

@@ -159,12 +159,20 @@ public:
       then(std::vector<actors::actor_info>{one});
     });
   }
+  std::optional<actors::request_record> request(const std::string& id) const override {
+    for (const auto& one : records)
+      if (one.id.text == id || one.answer_id == id)
+        return one;
+    return std::nullopt;
+  }
+  std::vector<actors::request_record> requests(size_t) const override { return records; }
   bool ready() const override { return is_ready; }
   prometheus::Registry& metrics() override { return *registry_; }
 
   std::vector<actors::model_status> listed{make_model("tiny"), make_model("org/big model")};
   std::shared_ptr<const engine::frontend> text;
   std::atomic<bool> is_ready{true};
+  std::vector<actors::request_record> records;
 
 private:
   static actors::model_status make_model(const char* name) {

@@ -125,6 +125,32 @@ TEST_F(routes_test, admin_routes_load_unload_and_show) {
   EXPECT_EQ(actors["data"][0]["detail"], "bad \xef\xbf\xbd byte");
 }
 
+TEST_F(routes_test, requests_are_explained_by_either_of_their_ids) {
+  actors::request_record one;
+  one.id.text = "req_1";
+  one.answer_id = "chatcmpl-1";
+  one.model = {"tiny"};
+  one.state = actors::request_state::finished;
+  one.forecast = actors::request_forecast{"disk", {0, 2e9, 0, 0, 0}, 0, 0.8, 0.1, 0.9};
+  one.load = actors::request_load{{0, 2e9, 0, 0, 0}, {0, 0, 0.9, 0.9, 0.1, 1.0}, ""};
+  one.first_token = 1;
+  node.records = {one};
+  for (const auto* id : {"req_1", "chatcmpl-1"}) {
+    const auto found = json::parse(get(std::string{"/admin/requests/"} + id).body);
+    EXPECT_EQ(found["id"], "req_1");
+    EXPECT_EQ(found["forecast"]["model_state"], "disk");
+    EXPECT_EQ(found["load"]["bytes"]["disk"], 2'000'000'000);
+    EXPECT_NEAR(found["prediction_error"].get<double>(), -0.1, 1e-9);
+  }
+  EXPECT_EQ(json::parse(get("/admin/requests").body)["data"][0]["answer_id"], "chatcmpl-1");
+  const auto missing = get("/admin/requests/other");
+  EXPECT_EQ(missing.status, 404);
+  EXPECT_EQ(error_of(missing)["code"], "request_not_found");
+  const auto sent = post("/v1/chat/completions",
+                         R"({"model":"tiny","messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_EQ(json::parse(sent.body)["id"], node.wait_invocation(0)->request.answer_id);
+}
+
 TEST_F(routes_test, two_listeners_of_a_node_have_a_part_each_and_count_together) {
   start({.serves = surface::api});
   EXPECT_EQ(get("/admin/models").status, 404);

@@ -1,0 +1,46 @@
+#include "actors/foretelling.hpp"
+
+#include <caf/all.hpp>
+
+namespace troupe::actors {
+
+namespace {
+
+invocation_actor invocation_of(const caf::strong_actor_ptr& owner) {
+  return caf::actor_cast<invocation_actor>(owner);
+}
+
+} // namespace
+
+void foretell(scheduler_pointer self, const sequence_id& id, size_t ahead) {
+  auto& state = self->state;
+  const auto at = state.owners.find(id);
+  if (at == state.owners.end() || at->second.is_foretold || id.choice != 0)
+    return;
+  auto& owner = at->second;
+  const auto& card = *state.models.at(owner.model).card;
+  auto forecast = state.ahead.of({.model = owner.model,
+                                  .weight_bytes = static_cast<double>(card.weight_bytes()),
+                                  .prompt_tokens = owner.prompt_tokens,
+                                  .accepted = owner.accepted,
+                                  .ahead = ahead},
+                                 state.policy.view(owner.model), self->clock().now());
+  if (!forecast)
+    return;
+  owner.is_foretold = true;
+  self->send(invocation_of(owner.invocation), atom::forecast_v, std::move(*forecast));
+}
+
+void foretell_waiting(scheduler_pointer self, const model_id& id) {
+  size_t ahead = 0;
+  for (const auto& x : self->state.policy.waiting(id))
+    foretell(self, x.id, ahead++);
+}
+
+void note_receipt(scheduler_pointer self, const load_account& account) {
+  for (const auto& [id, owner] : self->state.owners)
+    if (owner.model == account.model && id.choice == 0)
+      self->send(invocation_of(owner.invocation), atom::receipt_v, account);
+}
+
+} // namespace troupe::actors

@@ -1,0 +1,150 @@
+#include "actors/load_book.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "storage/sources/location.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+double seconds(duration x) { return std::chrono::duration<double>(x).count(); }
+
+} // namespace
+
+policies::load_demand demand_of(const load_account& x) {
+  policies::load_demand out;
+  out.wanted = x.bytes;
+  out.queue_seconds = x.seconds.queued;
+  // What is fetched lies in another tier as well when it is read.
+  out.bind_bytes = std::accumulate(x.bytes.begin() + 1, x.bytes.end(), 0.0);
+  out.source = x.source;
+  out.binding = x.model.text;
+  return out;
+}
+
+std::string link_of(const std::string& origin) {
+  const auto from = storage::parse_location(origin);
+  return from ? storage::link_name(*from) : std::string{};
+}
+
+/// Seconds until its bytes are read, as far as was foreseen.
+double load_book::pending::left(instant now) const {
+  if (came != instant{})
+    return 0;
+  const auto read = forecast.seconds.read;
+  return begun == instant{} ? read : std::max(0.0, read - seconds(now - begun));
+}
+
+load_book::pending* load_book::find(uint64_t worker, const model_id& model) {
+  const auto at = std::find_if(pending_.begin(), pending_.end(), [&](const pending& x) {
+    return x.worker == worker && x.model == model;
+  });
+  return at == pending_.end() ? nullptr : &*at;
+}
+
+void load_book::announce(uint64_t worker, const model_id& model, instant now) {
+  const std::lock_guard guard{mutex_};
+  if (find(worker, model) != nullptr)
+    return;
+  auto& x = pending_.emplace_back();
+  x.worker = worker;
+  x.model = x.real.model = model;
+  x.announced = now;
+}
+
+void load_book::fetched(uint64_t worker, const model_id& model, std::string source, double bytes,
+                        double took) {
+  const std::lock_guard guard{mutex_};
+  auto* x = find(worker, model);
+  if (x == nullptr || bytes <= 0)
+    return;
+  x->real.source = std::move(source);
+  x->real.bytes[0] = bytes;
+  x->real.seconds.fetch = took;
+}
+
+void load_book::begin(uint64_t worker, const model_id& model, instant now) {
+  const std::lock_guard guard{mutex_};
+  if (auto* x = find(worker, model))
+    x->begun = now;
+}
+
+std::optional<load_account> load_book::came(uint64_t worker, const model_id& model,
+                                            const policies::tier_bytes& whence, instant now) {
+  const std::lock_guard guard{mutex_};
+  auto* x = find(worker, model);
+  if (x == nullptr)
+    return std::nullopt;
+  const auto fetched = x->real.bytes[0];
+  x->real.bytes = whence;
+  x->real.bytes[0] += fetched;
+  x->came = now;
+  return settle(*x);
+}
+
+std::optional<load_account> load_book::ready(uint64_t worker, const model_id& model,
+                                             double bind_seconds, instant now) {
+  const std::lock_guard guard{mutex_};
+  auto* x = find(worker, model);
+  if (x == nullptr)
+    return std::nullopt;
+  x->real.seconds.bind = bind_seconds;
+  x->ready = now;
+  return settle(*x);
+}
+
+/// Learns from a load that is over, and forgets it.
+std::optional<load_account> load_book::settle(pending& x) {
+  if (x.came == instant{} || x.ready == instant{} || x.begun == instant{})
+    return std::nullopt;
+  auto out = x.real;
+  auto& took = out.seconds;
+  took.read = seconds(x.came - x.begun);
+  took.bytes = took.fetch + took.read;
+  took.queued = std::max(0.0, seconds(x.begun - x.announced) - took.fetch);
+  took.total = seconds(std::max(x.ready, x.came) - x.announced);
+  cost_.observe(demand_of(out), took);
+  pending_.erase(pending_.begin() + (&x - pending_.data()));
+  return out;
+}
+
+void load_book::drop(uint64_t worker, const model_id& model) {
+  const std::lock_guard guard{mutex_};
+  std::erase_if(pending_, [&](const pending& x) { return x.worker == worker && x.model == model; });
+}
+
+load_account load_book::forecast(uint64_t worker, load_account wanted, instant now) {
+  const std::lock_guard guard{mutex_};
+  auto demand = demand_of(wanted);
+  demand.queue_seconds = 0;
+  pending* own = nullptr;
+  for (auto& x : pending_) {
+    if (x.worker == worker && x.model == wanted.model) {
+      own = &x;
+      break; // whatever was announced later comes later
+    }
+    if (x.worker == worker)
+      demand.queue_seconds += x.left(now);
+    else if (x.forecast.seconds.read > 0) // another device's load is at the same tiers
+      for (size_t i = 0; i < policies::load_tier_count; ++i)
+        demand.queued[i] += x.forecast.bytes[i] * x.left(now) / x.forecast.seconds.read;
+  }
+  wanted.seconds = cost_.predict(demand);
+  if (own != nullptr)
+    own->forecast = wanted;
+  return wanted;
+}
+
+void load_book::probe(policies::load_tier tier, double bytes_per_second) {
+  const std::lock_guard guard{mutex_};
+  cost_.probe(tier, bytes_per_second);
+}
+
+double load_book::bytes_per_second(policies::load_tier tier) const {
+  const std::lock_guard guard{mutex_};
+  return cost_.bytes_per_second(tier);
+}
+
+} // namespace troupe::actors

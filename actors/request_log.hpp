@@ -1,0 +1,36 @@
+#pragma once
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "actors/request_record.hpp"
+
+namespace troupe::actors {
+
+/// The last requests of a node, running ones included. Any thread may call.
+class request_log {
+public:
+  /// Holds `size` of them at most; 0 = none.
+  explicit request_log(size_t size) : size_{size} {}
+
+  /// Notes a request, or what has become of it since it was noted.
+  void put(request_record record);
+  /// By the id of the request, or by that of its answer; of several, the newest.
+  std::optional<request_record> find(const std::string& id) const;
+  /// The newest ones, newest first, `count` at most.
+  std::vector<request_record> newest(size_t count) const;
+
+private:
+  void forget_oldest();
+
+  const size_t size_;
+  mutable std::mutex mutex_;
+  std::map<uint64_t, request_record> held_; ///< by number, so the oldest come first
+  std::unordered_map<std::string, uint64_t> by_id_;
+};
+
+} // namespace troupe::actors

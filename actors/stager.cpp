@@ -1,0 +1,84 @@
+#include "actors/stager.hpp"
+
+#include <caf/all.hpp>
+
+#include "storage/checkpoint.hpp"
+#include "storage/pipeline/tier_probe.hpp"
+#include "storage/pipeline/weight_tiers.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+using pointer = stager_actor::stateful_pointer<stager_state>;
+
+/// What a load of the model would bring, as far as can be said.
+load_account account_of(pointer self, const load_order& order) {
+  auto& setup = self->state.setup;
+  load_account out;
+  out.model = order.model;
+  auto dir = order.dir;
+  if (dir.empty() && setup.find)
+    dir = setup.find(order.origin, order.model.text);
+  if (!dir.empty())
+    if (const auto bytes = setup.look(dir)) {
+      out.bytes = *bytes;
+      return out;
+    }
+  const auto set = [&](policies::load_tier tier) {
+    out.bytes[static_cast<size_t>(tier)] = static_cast<double>(order.weight_bytes);
+  };
+  if (!order.origin.empty() && order.dir.empty()) {
+    out.source = link_of(order.origin);
+    set(policies::load_tier::remote);
+    set(policies::load_tier::cached); // where the download leaves them
+  } else {
+    set(policies::load_tier::disk);
+  }
+  return out;
+}
+
+} // namespace
+
+stager_actor::behavior_type stager(pointer self, stager_setup setup) {
+  self->state.setup = std::move(setup);
+  const auto count = [self] { self->state.setup.self_card->handled(); };
+  return {
+      [=](atom::survey, const load_order& order) {
+        count();
+        auto& state = self->state;
+        const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
+        auto account = account_of(self, order);
+        self->send(
+            worker, atom::forecast_v,
+            state.setup.book->forecast(worker.id(), std::move(account), self->clock().now()));
+      },
+      [=](atom::prefetch, const load_order&) { count(); },
+      [=](atom::spare, const model_ref&) { count(); },
+      [=](atom::probe, const std::string& dir) {
+        count();
+        auto& state = self->state;
+        if (!std::exchange(state.probed, true) && state.setup.probe)
+          state.setup.probe(*state.setup.book, dir);
+      },
+  };
+}
+
+std::function<void(load_book&, const std::string& dir)>
+make_probe(std::shared_ptr<storage::weight_tiers> tiers) {
+  return [tiers = std::move(tiers)](load_book& book, const std::string& dir) {
+    if (!tiers)
+      return;
+    const auto files = storage::checkpoint::open(dir);
+    if (!files || (*files)->files().empty())
+      return;
+    const auto rates = storage::probe_tiers(tiers->reader(), (*files)->files().front().path());
+    book.probe(policies::load_tier::disk, rates.disk);
+    // Through the page cache it is read by two threads that touch its pages: about half as fast.
+    book.probe(policies::load_tier::paged, rates.disk / 2);
+    book.probe(policies::load_tier::pool, rates.memory);
+    book.probe(policies::load_tier::cached, rates.memory);
+  };
+}
+
+} // namespace troupe::actors

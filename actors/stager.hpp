@@ -1,0 +1,46 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/load_book.hpp"
+#include "actors/messages.hpp"
+#include "actors/model_fetch.hpp"
+
+namespace troupe::storage {
+class weight_tiers;
+}
+
+namespace troupe::actors {
+
+struct stager_setup {
+  /// Where a model's bytes lie, by tier; blocks.
+  std::function<std::optional<policies::tier_bytes>(const std::string& dir)> look;
+  /// See model_fetch.hpp.
+  model_find find;
+  /// Measures what no load has shown yet, with the files of a model; blocks.
+  std::function<void(load_book&, const std::string& dir)> probe;
+  std::shared_ptr<load_book> book = std::make_shared<load_book>();
+  actor_card_ptr self_card;
+};
+
+struct stager_state {
+  static inline const char* name = "stager";
+  stager_setup setup;
+  bool probed = false;
+};
+
+/// Foresees loads, apart from the loader, which blocks while it loads. To be spawned detached.
+stager_actor::behavior_type stager(stager_actor::stateful_pointer<stager_state> self,
+                                   stager_setup setup);
+
+/// A `stager_setup::probe` that reads a part of the model's weights through `tiers`; they may be
+/// null.
+std::function<void(load_book&, const std::string& dir)>
+make_probe(std::shared_ptr<storage::weight_tiers> tiers);
+
+} // namespace troupe::actors

@@ -1,0 +1,77 @@
+#include "storage/pipeline/tier_survey.hpp"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace troupe::storage {
+
+namespace {
+
+struct chunk_list {
+  std::vector<std::shared_ptr<const disk_file>> files;
+  std::set<std::pair<uint32_t, uint64_t>> chunks; ///< file, offset
+  uint64_t chunk_bytes = 0;
+
+  uint64_t length(uint32_t file, uint64_t offset) const {
+    return std::min(chunk_bytes, files[file]->size_bytes() - offset);
+  }
+  bool is_cached(uint32_t file, uint64_t offset) const {
+    return files[file]->is_cached(offset, length(file, offset));
+  }
+};
+
+/// The chunks of those tensors; none if a file cannot be looked at.
+chunk_list chunks_of(const checkpoint& files, const std::vector<std::string>& names,
+                     uint64_t chunk_bytes) {
+  chunk_list out;
+  out.chunk_bytes = chunk_bytes;
+  for (const auto& file : files.files()) {
+    auto one = disk_file::of(file.fd(), file.path(), false);
+    if (!one)
+      return {};
+    out.files.push_back(std::move(*one));
+  }
+  for (const auto& name : names) {
+    const auto tensor = files.find(name);
+    const auto range = tensor ? locate(files, *tensor) : std::nullopt;
+    if (!range)
+      continue;
+    for (auto at = range->offset / chunk_bytes * chunk_bytes; at < range->offset + range->length;
+         at += chunk_bytes)
+      out.chunks.emplace(range->file, at);
+  }
+  return out;
+}
+
+tier_survey mapped(const chunk_list& list) {
+  tier_survey out;
+  for (const auto& [file, offset] : list.chunks)
+    (list.is_cached(file, offset) ? out.cached : out.paged) += list.length(file, offset);
+  return out;
+}
+
+} // namespace
+
+tier_survey survey(weight_tiers& tiers, const checkpoint& files,
+                   const std::vector<std::string>& names) {
+  const auto list = chunks_of(files, names, tiers.chunk_bytes());
+  const auto as_mapped = mapped(list);
+  if ((as_mapped.paged == 0 && tiers.maps_cached_files()) ||
+      !tiers.pool().can_reserve(static_cast<uint32_t>(list.chunks.size())))
+    return as_mapped;
+  tier_survey out;
+  std::vector<checksum> keys;
+  for (const auto& file : list.files)
+    keys.push_back(make_disk_origin(tiers.reader(), file)->key());
+  for (const auto& [file, offset] : list.chunks)
+    (tiers.pool().holds({keys[file], offset}) ? out.pool : out.disk) += list.length(file, offset);
+  return out;
+}
+
+tier_survey survey_mapped(const checkpoint& files) {
+  constexpr uint64_t piece = 16u << 20;
+  return mapped(chunks_of(files, files.names(), piece));
+}
+
+} // namespace troupe::storage

@@ -1,0 +1,183 @@
+// What requests are told to expect, and what their records say they went through.
+#include <gtest/gtest.h>
+
+#include "actors/load_book.hpp"
+#include "actors/request_log.hpp"
+#include "tests/actors/cluster_fixture.hpp"
+
+namespace troupe::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+invocation_request request_of(const std::string& id, const std::string& model,
+                              uint32_t tokens = 4) {
+  auto out = make_request(model, "prompt of " + id, tokens);
+  out.id.text = id;
+  out.answer_id = "chatcmpl-" + id;
+  out.tenant = "team";
+  return out;
+}
+
+TEST(explain, a_cold_request_is_foretold_from_what_the_last_load_took) {
+  cluster nodes{{.load_time = 300ms}};
+  nodes.add_worker();
+  nodes.submit(request_of("first", "a"));
+  nodes.advance(300ms);
+  const auto first = nodes.record("first");
+  ASSERT_TRUE(first && first->forecast && first->load);
+  EXPECT_EQ(first->state, request_state::finished);
+  EXPECT_EQ(first->forecast->state, "disk");
+  EXPECT_NEAR(first->load->seconds.read, 0.3, 1e-6);
+  EXPECT_EQ(first->load->bytes[1], 1e9);
+  EXPECT_NEAR(first->first_token, 0.3, 0.01);
+  EXPECT_GT(first->forecast->first_token, 0.5) << "before anything was measured, it is cautious";
+
+  nodes.submit(request_of("second", "b")); // `a` has to make room
+  nodes.run();
+  const auto waiting = nodes.record("second");
+  ASSERT_TRUE(waiting);
+  EXPECT_EQ(waiting->state, request_state::running);
+  nodes.advance(300ms);
+  const auto second = nodes.record("second");
+  ASSERT_TRUE(second && second->forecast && second->load);
+  EXPECT_NEAR(second->forecast->load, 0.3, 0.02);
+  EXPECT_NEAR(second->forecast->first_token / second->first_token, 1, 0.1);
+  EXPECT_EQ(second->worker, "fake@node0");
+  EXPECT_EQ(second->tenant, "team");
+  EXPECT_EQ(second->completion_tokens, 4u);
+}
+
+TEST(explain, a_request_to_a_loaded_model_is_foretold_as_resident_and_has_no_load) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.submit(request_of("cold", "a"));
+  nodes.advance(300ms);
+  nodes.submit(request_of("warm", "a"));
+  nodes.run();
+  const auto warm = nodes.record("chatcmpl-warm");
+  ASSERT_TRUE(warm && warm->forecast);
+  EXPECT_EQ(warm->forecast->state, "resident");
+  EXPECT_EQ(warm->forecast->load, 0);
+  EXPECT_FALSE(warm->load);
+  EXPECT_EQ(warm->id.text, "warm");
+}
+
+TEST(explain, who_comes_while_a_load_is_under_way_waits_for_the_rest_of_it) {
+  cluster nodes{{.load_time = 400ms}};
+  nodes.add_worker();
+  nodes.submit(request_of("teaches", "b"));
+  nodes.advance(400ms);
+  nodes.submit(request_of("begins", "a"));
+  nodes.advance(200ms);
+  nodes.submit(request_of("joins", "a"));
+  nodes.advance(200ms);
+  const auto joins = nodes.record("joins");
+  ASSERT_TRUE(joins && joins->forecast);
+  EXPECT_EQ(joins->forecast->state, "loading");
+  EXPECT_NEAR(joins->forecast->load, 0.2, 0.03);
+  EXPECT_NEAR(joins->first_token, 0.2, 0.01);
+}
+
+TEST(explain, a_lost_worker_shows_as_a_change) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.submit(request_of("moved", "a", 100));
+  nodes.run(20);
+  nodes.advance_clock(300ms);
+  while (nodes.tokens_computed() < 10)
+    nodes.run(1);
+  nodes.kill_worker(0);
+  nodes.add_worker();
+  nodes.advance(300ms);
+  const auto moved = nodes.record("moved");
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(moved->state, request_state::finished);
+  EXPECT_EQ(moved->worker_changes, 1u);
+  EXPECT_EQ(moved->worker, "fake@node1");
+}
+
+TEST(explain, failures_are_named_by_kind_and_hold_no_text) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.break_model("a", "disk on fire");
+  nodes.submit(request_of("fails", "a"));
+  nodes.advance(300ms);
+  const auto fails = nodes.record("fails");
+  ASSERT_TRUE(fails);
+  EXPECT_EQ(fails->state, request_state::failed);
+  EXPECT_EQ(fails->failure, "load_failed");
+  EXPECT_EQ(fails->first_token, 0);
+}
+
+TEST(request_log, forgets_the_oldest_and_finds_the_newest_of_one_id) {
+  request_log log{3};
+  for (uint64_t i = 1; i <= 5; ++i) {
+    request_record x;
+    x.number = i;
+    x.id.text = i == 1 ? "once" : "again";
+    x.answer_id = "answer-" + std::to_string(i);
+    log.put(x);
+    x.total = static_cast<double>(i);
+    log.put(x);
+  }
+  EXPECT_FALSE(log.find("once"));
+  EXPECT_FALSE(log.find("answer-2"));
+  ASSERT_TRUE(log.find("again"));
+  EXPECT_EQ(log.find("again")->number, 5u);
+  EXPECT_EQ(log.find("answer-3")->total, 3);
+  const auto newest = log.newest(2);
+  ASSERT_EQ(newest.size(), 2u);
+  EXPECT_EQ(newest[0].number, 5u);
+  request_log none{0};
+  none.put({});
+  EXPECT_TRUE(none.newest(10).empty());
+}
+
+TEST(load_book, loads_of_one_worker_queue_and_those_of_another_share_the_tiers) {
+  load_book book;
+  const instant start = instant{} + 1h;
+  const load_account wanted{{"a"}, {0, 2e9, 0, 0, 0}};
+  book.announce(1, {"a"}, start);
+  const auto alone = book.forecast(1, wanted, start);
+  EXPECT_EQ(alone.seconds.queued, 0);
+  book.begin(1, {"a"}, start);
+  book.announce(1, {"b"}, start);
+  auto other = wanted;
+  other.model = {"b"};
+  const auto behind = book.forecast(1, other, start + 1s);
+  EXPECT_NEAR(behind.seconds.queued, alone.seconds.read - 1, 1e-9);
+  EXPECT_NEAR(behind.seconds.read, alone.seconds.read, 1e-9);
+  const auto beside = book.forecast(2, other, start);
+  EXPECT_EQ(beside.seconds.queued, 0);
+  EXPECT_GT(beside.seconds.read, 1.9 * alone.seconds.read);
+  book.drop(1, {"a"});
+  EXPECT_EQ(book.forecast(1, other, start + 1s).seconds.queued, 0);
+}
+
+TEST(load_book, an_account_is_complete_when_bytes_and_engine_are_there_in_any_order) {
+  load_book book;
+  const instant start = instant{} + 1h;
+  for (const bool engine_first : {false, true}) {
+    book.announce(1, {"a"}, start);
+    book.begin(1, {"a"}, start + 500ms);
+    const policies::tier_bytes bytes{0, 3e9, 1e9, 0, 0};
+    std::optional<load_account> took;
+    if (engine_first) {
+      EXPECT_FALSE(book.ready(1, {"a"}, 0.1, start + 2s));
+      took = book.came(1, {"a"}, bytes, start + 2500ms);
+    } else {
+      EXPECT_FALSE(book.came(1, {"a"}, bytes, start + 2400ms));
+      took = book.ready(1, {"a"}, 0.1, start + 2500ms);
+    }
+    ASSERT_TRUE(took);
+    EXPECT_NEAR(took->seconds.queued, 0.5, 1e-9);
+    EXPECT_NEAR(took->seconds.read, engine_first ? 2.0 : 1.9, 1e-9);
+    EXPECT_NEAR(took->seconds.total, 2.5, 1e-9);
+    EXPECT_FALSE(book.ready(1, {"a"}, 0.1, start + 3s)) << "it is told once";
+  }
+  EXPECT_NEAR(book.bytes_per_second(policies::load_tier::disk), 3e9 / 1.95, 1e8);
+}
+
+} // namespace
+} // namespace troupe::actors::testing
