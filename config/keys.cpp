@@ -183,7 +183,7 @@ constexpr key<settings> node_table[] = {
     node<&s::engine, &e::step_target>(
         "engine.step_target", kind::duration,
         "Most that a step should take while texts are written, so that prompts do not make them "
-        "stall; 0 = twice what the writing alone takes.",
+        "stall; 0 = 1.8 times what a step takes when all requests at hand only write.",
         0u, hour_ms),
     node<&s::engine, &e::swap_bytes>(
         "engine.swap_memory", kind::size,

@@ -146,7 +146,8 @@ struct engine_options {
   /// f32, bf16 or i8 (a scale for each token and head: nearly twice the tokens of bf16 in the same
   /// memory; not on every device); default: f32 for f32 checkpoints, else bf16.
   std::optional<dtype> kv_type;
-  /// Most that a step should take while sequences decode; 0 = twice what the decoding alone takes.
+  /// Most that a step should take while sequences decode; 0 = 1.8 times what a
+  /// step takes once all of them do.
   duration step_target{0};
   /// Host memory for the keys and values of sequences that were pushed out; touched when used.
   uint64_t swap_bytes = 64ull << 20;

@@ -5,14 +5,14 @@
 namespace troupe::policies {
 
 uint32_t prompt_rows(const step_budget_config& config, const step_cost& cost, step_shape decoding,
-                     uint64_t prompt_context, uint32_t rows_max) {
+                     step_shape all, uint64_t prompt_context, uint32_t rows_max) {
   if (decoding.rows == 0)
     return rows_max;
   const bool has_target = config.target > duration{0};
   if (has_target && !cost.is_measured())
     return rows_max; // one chunk, and it is known
   const double limit = has_target ? std::chrono::duration<double, std::milli>(config.target).count()
-                                  : config.patience * cost.ms(decoding);
+                                  : config.patience * cost.ms(all);
   const auto fits = [&](uint32_t rows) {
     const auto count = static_cast<double>(rows);
     const double pairs = count * (static_cast<double>(prompt_context) + (count + 1) / 2);

@@ -6,10 +6,11 @@
 namespace troupe::policies {
 
 struct step_budget_config {
-  /// Most that a step should take while sequences decode; 0 = `patience` times what the decoding
-  /// alone takes.
+  /// Most that a step should take while sequences decode; 0 = `patience` times what a step takes
+  /// once all of them decode.
   duration target{0};
-  double patience = 2;
+  /// Below 2, so that with the odd late step gaps stay under two such steps.
+  double patience = 1.8;
   /// Prompts get so many rows of every step, or none of them would ever end under a target that
   /// the decoding alone exceeds.
   uint32_t prompt_rows_min = 16;
@@ -22,7 +23,12 @@ struct step_budget_config {
 ///
 /// `decoding` are the rows of the sequences that decode, `prompt_context` the tokens of the first
 /// prompt that are computed already. At most `rows_max`, and all of those where nobody decodes.
+///
+/// Without a target the measure is `all`, a step in which every sequence at hand decodes, those
+/// whose prompts are not computed yet included: that is the pace that they will share in the end.
+/// By the pace of the few that decode now, the prompts of many would come in small pieces, and each
+/// step would be spent on few rows.
 uint32_t prompt_rows(const step_budget_config& config, const step_cost& cost, step_shape decoding,
-                     uint64_t prompt_context, uint32_t rows_max);
+                     step_shape all, uint64_t prompt_context, uint32_t rows_max);
 
 } // namespace troupe::policies

@@ -164,7 +164,10 @@ uint32_t step_planner::prompt_budget(uint32_t rows_max) const {
                                    [](const sequence& one) { return one.missing() > 1; });
   if (prompt == running_.end())
     return 0;
-  return policies::prompt_rows(limits_.budget, cost_, shape(), prompt->computed, rows_max);
+  policies::step_shape all;
+  for (const auto& one : running_)
+    all = all + policies::step_shape{1, static_cast<double>(one.size())};
+  return policies::prompt_rows(limits_.budget, cost_, shape(), all, prompt->computed, rows_max);
 }
 
 policies::step_shape step_planner::shape() const {

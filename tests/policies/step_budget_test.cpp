@@ -96,26 +96,34 @@ TEST(step_cost, free_rows_follow_the_device) {
 }
 
 TEST(prompt_rows, take_the_whole_step_where_nobody_decodes) {
-  EXPECT_EQ(prompt_rows({}, {}, {}, 0, 512), 512u);
-  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, {}, {}, 0, 512), 512u);
+  EXPECT_EQ(prompt_rows({}, {}, {}, {}, 0, 512), 512u);
+  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, {}, {}, {}, 0, 512), 512u);
 }
 
-TEST(prompt_rows, double_the_time_of_decoding_at_most_by_default) {
+TEST(prompt_rows, take_as_long_again_as_decoding_at_most) {
   step_cost cost;
   for (const double rows : {1.0, 8.0, 64.0, 500.0})
     cost.learn({rows, 0}, of_ms(100 + rows));
-  const auto rows = prompt_rows({}, cost, {8, 0}, 0, 512);
+  const auto rows = prompt_rows({.patience = 2}, cost, {8, 0}, {8, 0}, 0, 512);
   EXPECT_NEAR(rows, 108, 2);
-  EXPECT_EQ(prompt_rows({}, cost, {8, 0}, 0, 50), 50u);
+  EXPECT_EQ(prompt_rows({.patience = 2}, cost, {8, 0}, {8, 0}, 0, 50), 50u);
+}
+
+// Two decode, thirty prompts wait: the pace is that of all 32.
+TEST(prompt_rows, are_measured_by_the_step_that_all_will_share) {
+  step_cost cost;
+  for (const double rows : {1.0, 8.0, 64.0, 500.0})
+    cost.learn({rows, 0}, of_ms(10 + rows));
+  EXPECT_NEAR(prompt_rows({.patience = 2}, cost, {2, 0}, {32, 0}, 0, 512), 2 * 42 - 12, 2);
 }
 
 TEST(prompt_rows, are_never_fewer_than_the_least_nor_more_than_the_step_holds) {
   step_cost cost;
   cost.learn({8, 0}, of_ms(500));
-  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, 0, 512), 16u);
-  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, 0, 7), 7u);
-  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, 0, 0), 0u);
-  EXPECT_EQ(prompt_rows({.target = of_ms(1e7)}, cost, {8, 0}, 0, 512), 512u);
+  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, {8, 0}, 0, 512), 16u);
+  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, {8, 0}, 0, 7), 7u);
+  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, {8, 0}, 0, 0), 0u);
+  EXPECT_EQ(prompt_rows({.target = of_ms(1e7)}, cost, {8, 0}, {8, 0}, 0, 512), 512u);
 }
 
 TEST(prompt_rows, steps_end_in_time_on_devices_of_any_speed) {
@@ -132,7 +140,7 @@ TEST(prompt_rows, steps_end_in_time_on_devices_of_any_speed) {
       for (int step = 0; step < steps; ++step) {
         const auto decodes = decoding(8, 500 + step % 1500);
         const uint64_t context = computed % 3000;
-        const auto rows = prompt_rows(config, cost, decodes, context, 512);
+        const auto rows = prompt_rows(config, cost, decodes, decodes, context, 512);
         const auto shape = decodes + prompt(rows, static_cast<double>(context));
         if (step > 20 && rows > config.prompt_rows_min &&
             real.exact_ms(shape) > 1.2 * factor * alone)
