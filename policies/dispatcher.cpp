@@ -103,6 +103,8 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
     model.queue.push(x);
     holds_.begin(x.id, x.tenant.id, id, now);
   }
+  if (fresh > 0)
+    arrivals_.note(id, now);
   model.keep_alive = keep_alive;
   active_.insert(id);
   return std::nullopt;
@@ -292,10 +294,6 @@ resident* dispatcher::find(worker_id worker, const model_id& model) {
     return nullptr;
   const auto found = at->second.residents.find(model);
   return found == at->second.residents.end() ? nullptr : &found->second;
-}
-
-duration dispatcher::keep_alive_of(const model_state& model) const {
-  return model.keep_alive.value_or(model.spec.keep_alive.value_or(config_.keep_alive));
 }
 
 std::optional<instant> dispatcher::overdue_at(const model_state& model, const resident& x) const {

@@ -9,6 +9,7 @@
 
 #include "base/ids.hpp"
 #include "base/instant.hpp"
+#include "policies/arrivals.hpp"
 #include "policies/fair_order.hpp"
 #include "policies/placement.hpp"
 #include "policies/queue_order.hpp"
@@ -24,9 +25,14 @@
 ///      `------- worker lost -------+---- failed ------+---- idle again ----------'
 namespace troupe::policies {
 
+/// A keep-alive that follows from how often a model is used and what its reload takes.
+inline constexpr duration auto_keep_alive = -std::chrono::hours{876'000};
+
 struct dispatcher_config {
   uint32_t queue_max = 1024; ///< waiting sequences per model; resumed ones do not count
-  duration keep_alive = std::chrono::minutes{5}; ///< negative = for ever
+  duration keep_alive = std::chrono::minutes{5}; ///< negative = for ever, or `auto_keep_alive`
+  /// What `auto_keep_alive` gives for holding a GB for a second, in seconds of waiting.
+  double price_of_memory = 1 / 3600.0;
   /// How long a waiting sequence is patient before busy models must make room for its model.
   duration patience = std::chrono::seconds{1};
   /// How long a model may stay once loaded before it has to make room while busy.
@@ -168,6 +174,9 @@ public:
                    instant now);
   void unloaded(worker_id worker, const model_id& model, instant now);
 
+  /// What a load on a worker would take now, without others that are under way there.
+  void note_load_cost(worker_id worker, const model_id& model, double seconds);
+
   /// Loads a model without a request. `pin` changes whether it may be evicted.
   void want(const model_id& model, uint64_t bytes, std::optional<bool> pin, instant now);
   /// Gets rid of a model once its running sequences have finished; unpins it.
@@ -207,6 +216,7 @@ private:
     uint64_t limit_bytes = 0;
     bool leaving = false;
     std::map<model_id, resident> residents;
+    std::map<model_id, double> load_seconds; ///< of those that were looked at
     uint64_t used_bytes() const;
   };
 
@@ -219,7 +229,10 @@ private:
                                     size_t count, const tenant_caps& caps, instant now);
   void let_go(const model_id& model);
   instant held_until(const model_state& model, instant now) const;
-  std::vector<worker_space> spaces(instant now) const;
+  double load_seconds(const worker_state& worker, const model_id& model) const;
+  double reload_seconds(const model_state& model) const;
+  double queue_seconds(const worker_state& worker) const;
+  std::vector<worker_space> spaces(instant now, const model_id* coming = nullptr) const;
   bool needs_place(const model_state& model) const;
   std::vector<model_state*> models_without_place();
 
@@ -240,6 +253,7 @@ private:
   std::set<model_id> active_; ///< with a queue, a place or a wish: the others need no look
   std::map<worker_id, worker_state> workers_;
   tenant_holds holds_;
+  arrivals arrivals_;
   std::optional<instant> workerless_since_{instant{}};
   bool again_ = false;          ///< a reservation was cancelled: look for a place once more
   std::vector<intent> pending_; ///< refusals that events brought about

@@ -64,12 +64,19 @@ std::optional<instant> dispatcher::next_wakeup(instant now) const {
   return next;
 }
 
-std::vector<worker_space> dispatcher::spaces(instant now) const {
+std::vector<worker_space> dispatcher::spaces(instant now, const model_id* coming) const {
   std::vector<worker_space> out;
   for (const auto& [id, worker] : workers_) {
     if (worker.leaving)
       continue;
     worker_space space{id, worker.limit_bytes, {}};
+    if (coming != nullptr)
+      space.load_seconds = load_seconds(worker, *coming) + queue_seconds(worker);
+    // Where nobody has looked, recency decides who goes.
+    const auto cost = [&, &costs = worker.load_seconds](const model_id& model) {
+      const auto at = costs.find(model);
+      return at == costs.end() ? 0 : at->second;
+    };
     for (const auto& [model, x] : worker.residents) {
       const bool ready = x.state == residence::ready;
       const bool stayed = now >= x.ready_since + config_.stay_min;
@@ -81,7 +88,9 @@ std::vector<worker_space> dispatcher::spaces(instant now) const {
                               .idle = idle,
                               .closable = ready && !idle && stayed,
                               .leaving = x.state == residence::leaving,
-                              .last_used = x.last_used});
+                              .last_used = x.last_used,
+                              .reload_seconds = cost(model),
+                              .use_rate = arrivals_.rate(model, now)});
     }
     out.push_back(std::move(space));
   }
@@ -125,7 +134,7 @@ std::set<std::pair<worker_id, model_id>> dispatcher::closed(instant now) {
     const auto oldest = model->queue.oldest();
     if (!oldest || now < *oldest + config_.patience || now < model->retry_at)
       continue;
-    const auto all = spaces(now);
+    const auto all = spaces(now, &model->spec.id);
     if (const auto place = find_place(all, model->bytes)) {
       // Idle at this moment: they must not be given their own waiting sequences first.
       for (const auto& victim : place->evict)
@@ -193,7 +202,7 @@ void dispatcher::find_places(instant now, std::vector<intent>& out) {
   for (auto* model : models_without_place()) {
     if (now < model->retry_at || model->bytes == 0)
       continue;
-    auto all = spaces(now);
+    auto all = spaces(now, &model->spec.id);
     // Not where a copy of it is just being freed.
     std::erase_if(all, [&](const worker_space& x) { return model->at.contains(x.worker); });
     const auto place = find_place(all, model->bytes);

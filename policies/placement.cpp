@@ -1,6 +1,8 @@
 #include "policies/placement.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <tuple>
 
 namespace troupe::policies {
@@ -14,7 +16,21 @@ uint64_t used_bytes(const worker_space& worker) {
   return used;
 }
 
-/// The models that `may` go, busy ones last and else least recently used first, until `bytes` fit;
+/// Seconds of loading that keeping it saves, each second and for each byte that it takes.
+double density(const placed_model& x) {
+  return x.reload_seconds * x.use_rate / static_cast<double>(std::max<uint64_t>(x.bytes, 1));
+}
+
+/// Seconds that it is expected to cost soon that these went.
+double expected_loss(const std::vector<placed_model>& gone) {
+  constexpr double soon_seconds = 60;
+  double out = 0;
+  for (const auto& x : gone)
+    out -= x.reload_seconds * std::expm1(-x.use_rate * soon_seconds);
+  return out;
+}
+
+/// The models that `may` go, busy ones last and else those worth least first, until `bytes` fit;
 /// nothing if they never do.
 template <class Predicate>
 std::optional<std::vector<placed_model>> make_room(const worker_space& worker, uint64_t bytes,
@@ -25,7 +41,8 @@ std::optional<std::vector<placed_model>> make_room(const worker_space& worker, u
     if (may(x))
       candidates.push_back(x);
   std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.closable, a.last_used, a.model) < std::tie(b.closable, b.last_used, b.model);
+    return std::make_tuple(a.closable, density(a), a.last_used, std::cref(a.model)) <
+           std::make_tuple(b.closable, density(b), b.last_used, std::cref(b.model));
   });
   std::vector<placed_model> out;
   const auto fits = [&] {
@@ -53,14 +70,17 @@ uint64_t sum(const std::vector<placed_model>& models) {
 
 std::optional<placement> find_place(const std::vector<worker_space>& workers, uint64_t bytes) {
   std::optional<placement> best;
-  std::tuple<uint64_t, uint64_t> best_cost; // evicted, used: the smaller the better
+  // hundredths of seconds, evicted, used: the smaller the better
+  std::tuple<long long, uint64_t, uint64_t> best_cost;
   for (const auto& worker : workers) {
     auto victims =
         make_room(worker, bytes, [](const placed_model& x) { return x.idle && !x.pinned; });
     if (!victims)
       continue;
     const auto free = worker.limit_bytes - std::min(worker.limit_bytes, used_bytes(worker));
-    const auto cost = std::make_tuple(sum(*victims), UINT64_MAX - free);
+    const auto seconds = worker.load_seconds + expected_loss(*victims);
+    const auto cost =
+        std::make_tuple(std::llround(100 * seconds), sum(*victims), UINT64_MAX - free);
     if (best && cost >= best_cost)
       continue;
     best = placement{worker.worker, {}};

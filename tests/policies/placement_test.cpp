@@ -39,6 +39,36 @@ TEST(find_place, evicts_the_least_recently_used_and_no_more_than_needed) {
   EXPECT_EQ(place->evict, (ids{{"old"}}));
 }
 
+placed_model worth(const char* name, uint64_t bytes, double reload_seconds, double use_rate) {
+  auto out = idle(name, bytes, 9s);
+  out.reload_seconds = reload_seconds;
+  out.use_rate = use_rate;
+  return out;
+}
+
+TEST(find_place, evicts_what_is_worth_least_for_its_size_whenever_it_was_used) {
+  auto cheap = worth("cheap", 40, 1, 0.01);
+  cheap.last_used = start + 99s;
+  const auto place =
+      find_place({{1, 100, {worth("dear", 40, 10, 0.01), cheap, worth("small", 5, 1, 0.1)}}}, 40);
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->evict, (ids{{"cheap"}}));
+}
+
+TEST(find_place, goes_where_the_model_runs_soonest) {
+  const auto place = find_place({{1, 100, {}, 8}, {2, 60, {idle("a", 5, 1s)}, 2}}, 50);
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->worker, 2u);
+}
+
+TEST(find_place, a_slower_load_is_better_than_to_lose_what_is_asked_for_again_at_once) {
+  const auto with_loss = [](double use_rate) {
+    return find_place({{1, 100, {worth("busy", 80, 20, use_rate)}, 1}, {2, 100, {}, 5}}, 50);
+  };
+  EXPECT_EQ(with_loss(1)->worker, 2u);
+  EXPECT_EQ(with_loss(1e-4)->worker, 1u);
+}
+
 TEST(find_place, never_evicts_what_is_busy_or_pinned) {
   auto pinned = idle("pinned", 40, 1s);
   pinned.pinned = true;

@@ -1,0 +1,52 @@
+#include <algorithm>
+
+#include "policies/dispatcher.hpp"
+#include "policies/load_cost.hpp"
+
+/// What loads cost, and so what is kept, and where.
+namespace troupe::policies {
+
+void dispatcher::note_load_cost(worker_id worker, const model_id& model, double seconds) {
+  const auto at = workers_.find(worker);
+  if (at != workers_.end() && models_.contains(model) && seconds > 0)
+    at->second.load_seconds[model] = seconds;
+}
+
+/// As from a slow disk if nobody has looked.
+double dispatcher::load_seconds(const worker_state& worker, const model_id& model) const {
+  if (const auto at = worker.load_seconds.find(model); at != worker.load_seconds.end())
+    return at->second;
+  return static_cast<double>(models_.at(model).bytes) /
+         unmeasured_rates[static_cast<size_t>(load_tier::disk)];
+}
+
+/// Where it is cheapest.
+double dispatcher::reload_seconds(const model_state& model) const {
+  std::optional<double> out;
+  for (const auto& [id, worker] : workers_) {
+    const auto there = load_seconds(worker, model.spec.id);
+    out = std::min(out.value_or(there), there);
+  }
+  return out.value_or(0);
+}
+
+/// Of the loads that are under way or wait for room.
+double dispatcher::queue_seconds(const worker_state& worker) const {
+  double out = 0;
+  for (const auto& [id, x] : worker.residents)
+    if (x.state == residence::loading || x.state == residence::reserved)
+      out += load_seconds(worker, id);
+  return out;
+}
+
+duration dispatcher::keep_alive_of(const model_state& model) const {
+  const auto asked = model.keep_alive.value_or(model.spec.keep_alive.value_or(config_.keep_alive));
+  if (asked != auto_keep_alive)
+    return asked;
+  constexpr double gigabyte = 1e9;
+  const auto held = static_cast<double>(model.bytes) / gigabyte;
+  return arrivals_.worth_keeping(model.spec.id, reload_seconds(model),
+                                 held * config_.price_of_memory);
+}
+
+} // namespace troupe::policies
