@@ -37,6 +37,26 @@ void foretell_waiting(scheduler_pointer self, const model_id& id) {
     foretell(self, x.id, ahead++);
 }
 
+void note_forecast(scheduler_pointer self, policies::worker_id worker,
+                   const load_account& account) {
+  auto& state = self->state;
+  state.policy.note_load_cost(worker, account.model,
+                              account.seconds.total - account.seconds.queued);
+  if (state.ahead.load_expected(account))
+    foretell_waiting(self, account.model);
+}
+
+load_order order_of(const model_card& card) {
+  return {card.source.id, card.source.dir.string(), card.options,
+          card.draft_dir, card.source.origin,       card.weight_bytes()};
+}
+
+void survey(scheduler_pointer self, policies::worker_id worker, const model_id& model) {
+  auto& state = self->state;
+  if (const auto at = state.workers.find(worker); at != state.workers.end())
+    self->send(at->second.handle, atom::survey_v, order_of(*state.models.at(model).card));
+}
+
 void note_receipt(scheduler_pointer self, const load_account& account) {
   for (const auto& [id, owner] : self->state.owners)
     if (owner.model == account.model && id.choice == 0)

@@ -266,11 +266,11 @@ void step(pointer self) {
       return want_step(self);
 }
 
-template <class Verb, class What>
-void tell_stager(pointer self, Verb verb, const What& what) {
+template <class Verb, class... What>
+void tell_stager(pointer self, Verb verb, const What&... what) {
   const auto& where = self->state.setup.where;
   if (const auto to = where ? where->stager() : stager_actor{})
-    self->send(to, verb, what);
+    self->send(to, verb, what...);
 }
 
 /// The account of a load whose engine is ready now, made since `began`.
@@ -443,9 +443,9 @@ gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup)
         count();
         tell_stager(self, atom::survey_v, order);
       },
-      [=](atom::prefetch, const load_order& order) {
+      [=](atom::prefetch, const load_order& order, double rate) {
         count();
-        tell_stager(self, atom::prefetch_v, order);
+        tell_stager(self, atom::prefetch_v, order, rate);
       },
       [=](atom::spare, const model_ref& x) {
         count();

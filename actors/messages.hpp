@@ -273,8 +273,9 @@ using worker_actor = caf::typed_actor<
     caf::reacts_to<atom::cancel, sequence_ref>,
     // Says by `forecast`, to the scheduler, what loading a model would take now.
     caf::reacts_to<atom::survey, load_order>,
-    // Brings a model's weights nearer as long as nobody needs the way; `spare` stops that.
-    caf::reacts_to<atom::prefetch, load_order>, caf::reacts_to<atom::spare, model_ref>,
+    // Brings the weights of a model nearer that is asked for so often a second, as it seems, while
+    // nobody needs the way; `spare` stops that.
+    caf::reacts_to<atom::prefetch, load_order, double>, caf::reacts_to<atom::spare, model_ref>,
     // The actors of the worker's node.
     caf::replies_to<atom::list>::with<actor_list>>;
 
@@ -329,8 +330,9 @@ using checkpoint_loader_actor =
 using stager_actor = caf::typed_actor<
     // Tells the sender, a gpu_worker_actor, by `forecast` what a load would take now.
     caf::reacts_to<atom::survey, load_order>,
-    // Brings weights into the host pool, after whatever somebody waits for; `spare` stops it.
-    caf::reacts_to<atom::prefetch, load_order>, caf::reacts_to<atom::spare, model_ref>,
+    // Brings weights into the host pool, after whatever somebody waits for, if there is room for
+    // what is asked for so often a second; `spare` stops it.
+    caf::reacts_to<atom::prefetch, load_order, double>, caf::reacts_to<atom::spare, model_ref>,
     // INTERNAL: measures the tiers that no load has shown yet, with the model in a directory.
     caf::reacts_to<atom::probe, std::string>>;
 

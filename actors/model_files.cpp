@@ -12,6 +12,7 @@
 #include "storage/checkpoint.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/pipeline/mapped_check.hpp"
+#include "storage/pipeline/prefetch.hpp"
 #include "storage/pipeline/tier_survey.hpp"
 #include "storage/store/in_use.hpp"
 
@@ -144,6 +145,39 @@ survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight
       tiers ? pooled_names(*model->files, model->config) : std::vector<std::string>{};
   return bytes_of(names.empty() ? storage::survey_mapped(*model->files)
                                 : storage::survey(*tiers, *model->files, names));
+}
+
+namespace {
+
+class pool_bound final : public staged_model {
+public:
+  explicit pool_bound(std::unique_ptr<storage::prefetch> work) : work_{std::move(work)} {}
+  bool is_over() const override { return work_->is_over(); }
+
+private:
+  std::unique_ptr<storage::prefetch> work_;
+};
+
+} // namespace
+
+std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)>
+make_prefetch(std::shared_ptr<storage::weight_tiers> tiers) {
+  return [tiers = std::move(tiers)](const std::string& dir,
+                                    double rate) -> std::shared_ptr<staged_model> {
+    if (!tiers)
+      return nullptr;
+    const auto model = open_model(dir);
+    if (!model)
+      return nullptr;
+    const auto names = pooled_names(*model->files, model->config);
+    const auto speed = std::max(tiers->pipeline().origin_rate(), 1e6);
+    const auto worth = rate * tiers->chunk_bytes() / speed;
+    auto work = storage::prefetch::start(*tiers, *model->files, names, worth,
+                                         std::chrono::steady_clock::now());
+    if (!work || !*work)
+      return nullptr;
+    return std::make_shared<pool_bound>(std::move(*work));
+  };
 }
 
 caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order) {

@@ -2,6 +2,7 @@
 #include "actors/checkpoint_loader.hpp"
 #include "actors/messages.hpp"
 #include "actors/model_card.hpp"
+#include "actors/stager.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 
 namespace troupe::actors {
@@ -15,6 +16,10 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
 /// headers alone, but blocks for those.
 std::optional<policies::tier_bytes>
 survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight_tiers>& tiers);
+
+/// A `stager_setup::prefetch` into the pool of `tiers`, which may be null.
+std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)>
+make_prefetch(std::shared_ptr<storage::weight_tiers> tiers);
 
 /// The model that guesses for `order`'s, or null if it has none. Blocks.
 caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order);

@@ -170,6 +170,7 @@ caf::error node_impl::boot_head() {
   scheduler_setup setup;
   setup.policy.queue_max = options_.queue_max;
   setup.policy.keep_alive = options_.keep_alive;
+  setup.policy.prefetch = options_.storage.prefetch && !options_.storage.pool.empty();
   setup.meters = meters_;
   setup.workers = workers_;
   setup.self_card = card("scheduler", "scheduler");
@@ -247,6 +248,7 @@ caf::strong_actor_ptr node_impl::start_stager(const actor_card_ptr& stager_card)
   stager_setup setup;
   setup.look = [tiers = tiers_](const std::string& dir) { return survey_model_files(dir, tiers); };
   setup.find = make_model_find(options_.fetcher);
+  setup.prefetch = make_prefetch(tiers_);
   setup.probe = make_probe(tiers_);
   setup.book = book_;
   setup.self_card = stager_card;

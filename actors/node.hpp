@@ -47,7 +47,11 @@ struct storage_options {
   std::filesystem::path pool;
   uint64_t pool_bytes = 0;
   std::filesystem::path checksums; ///< directory of recorded checksums; empty = none are kept
+  bool prefetch = true;            ///< bring weights into the pool before they are asked for
 };
+
+/// As a keep_alive: it follows from use and reload.
+inline constexpr std::chrono::milliseconds auto_keep_alive = -std::chrono::hours{876'000};
 
 struct node_options {
   node_role role = node_role::all;

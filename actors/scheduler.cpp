@@ -98,9 +98,7 @@ void carry_out(pointer self, load_intent& x) {
   model.load_started = self->clock().now();
   state.ahead.load_began(x.model, model.load_started);
   model.progress = {x.model, "loading", 0, card.weight_bytes()};
-  self->send(state.workers.at(x.worker).handle, atom::load_v,
-             load_order{x.model, card.source.dir.string(), card.options, card.draft_dir,
-                        card.source.origin, card.weight_bytes()});
+  self->send(state.workers.at(x.worker).handle, atom::load_v, order_of(card));
   tell_waiting(self, x.model);
 }
 
@@ -127,6 +125,12 @@ void carry_out(pointer self, watched_intent& x) {
   if (owner != self->state.owners.end())
     self->send(invocation_of(owner->second.invocation), atom::refuse_v,
                refusal_notice{x.id, x.epoch, to_failure(x.why), false});
+}
+
+void carry_out(pointer self, prefetch_intent& x) {
+  auto& state = self->state;
+  self->send(state.workers.at(x.worker).handle, atom::prefetch_v,
+             order_of(*state.models.at(x.model).card), x.use_rate);
 }
 
 void carry_out(pointer self, give_up_intent& x) { fail_loads(self, x.model, to_error(x.why)); }
@@ -321,6 +325,7 @@ void loaded(pointer self, const load_outcome& x) {
     state.setup.meters->loaded(x.loaded_bytes);
     model.progress = {id, "ready", x.loaded_bytes, x.loaded_bytes};
     tell_waiting(self, id);
+    survey(self, worker, id);
     for (auto& promise : std::exchange(model.loads, {}))
       promise.deliver(status_of(self, id));
   }
@@ -412,8 +417,7 @@ scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
       },
       [=](atom::forecast, const load_account& x) {
         count();
-        if (self->state.ahead.load_expected(x))
-          foretell_waiting(self, x.model);
+        note_forecast(self, worker_of(self, self->current_sender()), x);
       },
       [=](atom::receipt, const load_account& x) { count(), note_receipt(self, x); },
       [=](atom::prefill, const prefill_note& x) {

@@ -38,6 +38,19 @@ load_account account_of(pointer self, const load_order& order) {
   return out;
 }
 
+/// Nothing is fetched from the network ahead of time: only what lies on a disk here.
+void prefetch(pointer self, const load_order& order, double rate) {
+  auto& state = self->state;
+  std::erase_if(state.staged, [](const auto& entry) { return entry.second->is_over(); });
+  auto dir = order.dir;
+  if (dir.empty() && state.setup.find)
+    dir = state.setup.find(order.origin, order.model.text);
+  if (dir.empty() || !state.setup.prefetch || state.staged.contains(order.model))
+    return;
+  if (auto staged = state.setup.prefetch(dir, rate))
+    state.staged.emplace(order.model, std::move(staged));
+}
+
 } // namespace
 
 stager_actor::behavior_type stager(pointer self, stager_setup setup) {
@@ -53,8 +66,14 @@ stager_actor::behavior_type stager(pointer self, stager_setup setup) {
             worker, atom::forecast_v,
             state.setup.book->forecast(worker.id(), std::move(account), self->clock().now()));
       },
-      [=](atom::prefetch, const load_order&) { count(); },
-      [=](atom::spare, const model_ref&) { count(); },
+      [=](atom::prefetch, const load_order& order, double rate) {
+        count();
+        prefetch(self, order, rate);
+      },
+      [=](atom::spare, const model_ref& x) {
+        count();
+        self->state.staged.erase(x.model);
+      },
       [=](atom::probe, const std::string& dir) {
         count();
         auto& state = self->state;

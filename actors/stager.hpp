@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,11 +18,21 @@ class weight_tiers;
 
 namespace troupe::actors {
 
+/// A model on its way into the pool.
+class staged_model {
+public:
+  virtual ~staged_model() = default;
+  virtual bool is_over() const = 0;
+};
+
 struct stager_setup {
   /// Where a model's bytes lie, by tier; blocks.
   std::function<std::optional<policies::tier_bytes>(const std::string& dir)> look;
   /// See model_fetch.hpp.
   model_find find;
+  /// Begins to bring a model into the pool that is asked for so often a second; the work ends with
+  /// what it returns. Null if there is nothing to do or no room; blocks for a look at the files.
+  std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)> prefetch;
   /// Measures what no load has shown yet, with the files of a model; blocks.
   std::function<void(load_book&, const std::string& dir)> probe;
   std::shared_ptr<load_book> book = std::make_shared<load_book>();
@@ -32,6 +43,7 @@ struct stager_state {
   static inline const char* name = "stager";
   stager_setup setup;
   bool probed = false;
+  std::map<model_id, std::shared_ptr<staged_model>> staged;
 };
 
 /// Foresees loads, apart from the loader, which blocks while it loads. To be spawned detached.

@@ -99,14 +99,16 @@ double load_wait(const json& request) {
 void add_steps(const json& request, table& out) {
   const auto forecast = request.value("forecast", json{});
   const bool foreseen = forecast.is_object();
-  const auto row = [&](const std::string& name, const char* key, double real,
+  const auto text_seconds = number(request, "text_seconds");
+  const auto row = [&](const std::string& name, const std::string& key, double real,
                        const std::string& detail) {
-    const auto predicted = number(forecast, key);
-    out.push_back({name, foreseen && *key ? span(predicted) : "-", span(real),
-                   *key ? error(predicted, real) : "-", detail.empty() ? "-" : detail});
+    auto predicted = number(forecast, key.c_str());
+    if (key == "queue_seconds") // as foretold it begins before the text is ready
+      predicted = std::max(0.0, predicted - text_seconds);
+    out.push_back({name, foreseen && !key.empty() ? span(predicted) : "-", span(real),
+                   !key.empty() ? error(predicted, real) : "-", detail.empty() ? "-" : detail});
   };
   const auto load = load_wait(request);
-  const auto text_seconds = number(request, "text_seconds");
   row("admission", "", number(request, "admission_seconds"),
       "reading it, limits of tenant " + text(request, "tenant"));
   row("text", "", text_seconds, "template and tokenizer");

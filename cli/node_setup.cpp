@@ -30,6 +30,10 @@ engine::quantization quantization_of(const std::string& name) {
                           : engine::quantization::none;
 }
 
+std::chrono::milliseconds keep_alive_of(std::chrono::milliseconds set) {
+  return set == config::keep_alive_auto ? std::chrono::milliseconds{actors::auto_keep_alive} : set;
+}
+
 /// None = as the weights are.
 std::optional<dtype> kv_type_of(const std::string& name) {
   return name == "f32"    ? std::optional{dtype::f32}
@@ -95,7 +99,8 @@ actors::storage_options storage_options_of(const config::storage_settings& setti
           .pool_bytes = settings.pool_memory.percent == 0
                             ? settings.pool_memory.bytes
                             : gpu::cpu::host_memory_bytes() / 100 * settings.pool_memory.percent,
-          .checksums = cache.empty() ? cache : cache / "checksums"};
+          .checksums = cache.empty() ? cache : cache / "checksums",
+          .prefetch = settings.prefetch};
 }
 
 } // namespace
@@ -186,7 +191,7 @@ actors::node_options node_options_of(const config::settings& settings,
   const auto& models = served.models;
   actors::node_options out;
   out.role = role_of(settings.role);
-  out.keep_alive = settings.keep_alive;
+  out.keep_alive = keep_alive_of(settings.keep_alive);
   out.devices = settings.devices;
   out.memory_limit_bytes = settings.memory_limit.bytes;
   out.memory_limit_percent = settings.memory_limit.percent;
@@ -216,7 +221,8 @@ actors::node_options node_options_of(const config::settings& settings,
   for (const auto& model : models) {
     const auto given = config::settings_for(settings, model.id.text);
     actors::model_settings one;
-    one.keep_alive = given.keep_alive;
+    if (given.keep_alive)
+      one.keep_alive = keep_alive_of(*given.keep_alive);
     one.pinned = given.pinned.value_or(false);
     one.preload = given.preload.value_or(false);
     one.kv_bytes = given.kv_bytes;

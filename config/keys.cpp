@@ -129,8 +129,10 @@ constexpr key<settings> node_table[] = {
         "precision", kind::choice,
         "auto: the fastest path for the weights' type. float32: exact float arithmetic.", 0, any,
         choice_list{precision_names}),
-    node<&s::keep_alive>("keep_alive", kind::keep_alive,
-                         "How long an idle model stays loaded; 0 = unload at once, -1 = for ever."),
+    node<&s::keep_alive>(
+        "keep_alive", kind::keep_alive,
+        "How long an idle model stays loaded; 0 = unload at once, -1 = for ever, "
+        "auto = as long as its use and the time of its reload are worth the memory."),
     node<&s::default_tenant>("default_tenant", kind::text,
                              "Whose requests those without a key are, while there are no keys."),
     node<&s::state_dir>("state_dir", kind::toggle_path,
@@ -197,6 +199,10 @@ constexpr key<settings> node_table[] = {
     node<&s::storage, &storage_settings::pool_memory>(
         "storage.pool_memory", kind::memory,
         "Largest size of that memory: a size, or a share of the machine's.", 1),
+    node<&s::storage, &storage_settings::prefetch>(
+        "storage.prefetch", kind::boolean,
+        "Bring the weights of models that are likely to be asked for soon into that memory, where "
+        "it holds nothing worth more."),
     node<&s::tls, &tls_settings::cert_file>(
         "tls.cert_file", kind::path,
         "Certificate, with those below its root, in PEM: HTTPS is served instead of HTTP. Read "

@@ -34,7 +34,7 @@ json form(kind type, uint64_t min, uint64_t max, std::span<const std::string_vie
   case kind::duration:
     return number_or_text(duration_pattern, 0);
   case kind::keep_alive:
-    return number_or_text("^-.+$|" + std::string{duration_pattern}, nullptr);
+    return number_or_text("^auto$|^-.+$|" + std::string{duration_pattern}, nullptr);
   case kind::address:
     return {{"type", "string"}, {"pattern", "^(\\[[^\\]]+\\]|[^:\\[\\]/ ]*):[0-9]{1,5}$"}};
   case kind::text:

@@ -34,6 +34,7 @@ struct engine_settings {
 struct storage_settings {
   std::string pool = "on"; ///< "on", "off" or the directory it lies in
   memory_amount pool_memory{0, 20};
+  bool prefetch = true;
 };
 
 struct limit_settings {

@@ -161,16 +161,20 @@ caf::expected<std::chrono::milliseconds> parse_duration(std::string_view text) {
 }
 
 caf::expected<std::chrono::milliseconds> parse_keep_alive(std::string_view text) {
+  if (text == "auto")
+    return keep_alive_auto;
   if (!text.empty() && text[0] == '-') {
     if (!parse_duration(text.substr(1)))
       return invalid(
-          text, "is not a keep-alive: write for example 5m, 0 (unload at once) or -1 (for ever)");
+          text,
+          "is not a keep-alive: write for example 5m, 0 (unload at once), -1 (for ever) or auto");
     return std::chrono::milliseconds{-1};
   }
   auto value = parse_duration(text);
   if (!value)
     return invalid(
-        text, "is not a keep-alive: write for example 5m, 0 (unload at once) or -1 (for ever)");
+        text,
+        "is not a keep-alive: write for example 5m, 0 (unload at once), -1 (for ever) or auto");
   return value;
 }
 
@@ -255,6 +259,8 @@ std::string format_memory(const memory_amount& amount) {
 }
 
 std::string format_duration(std::chrono::milliseconds value) {
+  if (value == keep_alive_auto)
+    return "auto";
   if (value.count() < 0)
     return "-1";
   static constexpr std::array<std::pair<std::string_view, int64_t>, 5> units{

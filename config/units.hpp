@@ -25,6 +25,8 @@ caf::expected<memory_amount> parse_memory(std::string_view text);
 /// "250ms", "10s", "1h30m", "1.5h", "2d"; a bare number is seconds. Not negative.
 caf::expected<std::chrono::milliseconds> parse_duration(std::string_view text);
 /// A duration, or any negative number for "for ever", which comes back as -1 ms.
+/// A keep-alive that follows from use and reload; other negative ones mean for ever.
+inline constexpr std::chrono::milliseconds keep_alive_auto{-2};
 caf::expected<std::chrono::milliseconds> parse_keep_alive(std::string_view text);
 /// "127.0.0.1:11500", "[::1]:80", "localhost:0", ":8080" (every address).
 caf::expected<host_port> parse_address(std::string_view text);

@@ -104,7 +104,7 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
     holds_.begin(x.id, x.tenant.id, id, now);
   }
   if (fresh > 0)
-    arrivals_.note(id, now);
+    note_arrival(model, now);
   model.keep_alive = keep_alive;
   active_.insert(id);
   return std::nullopt;

@@ -33,6 +33,8 @@ struct dispatcher_config {
   duration keep_alive = std::chrono::minutes{5}; ///< negative = for ever, or `auto_keep_alive`
   /// What `auto_keep_alive` gives for holding a GB for a second, in seconds of waiting.
   double price_of_memory = 1 / 3600.0;
+  /// Whether models that are likely to be asked for soon are brought nearer.
+  bool prefetch = false;
   /// How long a waiting sequence is patient before busy models must make room for its model.
   duration patience = std::chrono::seconds{1};
   /// How long a model may stay once loaded before it has to make room while busy.
@@ -104,8 +106,15 @@ struct watched_intent {
   model_id model;
   refusal why;
 };
+/// The weights of a model should come nearer, if there is room for what is asked for so often a
+/// second.
+struct prefetch_intent {
+  model_id model;
+  worker_id worker = 0;
+  double use_rate = 0;
+};
 using intent = std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent,
-                            give_up_intent, watched_intent>;
+                            give_up_intent, watched_intent, prefetch_intent>;
 
 enum class residence : uint8_t { reserved, loading, ready, leaving };
 
@@ -135,6 +144,10 @@ struct model_view {
   std::optional<instant> unload_at;
   std::string error; ///< of the last load, if it failed
 };
+
+/// How often `prefetch` looks who is likely to be asked for, and how far ahead.
+inline constexpr duration look_pause = std::chrono::seconds{60};
+inline constexpr duration look_horizon = std::chrono::minutes{5};
 
 /// All of it as arithmetic: events go in, `decide` says what follows. `now` never goes backwards.
 class dispatcher {
@@ -210,6 +223,7 @@ private:
     bool files_broken = false;
     uint32_t failures = 0;
     instant retry_at{};
+    bool is_prefetched = false; ///< since it was asked for last
   };
   struct worker_state {
     std::string name;
@@ -229,6 +243,9 @@ private:
                                     size_t count, const tenant_caps& caps, instant now);
   void let_go(const model_id& model);
   instant held_until(const model_state& model, instant now) const;
+  void note_arrival(model_state& model, instant now);
+  void look_ahead(instant now, std::vector<intent>& out);
+  bool may_be_prefetched(const model_state& model) const;
   double load_seconds(const worker_state& worker, const model_id& model) const;
   double reload_seconds(const model_state& model) const;
   double queue_seconds(const worker_state& worker) const;
@@ -254,6 +271,8 @@ private:
   std::map<worker_id, worker_state> workers_;
   tenant_holds holds_;
   arrivals arrivals_;
+  std::set<model_id> away_; ///< asked for before, and nowhere now
+  instant looked_ahead_{};
   std::optional<instant> workerless_since_{instant{}};
   bool again_ = false;          ///< a reservation was cancelled: look for a place once more
   std::vector<intent> pending_; ///< refusals that events brought about

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "policies/dispatcher.hpp"
 #include "policies/load_cost.hpp"
@@ -37,6 +39,40 @@ double dispatcher::queue_seconds(const worker_state& worker) const {
     if (x.state == residence::loading || x.state == residence::reserved)
       out += load_seconds(worker, id);
   return out;
+}
+
+void dispatcher::note_arrival(model_state& model, instant now) {
+  arrivals_.note(model.spec.id, now);
+  model.is_prefetched = false;
+  if (config_.prefetch)
+    away_.insert(model.spec.id);
+}
+
+bool dispatcher::may_be_prefetched(const model_state& model) const {
+  return model.at.empty() && model.queue.size() == 0 && !model.is_prefetched && model.error.empty();
+}
+
+/// Those that went and are likely to be back soon come nearer, where they would run soonest.
+void dispatcher::look_ahead(instant now, std::vector<intent>& out) {
+  constexpr double likely = 0.1; // tests/bench/keep_alive_bench.cpp
+  if (away_.empty() || now < looked_ahead_ + look_pause)
+    return;
+  looked_ahead_ = now;
+  for (auto at = away_.begin(); at != away_.end();) {
+    auto& model = models_.at(*at);
+    const auto best =
+        std::min_element(workers_.begin(), workers_.end(), [&](const auto& a, const auto& b) {
+          return std::make_pair(a.second.leaving, load_seconds(a.second, *at)) <
+                 std::make_pair(b.second.leaving, load_seconds(b.second, *at));
+        });
+    const bool wanted =
+        may_be_prefetched(model) && arrivals_.use_within(*at, now, look_horizon) >= likely;
+    if (wanted && best != workers_.end() && !best->second.leaving) {
+      out.emplace_back(prefetch_intent{*at, best->first, arrivals_.rate(*at, now)});
+      model.is_prefetched = true;
+    }
+    at = model.is_prefetched ? away_.erase(at) : std::next(at);
+  }
 }
 
 duration dispatcher::keep_alive_of(const model_state& model) const {

@@ -22,6 +22,7 @@ std::vector<intent> dispatcher::decide(instant now) {
     start_loads(out);
   } while (again_);
   refuse_hopeless(now, out);
+  look_ahead(now, out);
   std::erase_if(active_, [&](const model_id& id) {
     const auto& model = models_.at(id);
     return model.queue.size() == 0 && model.at.empty() && !model.wanted && !model.spec.pinned;
@@ -35,6 +36,8 @@ std::optional<instant> dispatcher::next_wakeup(instant now) const {
     when = std::max(when, now + std::chrono::milliseconds{1});
     next = next ? std::min(*next, when) : when;
   };
+  if (!away_.empty())
+    at(looked_ahead_ + look_pause);
   for (const auto& id : active_) {
     const auto& model = models_.at(id);
     for (const auto worker : model.at) {
@@ -174,7 +177,7 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
       best->last_used = now;
       best->used = true;
       best->keep_alive = keep_alive_of(model);
-      out.push_back(dispatch_intent{next, id, where});
+      out.emplace_back(dispatch_intent{next, id, where});
     }
   }
 }
@@ -182,7 +185,7 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
 void dispatcher::send_away(worker_id worker, const model_id& model, unload_reason why,
                            std::vector<intent>& out) {
   find(worker, model)->state = residence::leaving;
-  out.push_back(unload_intent{model, worker, why});
+  out.emplace_back(unload_intent{model, worker, why});
 }
 
 void dispatcher::unload_idle(instant now, std::vector<intent>& out) {
@@ -228,7 +231,7 @@ void dispatcher::start_loads(std::vector<intent>& out) {
       if (x.state != residence::reserved)
         continue;
       x.state = residence::loading;
-      out.push_back(load_intent{model, id});
+      out.emplace_back(load_intent{model, id});
     }
   }
 }
@@ -252,10 +255,10 @@ void dispatcher::refuse_all(model_state& model, const refusal& why, instant now,
   for (const auto& x : model.queue.list()) {
     model.queue.erase(x.id);
     holds_.end(x.id, now, held_until(model, now));
-    out.push_back(refuse_intent{x.id, x.epoch, model.spec.id, why});
+    out.emplace_back(refuse_intent{x.id, x.epoch, model.spec.id, why});
   }
   if (std::exchange(model.wanted, false))
-    out.push_back(give_up_intent{model.spec.id, why});
+    out.emplace_back(give_up_intent{model.spec.id, why});
 }
 
 void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {

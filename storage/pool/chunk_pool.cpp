@@ -299,6 +299,24 @@ std::optional<uint32_t> chunk_pool::evict(instant now) {
   return std::nullopt;
 }
 
+chunk_use chunk_pool::use_of(uint32_t slot, instant now) const {
+  const auto& x = record(slot);
+  return {.reload_seconds = x.reload_seconds,
+          .heat = x.heat,
+          .idle_seconds = seconds_between(x.used_ns, nanoseconds(now)),
+          .hits = x.hits,
+          .order = x.order};
+}
+
+uint32_t chunk_pool::room_below(double worth, instant now) const {
+  const std::lock_guard guard{mutex_};
+  auto out = static_cast<uint32_t>(free_.size());
+  for (uint32_t i = 0; i < chunk_count(); ++i)
+    out += slots_[i].readers == 0 && !slots_[i].doomed && record(i).state.load() == phase::ready &&
+           options_.worth(use_of(i, now)) < worth;
+  return std::min(out, chunk_count() - std::min(reserved_, chunk_count()));
+}
+
 void chunk_pool::choose_victims(instant now) {
   struct candidate {
     double worth;
@@ -310,11 +328,7 @@ void chunk_pool::choose_victims(instant now) {
     auto& x = record(i);
     if (slots_[i].readers != 0 || slots_[i].doomed || x.state.load() != phase::ready)
       continue;
-    const chunk_use use{.reload_seconds = x.reload_seconds,
-                        .heat = x.heat,
-                        .idle_seconds = seconds_between(x.used_ns, nanoseconds(now)),
-                        .hits = x.hits,
-                        .order = x.order};
+    const auto use = use_of(i, now);
     found.push_back({options_.worth(use), use.order, {i, x.used_ns}});
   }
   // Of equals the end of a file goes before its beginning: a load can start with what is left.

@@ -150,6 +150,10 @@ public:
   /// Whether `reserve` would set so many aside now.
   bool can_reserve(uint32_t chunks) const;
 
+  /// Chunks that hold nothing or nothing worth as much as `worth`, in the measure of the options,
+  /// and that nobody uses or has set aside.
+  uint32_t room_below(double worth, instant now) const;
+
   /// Called, on any thread, after room may have come free. One at a time; null = none.
   void on_room(std::function<void()> callback);
 
@@ -186,6 +190,7 @@ private:
 
   // With the mutex held:
   bool fits(uint32_t chunks) const;
+  chunk_use use_of(uint32_t slot, instant now) const;
   chunk_lease make_lease(uint32_t slot);
   void use(uint32_t slot, instant used);
   void remember(const chunk_key& key, uint32_t slot);

@@ -96,7 +96,7 @@ stager_actor::behavior_type fake_stager(stager_actor::stateful_pointer<fake_stag
                    self->state.book->forecast(worker.id(), {order.model, loaded_bytes},
                                               self->clock().now()));
       },
-      [](atom::prefetch, const load_order&) {},
+      [](atom::prefetch, const load_order&, double) {},
       [](atom::spare, const model_ref&) {},
       [](atom::probe, const std::string&) {},
   };

@@ -42,7 +42,7 @@ def shapes(layers):
     yield "model.norm.weight", (HIDDEN,)
 
 
-def make_model(directory, gigabytes):
+def make_model(directory, gigabytes, seed=1):
     layer = 2 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 4 + 3 * HIDDEN * INNER)
     layers = max(1, round((gigabytes * 1e9 - 2 * VOCABULARY * HIDDEN) / layer))
     weights = directory / "model.safetensors"
@@ -77,7 +77,7 @@ def make_model(directory, gigabytes):
     text += b" " * (-len(text) % 8)
     # Small numbers of both signs: 0x3c.. and 0xbc.. are about +-0.01. Every block is another one, so
     # that none is stored once for several.
-    source = random.Random(1)
+    source = random.Random(seed)
     with open(weights, "wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
         left = at

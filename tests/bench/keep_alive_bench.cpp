@@ -183,7 +183,8 @@ private:
     if (!x.pooled)
       x.pooled = make_room(m.bytes, pool_, &place::pooled, r.at, &replayed_node::pool_worth);
   }
-  /// What is likely to be asked for soon goes into the pool, where there is nothing worth more.
+  /// What is likely to be asked for soon goes into the pool, where what is there is worth less than
+  /// half as much.
   void look_around(double now) {
     if (!how_.prefetches)
       return;
@@ -192,7 +193,7 @@ private:
           seen_.use_within(models_[i].id, time_at(now), std::chrono::minutes{5}) < 0.1)
         continue;
       if (!make_room(models_[i].bytes, pool_, &place::pooled, now, &replayed_node::pool_worth,
-                     pool_worth(i, now)))
+                     0.5 * pool_worth(i, now)))
         continue;
       places_[i].pooled = true;
       if (now >= day)

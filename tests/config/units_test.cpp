@@ -82,6 +82,9 @@ TEST(keep_alives, know_for_ever) {
   EXPECT_EQ(*parse_keep_alive("-5m"), -1ms);
   EXPECT_EQ(*parse_keep_alive("0"), 0ms);
   EXPECT_EQ(format_duration(-1ms), "-1");
+  EXPECT_EQ(*parse_keep_alive("auto"), keep_alive_auto);
+  EXPECT_EQ(format_duration(keep_alive_auto), "auto");
+  EXPECT_EQ(*parse_keep_alive("-2"), -1ms);
   EXPECT_FALSE(parse_keep_alive("-"));
   EXPECT_FALSE(parse_keep_alive("forever"));
 }

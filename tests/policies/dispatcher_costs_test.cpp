@@ -93,5 +93,46 @@ TEST_F(costs, a_model_of_no_keep_alive_stays_as_long_as_its_use_and_reload_are_w
   EXPECT_LT(stays("b"), 40s);
 }
 
+struct prefetching : costs {
+  prefetching() { policy = dispatcher{{.keep_alive = 60s, .prefetch = true}}; }
+  /// Requests for `a` every ten minutes; unloaded in between.
+  void ten_rounds() {
+    policy.worker_joined(1, "w", 100'000'000'000);
+    for (int i = 0; i < 10; ++i) {
+      use("a");
+      now += 61s;
+      policy.decide(now);
+      policy.unloaded(1, {"a"}, now);
+      seen = 0;
+      for (int minute = 0; minute < 9; ++minute) {
+        for (const auto& x : of<prefetch_intent>(policy.decide(now += 59850ms))) {
+          EXPECT_EQ(x.model, model_id{"a"});
+          EXPECT_EQ(x.worker, 1u);
+          EXPECT_GT(x.use_rate, 0);
+          ++seen;
+        }
+      }
+    }
+  }
+  int seen = 0;
+};
+
+TEST_F(prefetching, a_model_that_went_and_will_be_asked_for_comes_nearer_once) {
+  ten_rounds();
+  EXPECT_EQ(seen, 1);
+  EXPECT_FALSE(policy.next_wakeup(now)) << "nobody is left to look at";
+}
+
+TEST_F(prefetching, what_is_loaded_or_waited_for_is_not_prefetched) {
+  ten_rounds();
+  use("a");
+  for (int i = 0; i < 3; ++i) {
+    now += 61s;
+    const auto done = policy.decide(now); // it is told to go; it still is there
+    EXPECT_TRUE(of<prefetch_intent>(done).empty());
+  }
+  EXPECT_TRUE(policy.next_wakeup(now));
+}
+
 } // namespace
 } // namespace troupe::policies

@@ -1,0 +1,103 @@
+"""Compares what a server foretold of cold and warm requests with what they took, by where the weights
+were: on the disk, in the host pool, in both, in the page cache, loaded.
+
+usage: python3 tests/bench/foresight_bench.py path/to/troupe DIRECTORY [--gigabytes 0.5] [--rounds 6]
+
+Makes two models in DIRECTORY (on the disk that is meant) unless they are there already, and asks a
+server with a pool that holds one and a half of them, in turn and both at once, so that loads queue.
+The first `--learning` loads only teach. Standard library only. Prints the median and the 95th
+percentile of |predicted / measured - 1| of loads and of the time to the first token.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import threading
+
+from coldstart_bench import drop_cache, make_model
+from serve_bench import Server
+
+
+def quantile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def load_error(one):
+    """Of the load alone; nothing for a request that joined a load or waited for none."""
+    load, forecast = one["load"], one["forecast"]
+    if not load or not forecast or forecast["model_state"] in ("loading", "resident"):
+        return None
+    real = load["total_seconds"] - load["queue_seconds"]
+    return forecast["load_seconds"] / real - 1 if real > 0 else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary")
+    parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("--gigabytes", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--learning", type=int, default=20)
+    options = parser.parse_args()
+    models = [options.directory / f"foresight-model-{i}" for i in range(2)]
+    # Of two seeds: equal chunks would be held once.
+    weights = [make_model(model, options.gigabytes, 1 + i) for i, model in enumerate(models)]
+    size = weights[0].stat().st_size
+    pool = pathlib.Path("/dev/shm/troupe-foresight-bench")
+    pool.mkdir(exist_ok=True)
+    os.environ["TROUPE_STORAGE_POOL"] = str(pool)
+    os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(size * 3 // 2 + (64 << 20))
+    os.environ["XDG_CACHE_HOME"] = str(options.directory / "foresight-cache")
+
+    def unload(server):
+        for model in models:
+            server.post(f"/admin/models/{model.name}/unload")
+
+    def ask(server, *which):
+        threads = [
+            threading.Thread(target=server.first_token_seconds, args=(models[i].name, 2))
+            for i in which
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    with Server(options.binary, models) as server:
+        for i in range(options.rounds):
+            for order in ((0,), (1,), (0,), (0, 1), (1, 0)):
+                unload(server)
+                for file in weights:
+                    drop_cache(file)
+                ask(server, *order)
+                ask(server, order[0])  # it is loaded now
+            if i % 2 == 1:  # the files lie in the page cache, and are mapped
+                unload(server)
+                for file in weights:
+                    file.read_bytes()
+                ask(server, 0)
+        told = json.loads(server.get("/admin/requests")[1])["data"]
+    shutil.rmtree(pool)
+    told.reverse()
+    errors, seen = {}, 0
+    for one in told:
+        load = load_error(one)
+        seen += load is not None
+        if not one["forecast"] or seen <= options.learning:
+            continue
+        state = one["forecast"]["model_state"]
+        if load is not None:
+            errors.setdefault(f"load, weights: {state}", []).append(abs(load))
+        errors.setdefault(f"first token, weights: {state}", []).append(abs(one["prediction_error"]))
+    print(f"2 models of {size / 1e9:.2f} GB, after {options.learning} loads of {seen}\n")
+    print("| what | requests | median error | 95th percentile |\n| --- | --- | --- | --- |")
+    for name, values in sorted(errors.items()):
+        middle, most = quantile(values, 0.5), quantile(values, 0.95)
+        print(f"| {name} | {len(values)} | {middle:.0%} | {most:.0%} |")
+
+
+if __name__ == "__main__":
+    main()
