@@ -202,8 +202,6 @@ void cpu_device::attend_part(const attention_args& args, const attention_tile& t
     part.out[i] = state + i * dim;
     part.begin[i] = std::max(part.begin[i], number * attention_part);
     part.end[i] = std::min(part.end[i], (number + 1) * attention_part);
-    if (part.begin[i] >= part.end[i]) // the kernel walks from the first begin to the last end
-      part.begin[i] = part.end[i] = number * attention_part;
   }
   run_attention(args, tile, part, scratch, state + part.count * dim);
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include "gpu/cpu/simd/body_kv.hpp"
+#include "gpu/cpu/simd/body_queries.hpp"
 
 /// Paged attention over the primitives of the simd/vec_*.hpp that was included before.
 ///
@@ -7,16 +8,6 @@
 /// a query adds up, and in which order, depends on its own range alone; the tile only shares loads.
 namespace troupe::gpu::cpu {
 namespace {
-
-/// Positions [begin, end) of one chunk, counted from its start, as one query or tile sees them.
-struct span {
-  int64_t begin;
-  int64_t end;
-  bool empty() const { return begin >= end; }
-};
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// `Cache` (of body_kv.hpp) says how keys and values are kept.
 template <class Cache>
@@ -28,14 +19,11 @@ public:
 
   void run() {
     begin_all();
-    int64_t first = job_.begin[0], end = job_.end[0];
-    for (int i = 1; i < job_.count; ++i) {
-      first = smaller(first, job_.begin[i]);
-      end = larger(end, job_.end[i]);
-    }
-    for (int64_t at = first / attention_keys * attention_keys; at < end; at += attention_keys)
-      run_chunk(at, {larger(first - at, 0), smaller(end - at, attention_keys)});
-    end_all();
+    const span all = seen_by_any(job_);
+    for (int64_t at = all.begin / attention_keys * attention_keys; at < all.end;
+         at += attention_keys)
+      run_chunk(at, in_chunk(all, at));
+    end_queries(job_, sums_, padded_, top_, total_);
   }
 
 private:
@@ -52,23 +40,7 @@ private:
     }
   }
 
-  void end_all() {
-    for (int i = 0; i < job_.count; ++i) {
-      const bool undivided = job_.tops != nullptr || job_.begin[i] >= job_.end[i];
-      if (job_.tops != nullptr) {
-        job_.tops[i] = top_[i];
-        job_.totals[i] = total_[i];
-      }
-      const vec total = splat(undivided ? 1.0f : total_[i]);
-      for (int64_t d = 0; d < dim_; d += lanes)
-        store_f32_part(job_.out[i] + d, div(load_f32(sums_ + i * padded_ + d), total),
-                       smaller(dim_ - d, lanes));
-    }
-  }
-
-  span visible(int query, int64_t at) const {
-    return {larger(job_.begin[query] - at, 0), smaller(job_.end[query] - at, attention_keys)};
-  }
+  span visible(int query, int64_t at) const { return in_chunk(seen_by(job_, query), at); }
 
   void run_chunk(int64_t at, span all) {
     locate(at, all);

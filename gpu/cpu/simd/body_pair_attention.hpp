@@ -1,6 +1,6 @@
 #pragma once
-#include "gpu/cpu/kernels.hpp"
 #include "gpu/cpu/simd/body_exponential.hpp"
+#include "gpu/cpu/simd/body_queries.hpp"
 
 /// Paged attention over a bf16 cache that is laid out in pairs (see gpu/cpu/kernels.hpp), over
 /// vec_avx512.hpp and AVX-512 BF16: keys, queries, values and weights multiply as pairs of bf16,
@@ -21,21 +21,17 @@ public:
 
   void run() {
     begin_all();
-    int64_t first = job_.begin[0], end = job_.end[0];
-    for (int i = 1; i < job_.count; ++i) {
-      first = job_.begin[i] < first ? job_.begin[i] : first;
-      end = job_.end[i] > end ? job_.end[i] : end;
-    }
-    int64_t at = first / attention_keys * attention_keys;
-    if (at < end)
-      next_ = located(at, first, end);
-    for (; at < end; at += attention_keys) {
+    const span all = seen_by_any(job_);
+    int64_t at = all.begin / attention_keys * attention_keys;
+    if (at < all.end)
+      next_ = located(at, all);
+    for (; at < all.end; at += attention_keys) {
       here_ = next_;
-      if (at + attention_keys < end)
-        next_ = located(at + attention_keys, first, end);
-      run_chunk(at, seen_of(at, first, end));
+      if (at + attention_keys < all.end)
+        next_ = located(at + attention_keys, all);
+      run_chunk(at, in_chunk(all, at));
     }
-    end_all();
+    end_queries(job_, sums_, dim_, top_, total_);
   }
 
 private:
@@ -45,20 +41,11 @@ private:
   static constexpr int groups = attention_keys / pair_group;
   static constexpr int group_pairs = pair_group / 2;
 
-  /// Positions of a chunk, counted from its start.
-  struct range {
-    int64_t begin;
-    int64_t end;
-  };
   /// Where each group of positions of a chunk has its keys and values.
   struct places {
     const unsigned char* keys[groups];
     const unsigned char* values[groups];
   };
-
-  static range seen_of(int64_t at, int64_t begin, int64_t end) {
-    return {begin > at ? begin - at : 0, end - at < attention_keys ? end - at : attention_keys};
-  }
 
   void begin_all() {
     const vec scale = splat(job_.scale);
@@ -72,21 +59,8 @@ private:
     }
   }
 
-  void end_all() {
-    for (int i = 0; i < job_.count; ++i) {
-      const bool undivided = job_.tops != nullptr || job_.begin[i] >= job_.end[i];
-      if (job_.tops != nullptr) {
-        job_.tops[i] = top_[i];
-        job_.totals[i] = total_[i];
-      }
-      const vec total = splat(undivided ? 1.0f : total_[i]);
-      for (int64_t d = 0; d < dim_; d += lanes)
-        store_f32(job_.out[i] + d, div(load_f32(sums_ + i * dim_ + d), total));
-    }
-  }
-
   /// `seen`: by any query.
-  void run_chunk(int64_t at, range seen) {
+  void run_chunk(int64_t at, span seen) {
     const int tiles = (job_.count + tile_queries - 1) / tile_queries;
     const int step = (job_.count + tiles - 1) / tiles;
     for (int i = 0; i < job_.count; i += step) {
@@ -97,14 +71,14 @@ private:
         score_tile<tile_queries, false>(i, count);
     }
     for (int i = 0; i < job_.count; ++i)
-      soften(i, seen_of(at, job_.begin[i], job_.end[i]));
+      soften(i, in_chunk(seen_by(job_, i), at));
     for (int i = 0; i < job_.count; i += step)
       value_tile_of<tile_queries>(i, job_.count - i < step ? job_.count - i : step, seen);
   }
 
   /// Groups that nobody sees repeat one that somebody does; their scores are thrown away.
-  places located(int64_t at, int64_t begin, int64_t end) const {
-    const range seen = seen_of(at, begin, end);
+  places located(int64_t at, span all) const {
+    const span seen = in_chunk(all, at);
     const int64_t low = seen.begin / pair_group, high = (seen.end - 1) / pair_group;
     places out;
     for (int g = 0; g < groups; ++g) {
@@ -165,10 +139,10 @@ private:
 
   /// Turns a query's scores of this chunk into weights, in bf16 at the same place, and notes by how
   /// much what it has gathered so far shrinks.
-  void soften(int query, range mine) {
+  void soften(int query, span mine) {
     float* scores = scores_ + query * attention_keys;
     shrink_[query] = 1;
-    if (mine.begin >= mine.end) {
+    if (mine.empty()) {
       store_f32(scores, zero());
       store_f32(scores + lanes, zero());
       return;
@@ -209,7 +183,7 @@ private:
   }
 
   template <int Queries>
-  void value_tile_of(int first, int count, range seen) {
+  void value_tile_of(int first, int count, span seen) {
     if (count >= Queries)
       return add_values<Queries>(first, seen);
     if constexpr (Queries > 1)
@@ -217,7 +191,7 @@ private:
   }
 
   template <int Queries>
-  void add_values(int first, range seen) {
+  void add_values(int first, span seen) {
     int64_t d = 0;
     for (; d + tile_vectors * lanes <= dim_; d += tile_vectors * lanes)
       add_columns<Queries, tile_vectors>(first, d, seen);
@@ -228,7 +202,7 @@ private:
   /// Adds weight * value over the pairs that hold a position of `seen`. Of a pair that is
   /// seen in part the other weight is 0, and its value a number: kv_write sees to that.
   template <int Queries, int Vectors>
-  void add_columns(int first, int64_t d, range seen) {
+  void add_columns(int first, int64_t d, span seen) {
     vec sums[Queries][Vectors];
 #pragma GCC unroll 8
     for (int i = 0; i < Queries; ++i)
