@@ -52,6 +52,8 @@ template <class Groups>
 struct byte_panel : Groups {
   static constexpr int rows_few = panel_rows_few;
   static constexpr int vectors_few = panel_vectors_few;
+  static constexpr int rows_some = 0; // a second walk is no slower: what it reads is still close
+  static constexpr int vectors_some = 0;
   static constexpr int rows_many = panel_rows_many;
   static constexpr int vectors_many = panel_vectors_many;
   static constexpr int64_t pass_blocks = 16;
@@ -188,7 +190,11 @@ void panel_tiles(const panel_job& job, const tile_range& range) {
 
 template <class Panel>
 void linear_panels(const panel_job& job, const tile_range& range) {
-  if (range.row_end - range.row_begin > Panel::rows_few)
+  const int64_t rows = range.row_end - range.row_begin;
+  if constexpr (Panel::rows_some > Panel::rows_many)
+    if (rows > Panel::rows_many && rows <= Panel::rows_some)
+      return panel_tiles<Panel, Panel::rows_some, Panel::vectors_some>(job, range);
+  if (rows > Panel::rows_few)
     return panel_tiles<Panel, Panel::rows_many, Panel::vectors_many>(job, range);
   constexpr int64_t wide = Panel::vectors_few * lanes;
   const int64_t whole = (range.col_end - range.col_begin) / wide * wide;
