@@ -61,6 +61,14 @@ void api::admin_put_config(const http_request& request, const channel_ptr& chann
   if (save && *save != "true" && *save != "false")
     return channel->send(error_response(
         {400, "'save' is true or false.", "invalid_request_error", "save", "invalid_value", {}}));
+  if (save == "true" && options_.tenants->open())
+    return channel->send(error_response({403,
+                                         "A file is replaced for nobody without a key, and this "
+                                         "server asks for none: set admin_keys first.",
+                                         "permission_error",
+                                         "save",
+                                         "admin_key_required",
+                                         {}}));
   options_.config->put(request.body, save == "true", [channel](const config_outcome& outcome) {
     channel->send(put_response(outcome));
   });

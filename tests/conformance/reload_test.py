@@ -80,6 +80,7 @@ def test_many_reloads_under_load_fail_no_request(make_server):
         stop.set()
         for one in clients:
             one.join()
+    print(f"{ROUNDS} reloads, {len(outcomes)} requests of {len(clients)} clients meanwhile")
     assert len(outcomes) > ROUNDS and {status for status, _ in outcomes} == {200}
     rows = ask(server, "/admin/usage", "key-of-admin")[1]["data"]
     assert sum(x["completion_tokens"] for x in rows) == sum(tokens for _, tokens in outcomes)
