@@ -299,8 +299,13 @@ void note_first_token(pointer self, instant now, duration computing, size_t prom
   state.timing.first_token = now - state.accepted;
   state.record.prefill = seconds(computing);
   const auto size = static_cast<uint32_t>(state.prompts[prompt].size());
-  // Of a model that was loading, steps wait for weights: that is not the prompt's time.
-  if (!state.timing.cold && computing > duration{0})
+  // Of a model whose weights were still on their way, steps wait for them: that is not the prompt's
+  // time.
+  const auto& load = state.record.load;
+  const bool waited =
+      state.timing.cold &&
+      (!load || load->seconds.total < load->seconds.queued + load->seconds.bytes + 1e-6);
+  if (!waited && computing > duration{0})
     self->send(state.setup.scheduler, atom::prefill_v,
                prefill_note{state.setup.request.model,
                             {size, size - std::min(size, reused)},

@@ -57,8 +57,9 @@ tier_survey survey(weight_tiers& tiers, const checkpoint& files,
                    const std::vector<std::string>& names) {
   const auto list = chunks_of(files, names, tiers.chunk_bytes());
   const auto as_mapped = mapped(list);
+  // What is set aside now does not count: it may be set aside for these very files.
   if ((as_mapped.paged == 0 && tiers.maps_cached_files()) ||
-      !tiers.pool().can_reserve(static_cast<uint32_t>(list.chunks.size())))
+      !tiers.pool().could_reserve(static_cast<uint32_t>(list.chunks.size())))
     return as_mapped;
   tier_survey out;
   std::vector<checksum> keys;

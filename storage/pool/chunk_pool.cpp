@@ -173,20 +173,15 @@ bool chunk_pool::reserve(uint32_t chunks) {
   const std::lock_guard guard{mutex_};
   free_.insert(free_.begin(), barren_.begin(), barren_.end());
   barren_.clear();
-  if (!fits(chunks))
+  if (!fits(reserved_, chunks))
     return false;
   reserved_ += chunks;
   return true;
 }
 
-bool chunk_pool::can_reserve(uint32_t chunks) const {
-  const std::lock_guard guard{mutex_};
-  return fits(chunks);
-}
-
-bool chunk_pool::fits(uint32_t chunks) const {
+bool chunk_pool::fits(uint32_t reserved, uint32_t chunks) const {
   const auto left = std::min(unreserved_chunks, chunk_count() / 2);
-  return uint64_t{reserved_} + chunks + left <= chunk_count();
+  return uint64_t{reserved} + chunks + left <= chunk_count();
 }
 
 void chunk_pool::unreserve(uint32_t chunks) {

@@ -147,8 +147,8 @@ public:
   /// beside those that are set aside already and a few for everybody else.
   bool reserve(uint32_t chunks);
   void unreserve(uint32_t chunks);
-  /// Whether `reserve` would set so many aside now.
-  bool can_reserve(uint32_t chunks) const;
+  /// Whether `reserve` would set so many aside if nothing else was.
+  bool could_reserve(uint32_t chunks) const { return fits(0, chunks); }
 
   /// Chunks that hold nothing or nothing worth as much as `worth`, in the measure of the options,
   /// and that nobody uses or has set aside.
@@ -188,8 +188,8 @@ private:
   pool_layout::slot_record& record(uint32_t slot) const { return slot_records_[slot]; }
   std::byte* data(uint32_t slot) const { return region_.data() + region_offset(slot); }
 
+  bool fits(uint32_t reserved, uint32_t chunks) const;
   // With the mutex held:
-  bool fits(uint32_t chunks) const;
   chunk_use use_of(uint32_t slot, instant now) const;
   chunk_lease make_lease(uint32_t slot);
   void use(uint32_t slot, instant used);
