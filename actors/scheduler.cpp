@@ -294,7 +294,7 @@ void report(pointer self, const worker_report& x) {
   }
   if (x.leaving)
     state.policy.worker_leaving(worker);
-  if (x.retired.empty() && x.residents.empty() && !x.leaving)
+  if (x.retired.empty() && x.residents.empty() && !x.leaving && !state.policy.holds_back())
     return; // charges alone call for no decision
   decide(self);
   for (const auto& id : changed)

@@ -101,7 +101,8 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
       if (auto* place = find(worker, id))
         place->assigned.erase(x.id);
     model.queue.push(x);
-    holds_.begin(x.id, x.tenant.id, id, now);
+    holds_.begin(x.id, x.tenant.id, id, now,
+                 x.input_tokens - std::min(x.input_tokens, x.cached_tokens));
   }
   if (fresh > 0)
     note_arrival(model, now);
@@ -147,6 +148,8 @@ void dispatcher::charge(worker_id worker, const model_id& id, sequence_id sequen
   if (at == x->assigned.end() || at->second != epoch)
     return; // it was given to somebody else since
   auto& model = models_.at(id);
+  if (tokens > 0)
+    holds_.answered(sequence);
   model.queue.charge(sequence, tokens, reused);
   share_services(model);
 }

@@ -49,6 +49,14 @@ struct dispatcher_config {
   /// What a tenant was served for one model counts for the others as well, up to this debt: what it
   /// took while nobody else wanted it must not shut it out there.
   double debt_elsewhere_max = 65536;
+  /// Of so many places for sequences one is kept, as soon as several tenants use a model, for those
+  /// that run less than that: who comes back need not wait for the texts of others to end. 0 =
+  /// none.
+  uint32_t places_per_kept = 8;
+  /// Then, too, a tenant gets no further place while prompts of this many tokens or more of its own
+  /// are still being computed: engines take them in the order in which they come, and who comes
+  /// back would stand behind all of them.
+  uint64_t prompt_tokens_ahead = 64;
 };
 
 struct served_model {
@@ -155,6 +163,8 @@ public:
   explicit dispatcher(dispatcher_config config = {}) : config_{config} {}
 
   void add_model(served_model model);
+  /// True while there are places that those whose turn it is may not take: charges may change that.
+  bool holds_back() const { return holds_back_; }
   bool knows(const model_id& model) const { return models_.contains(model); }
 
   void worker_joined(worker_id worker, std::string name, uint64_t limit_bytes);
@@ -242,6 +252,8 @@ private:
   std::optional<refusal> ask_tenant(const model_state& model, const waiting_sequence& first,
                                     size_t count, const tenant_caps& caps, instant now);
   void let_go(const model_id& model);
+  bool may_take(const model_state& model, const resident& from, const fair_share& tenant,
+                instant now) const;
   instant held_until(const model_state& model, instant now) const;
   void note_arrival(model_state& model, instant now);
   void look_ahead(instant now, std::vector<intent>& out);
@@ -274,6 +286,7 @@ private:
   std::set<model_id> away_; ///< asked for before, and nowhere now
   instant looked_ahead_{};
   std::optional<instant> workerless_since_{instant{}};
+  bool holds_back_ = false;
   bool again_ = false;          ///< a reservation was cancelled: look for a place once more
   std::vector<intent> pending_; ///< refusals that events brought about
 };

@@ -153,6 +153,7 @@ std::set<std::pair<worker_id, model_id>> dispatcher::closed(instant now) {
 
 void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed, instant now,
                           std::vector<intent>& out) {
+  holds_back_ = false;
   for (const auto& id : active_) {
     auto& model = models_.at(id);
     while (model.queue.size() > 0) {
@@ -170,7 +171,12 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
       }
       if (!best)
         break;
-      const auto next = *model.queue.pop();
+      const auto popped = model.queue.pop(
+          [&](const fair_share& tenant) { return may_take(model, *best, tenant, now); });
+      holds_back_ = holds_back_ || !popped;
+      if (!popped)
+        break;
+      const auto& next = *popped;
       share_services(model);
       best->assigned[next.id] = next.epoch;
       holds_.started(next.id);

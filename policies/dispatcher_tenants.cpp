@@ -67,4 +67,18 @@ instant dispatcher::held_until(const model_state& model, instant now) const {
   return keep < duration{0} || keep > instant::max() - now ? instant::max() : now + keep;
 }
 
+/// Whether a tenant may take one of the places that are free there.
+bool dispatcher::may_take(const model_state& model, const resident& from, const fair_share& tenant,
+                          instant now) const {
+  if (config_.places_per_kept == 0)
+    return true;
+  const auto free = from.places();
+  const auto all = free + std::max<size_t>(from.assigned.size(), from.known);
+  const auto kept = all < 4 ? 0 : std::max<size_t>(1, all / config_.places_per_kept);
+  const auto& id = model.spec.id;
+  if (holds_.holders(id, now) < 2 || holds_.running(tenant.id, id) < kept)
+    return true;
+  return free > kept && holds_.prompt_tokens(tenant.id, id) < config_.prompt_tokens_ahead;
+}
+
 } // namespace troupe::policies

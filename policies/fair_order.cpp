@@ -38,13 +38,43 @@ void fair_order::push(const waiting_sequence& sequence) {
 }
 
 std::optional<waiting_sequence> fair_order::pop() {
+  return pop([](const fair_share&) { return true; });
+}
+
+std::optional<waiting_sequence> fair_order::pop(const permission& may_take) {
+  const auto ticket = next_ticket(may_take);
+  return ticket ? std::optional{take(*ticket)} : std::nullopt;
+}
+
+std::optional<uint64_t> fair_order::next_ticket(const permission& may_take) {
   if (by_time_.empty())
     return std::nullopt;
-  auto& counter = ledger_->counter;
   const auto& first = entries_.at(by_time_.begin()->second);
-  const auto taken =
-      first.sequence.resumed ? counter.take_out_of_turn(first.ticket) : counter.take();
-  const auto id = by_ticket_.at(taken->id);
+  if (first.sequence.resumed)
+    return first.ticket;
+  auto& counter = ledger_->counter;
+  const auto* next = counter.next();
+  const auto tenant = next->shares[0];
+  const auto priority = next->priority;
+  if (may_take(tenant))
+    return next->id;
+  if (waiting_of_.size() == 1)
+    return std::nullopt;
+  const auto counter_of = [&](uint64_t id) { return counter.counter(priority, {&id, 1}); };
+  const auto least = counter_of(tenant.id);
+  for (const auto& [time, id] : by_time_) {
+    const auto& x = entries_.at(id);
+    if (x.sequence.priority == priority && x.sequence.tenant.id != tenant.id &&
+        counter_of(x.sequence.tenant.id) == least && may_take(x.sequence.tenant))
+      return x.ticket;
+  }
+  return std::nullopt;
+}
+
+/// Takes a sequence that waits.
+waiting_sequence fair_order::take(uint64_t ticket) {
+  const auto taken = ledger_->counter.take_out_of_turn(ticket);
+  const auto id = by_ticket_.at(ticket);
   auto& x = entries_.at(id);
   x.running = true;
   reserved_tokens_ += uint64_t{x.sequence.input_tokens} + x.sequence.output_max;

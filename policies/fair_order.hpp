@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 
 #include "policies/fair_monitor.hpp"
@@ -14,6 +15,10 @@ public:
   explicit fair_order(const vtc_config& config = {});
   void push(const waiting_sequence& sequence) override;
   std::optional<waiting_sequence> pop() override;
+  /// The same, but a tenant that may not take what is free holds its class back, except for tenants
+  /// with the same counter: among equals any order is fair.
+  using permission = std::function<bool(const fair_share& tenant)>;
+  std::optional<waiting_sequence> pop(const permission& may_take);
   /// Takes back what waits; what runs goes on: see finish().
   bool erase(sequence_id id) override;
   bool contains(sequence_id id) const override;
@@ -48,6 +53,8 @@ private:
   };
   static time_order time_of(const waiting_sequence& x) { return {!x.resumed, x.accepted, x.id}; }
   void note_waiting(const waiting_sequence& x, int change);
+  std::optional<uint64_t> next_ticket(const permission& may_take);
+  waiting_sequence take(uint64_t ticket);
   double largest_charge() const;
 
   /// On the heap: the counter reports to it, wherever this object is moved to.

@@ -31,12 +31,7 @@ struct tenant_holds::bill {
 /// The part of a tenant that holds it, or will beside those who hold it now.
 uint64_t tenant_holds::share(const model_id& model, uint64_t bytes, uint64_t besides,
                              instant now) const {
-  const auto at = holders_.find(model);
-  uint64_t all = besides;
-  if (at != holders_.end())
-    for (const auto tenant : at->second)
-      all += accounts_.at(tenant).models.at(model).counts(now);
-  return bytes / std::max<uint64_t>(all, 1);
+  return bytes / std::max<uint64_t>(holders(model, now) + besides, 1);
 }
 
 tenant_holds::bill tenant_holds::make_bill(const question& ask, const look_up& facts,
@@ -145,12 +140,14 @@ bool tenant_holds::release(uint64_t tenant, const model_id& model, instant now) 
   return alone;
 }
 
-void tenant_holds::begin(sequence_id id, uint64_t tenant, const model_id& model, instant now) {
+void tenant_holds::begin(sequence_id id, uint64_t tenant, const model_id& model, instant now,
+                         uint32_t prompt_tokens) {
   end(id, now, now); // one that is resumed begins again
-  sequences_[id] = {tenant, model, true};
+  sequences_[id] = {tenant, model, true, prompt_tokens};
   auto& of = accounts_[tenant];
   auto& held = of.models[model];
   ++held.active;
+  ++held.waits;
   held.last_used = now;
   holders_[model].insert(tenant);
   auto& request = of.waiting[id.number];
@@ -159,14 +156,28 @@ void tenant_holds::begin(sequence_id id, uint64_t tenant, const model_id& model,
 }
 
 void tenant_holds::started(sequence_id id) {
-  if (const auto at = sequences_.find(id); at != sequences_.end())
-    stop_waiting(id, at->second);
+  const auto at = sequences_.find(id);
+  if (at == sequences_.end() || !at->second.waits)
+    return;
+  stop_waiting(id, at->second);
+  auto& of = at->second;
+  accounts_.at(of.tenant).models.at(of.model).prompt_tokens += of.prompt_tokens;
+}
+
+void tenant_holds::answered(sequence_id id) {
+  const auto at = sequences_.find(id);
+  if (at == sequences_.end() || at->second.waits)
+    return;
+  auto& of = at->second;
+  accounts_.at(of.tenant).models.at(of.model).prompt_tokens -= std::exchange(of.prompt_tokens, 0);
 }
 
 void tenant_holds::stop_waiting(sequence_id id, sequence& of) {
   if (!std::exchange(of.waits, false))
     return;
-  auto& waiting = accounts_.at(of.tenant).waiting;
+  auto& account = accounts_.at(of.tenant);
+  --account.models.at(of.model).waits;
+  auto& waiting = account.waiting;
   const auto at = waiting.find(id.number);
   if (--at->second.sequences == 0)
     waiting.erase(at);
@@ -176,6 +187,7 @@ void tenant_holds::end(sequence_id id, instant now, instant held_until) {
   const auto at = sequences_.find(id);
   if (at == sequences_.end())
     return;
+  answered(id);
   auto of = std::move(at->second);
   sequences_.erase(at);
   stop_waiting(id, of);
@@ -223,6 +235,31 @@ size_t tenant_holds::held(uint64_t tenant, instant now) const {
 size_t tenant_holds::waiting(uint64_t tenant) const {
   const auto at = accounts_.find(tenant);
   return at == accounts_.end() ? 0 : at->second.waiting.size();
+}
+
+size_t tenant_holds::holders(const model_id& model, instant now) const {
+  const auto at = holders_.find(model);
+  return at == holders_.end()
+             ? 0
+             : static_cast<size_t>(std::ranges::count_if(at->second, [&](uint64_t tenant) {
+                 return accounts_.at(tenant).models.at(model).counts(now);
+               }));
+}
+
+size_t tenant_holds::running(uint64_t tenant, const model_id& model) const {
+  const auto at = accounts_.find(tenant);
+  if (at == accounts_.end())
+    return 0;
+  const auto held = at->second.models.find(model);
+  return held == at->second.models.end() ? 0 : held->second.active - held->second.waits;
+}
+
+uint64_t tenant_holds::prompt_tokens(uint64_t tenant, const model_id& model) const {
+  const auto at = accounts_.find(tenant);
+  if (at == accounts_.end())
+    return 0;
+  const auto held = at->second.models.find(model);
+  return held == at->second.models.end() ? 0 : held->second.prompt_tokens;
 }
 
 } // namespace troupe::policies

@@ -58,8 +58,11 @@ public:
   answer admit(const question& ask, const look_up& facts, instant now);
 
   /// A sequence waits for a place; also one that has run before.
-  void begin(sequence_id id, uint64_t tenant, const model_id& model, instant now);
+  void begin(sequence_id id, uint64_t tenant, const model_id& model, instant now,
+             uint32_t prompt_tokens = 0);
   void started(sequence_id id);
+  /// Its first token is there: its prompt is computed.
+  void answered(sequence_id id);
   /// It neither waits nor runs any more. Its tenant holds the model until `held_until`. Ids that
   /// are not known are ignored.
   void end(sequence_id id, instant now, instant held_until);
@@ -69,12 +72,20 @@ public:
   /// Models that it holds, pinned ones among them.
   size_t held(uint64_t tenant, instant now) const;
   size_t waiting(uint64_t tenant) const;
+  /// Tenants that hold it.
+  size_t holders(const model_id& model, instant now) const;
+  /// Sequences of a tenant that run there.
+  size_t running(uint64_t tenant, const model_id& model) const;
+  /// Tokens of the prompts of those that run and are not answered yet.
+  uint64_t prompt_tokens(uint64_t tenant, const model_id& model) const;
   /// Tenants of which something is remembered.
   size_t remembered() const { return accounts_.size(); }
 
 private:
   struct hold {
-    uint32_t active = 0; ///< sequences
+    uint32_t active = 0;        ///< sequences
+    uint32_t waits = 0;         ///< of those
+    uint64_t prompt_tokens = 0; ///< of those that run and are not answered
     instant last_used{};
     instant until{}; ///< when there is none
     bool counts(instant now) const { return active > 0 || now < until; }
@@ -92,6 +103,7 @@ private:
     uint64_t tenant = 0;
     model_id model;
     bool waits = true;
+    uint32_t prompt_tokens = 0; ///< 0 once it is answered
   };
   struct bill;
 

@@ -113,6 +113,37 @@ TEST_F(dispatcher_tenants_test, what_is_watched_goes_on_and_is_told) {
   EXPECT_TRUE(policy.holds({"b"}, {last, 0}));
 }
 
+TEST_F(dispatcher_tenants_test, who_comes_back_finds_a_place_that_others_were_not_given) {
+  const auto running = [&](uint64_t tenant) {
+    size_t out = 0;
+    for (const auto& x : take<dispatch_intent>())
+      out += x.sequence.tenant.id == tenant;
+    return out;
+  };
+  for (int i = 0; i < 7; ++i)
+    ask("a", {}, 1);
+  EXPECT_EQ(running(1), 7u);
+  ask("a", {}, 1);
+  EXPECT_EQ(running(1), 1u) << "nobody else is there: it may have all eight";
+  for (uint64_t number = 1; number <= 8; ++number)
+    retire("a", number);
+  ask("a", {}, 2); // 9
+  retire("a", 9);
+  done.clear();
+  for (int i = 0; i < 20; ++i)
+    ask("a", {}, 1);
+  EXPECT_EQ(running(1), 7u) << "one is kept for tenant 2, which was here lately";
+  EXPECT_TRUE(policy.holds_back());
+  ask("a", {}, 2);
+  EXPECT_EQ(running(2), 1u) << "at once, although others wait";
+  ask("a", {}, 2);
+  EXPECT_EQ(running(2), 0u) << "but not more than what was kept";
+  retire("a", 10);
+  EXPECT_EQ(take<dispatch_intent>().size(), 0u) << "that place is kept again";
+  retire("a", 11);
+  EXPECT_EQ(take<dispatch_intent>().size(), 1u);
+}
+
 TEST_F(dispatcher_tenants_test, a_lost_worker_ends_what_its_tenants_held) {
   const tenant_caps caps{.warm_models = 1};
   ask("a", caps);

@@ -67,6 +67,21 @@ TEST(fair_order, resumed_sequences_come_first_and_pay_their_prompt_once) {
   EXPECT_EQ(total, 300);
 }
 
+TEST(fair_order, who_may_not_take_a_place_holds_back_all_but_its_equals) {
+  fair_order queue;
+  for (uint64_t i = 1; i <= 3; ++i)
+    queue.push(sequence(i, 7));
+  const auto not_7 = [](const fair_share& x) { return x.id != 7; };
+  EXPECT_EQ(queue.pop(not_7), std::nullopt);
+  EXPECT_EQ(queue.size(), 3u);
+  EXPECT_EQ(pop(queue), 1u);
+  queue.push(sequence(4, 8)); // lifted to the counter of 7
+  EXPECT_EQ(queue.pop(not_7)->id.number, 4u);
+  queue.push(sequence(5, 8)); // has had more than 7 now
+  EXPECT_EQ(queue.pop(not_7), std::nullopt);
+  EXPECT_EQ(pop(queue), 2u);
+}
+
 TEST(fair_order, what_was_found_in_the_cache_is_given_back) {
   fair_order queue{{.cost = {.input = 1, .cached = 0.1, .output = 2}}};
   queue.push(sequence(1, 7, 1000));

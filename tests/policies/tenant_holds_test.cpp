@@ -212,6 +212,22 @@ TEST_F(tenant_holds_test, what_is_only_watched_lets_nothing_go) {
   EXPECT_EQ(holds.held(acme, now), 1u);
 }
 
+TEST_F(tenant_holds_test, prompts_count_from_their_start_to_their_first_token) {
+  holds.begin({1, 0}, acme, {"a"}, now, 100);
+  EXPECT_EQ(holds.prompt_tokens(acme, {"a"}), 0u) << "it waits";
+  holds.started({1, 0});
+  holds.begin({2, 0}, acme, {"a"}, now, 30);
+  holds.started({2, 0});
+  EXPECT_EQ(holds.prompt_tokens(acme, {"a"}), 130u);
+  EXPECT_EQ(holds.running(acme, {"a"}), 2u);
+  holds.answered({1, 0});
+  holds.answered({1, 0});
+  EXPECT_EQ(holds.prompt_tokens(acme, {"a"}), 30u);
+  holds.end({2, 0}, now, now);
+  EXPECT_EQ(holds.prompt_tokens(acme, {"a"}), 0u);
+  EXPECT_EQ(holds.running(acme, {"a"}), 1u);
+}
+
 /// Random tenants, models and limits beside a plain record of what happened.
 TEST_F(tenant_holds_test, caps_hold_over_random_histories) {
   struct running {
