@@ -41,7 +41,7 @@ void for_each_key(Settings& of, F f) {
 
 tenant_reloader::tenant_reloader(settings_source source, config::settings running,
                                  std::shared_ptr<actors::tenant_registry> tenants,
-                                 std::shared_ptr<actors::ledger> ledger, key_watch& keys)
+                                 kept_ledger ledger, key_watch& keys)
     : source_{std::move(source)}, running_{std::move(running)}, tenants_{std::move(tenants)},
       ledger_{std::move(ledger)}, keys_{keys}, applied_{stamp_now()}, seen_{applied_} {}
 
@@ -160,13 +160,16 @@ caf::error tenant_reloader::apply(const config::settings& next) {
   if (!keys && !tenants_->open())
     return caf::make_error(config::errc::invalid_value,
                            "no key is left, so everybody would be let in: restart to do that");
-  if (budgets && !ledger_)
+  if (budgets && !ledger_.ledger)
     return caf::make_error(config::errc::invalid_value,
                            "a budget needs a ledger, which this server was started without: "
                            "restart it");
+  if (ledger_.open)
+    if (auto why = ledger_.open(next))
+      return why;
   tenants_->apply(std::move(terms->tenants), next.default_tenant, std::move(terms->admin_keys));
-  if (ledger_)
-    ledger_->restore_budgets();
+  if (ledger_.ledger)
+    ledger_.ledger->restore_budgets();
   running_.tenants = next.tenants;
   running_.admin_keys = next.admin_keys;
   running_.default_tenant = next.default_tenant;

@@ -5,10 +5,10 @@
 #include <optional>
 #include <string>
 
-#include "actors/ledger.hpp"
 #include "actors/tenant_registry.hpp"
 #include "cli/file_stamp.hpp"
 #include "cli/key_watch.hpp"
+#include "cli/state.hpp"
 #include "config/load.hpp"
 #include "gateway/configuration.hpp"
 
@@ -25,10 +25,10 @@ struct settings_source {
 /// or, when anything is wrong with it, none. One thread.
 class tenant_reloader {
 public:
-  /// `ledger` may be null; `keys` outlives this. `running`: what the server was started with.
+  /// `keys` outlives this. `running`: what the server was started with.
   tenant_reloader(settings_source source, config::settings running,
-                  std::shared_ptr<actors::tenant_registry> tenants,
-                  std::shared_ptr<actors::ledger> ledger, key_watch& keys);
+                  std::shared_ptr<actors::tenant_registry> tenants, kept_ledger ledger,
+                  key_watch& keys);
   /// Reloads when the file is another than before and has been left alone since the last look.
   void look();
   void reload();
@@ -46,7 +46,7 @@ private:
   settings_source source_;
   config::settings running_; ///< what applies
   std::shared_ptr<actors::tenant_registry> tenants_;
-  std::shared_ptr<actors::ledger> ledger_;
+  kept_ledger ledger_;
   key_watch& keys_;
   file_stamp applied_, seen_;
 };

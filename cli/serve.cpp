@@ -228,7 +228,7 @@ int serve(const config::settings& settings, const settings_source& source,
     return complain(describe(node.error()), failed);
   auto edge = server_options_of(settings);
   edge.tenants = tenants;
-  edge.ledger = *ledger;
+  edge.ledger = ledger->ledger;
   const auto config = std::make_shared<live_config>(signals);
   edge.config = config;
   tls_watch certificates;

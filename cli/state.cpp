@@ -1,6 +1,7 @@
 #include "cli/state.hpp"
 
 #include <cstdlib>
+#include <mutex>
 
 #include "config/errors.hpp"
 
@@ -26,20 +27,60 @@ caf::expected<std::optional<std::filesystem::path>> state_dir(const config::sett
 
 bool keeps_keys(const config::settings& settings) { return !settings.tenants.empty(); }
 
-caf::expected<std::shared_ptr<actors::ledger>>
-open_ledger(const config::settings& settings,
-            std::shared_ptr<const actors::tenant_registry> tenants) {
-  if (settings.tenants.empty())
-    return std::shared_ptr<actors::ledger>{};
-  const auto dir = state_dir(settings);
-  if (!dir)
-    return dir.error();
-  if (!*dir)
-    return std::shared_ptr<actors::ledger>{};
-  auto store = storage::open_usage_store(**dir);
-  if (!store)
-    return std::move(store.error());
-  return actors::ledger::start(std::move(*store), std::move(tenants));
+namespace {
+
+/// Has a file only once there are tenants.
+class late_usage_store final : public storage::usage_store {
+public:
+  caf::error open(const config::settings& settings) {
+    const std::lock_guard guard{lock_};
+    if (store_ || settings.tenants.empty())
+      return {};
+    const auto dir = state_dir(settings);
+    if (!dir)
+      return dir.error();
+    if (!*dir)
+      return {};
+    auto store = storage::open_usage_store(**dir);
+    if (!store)
+      return std::move(store.error());
+    store_ = std::move(*store);
+    return {};
+  }
+  caf::error add(std::span<const storage::usage_row> rows) override {
+    const std::lock_guard guard{lock_};
+    return store_ ? store_->add(rows) : caf::error{};
+  }
+  caf::expected<std::vector<storage::usage_row>> since(storage::hour_point from) override {
+    const std::lock_guard guard{lock_};
+    return store_ ? store_->since(from) : std::vector<storage::usage_row>{};
+  }
+  caf::expected<std::vector<storage::usage_row>> totals(storage::hour_point from) override {
+    const std::lock_guard guard{lock_};
+    return store_ ? store_->totals(from) : std::vector<storage::usage_row>{};
+  }
+
+private:
+  std::mutex lock_; ///< the ledger's thread writes, a reload opens
+  std::unique_ptr<storage::usage_store> store_;
+};
+
+} // namespace
+
+caf::expected<kept_ledger> open_ledger(const config::settings& settings,
+                                       std::shared_ptr<const actors::tenant_registry> tenants) {
+  if (settings.state_dir == "off")
+    return kept_ledger{};
+  auto store = std::make_unique<late_usage_store>();
+  if (auto why = store->open(settings))
+    return why;
+  auto* kept = store.get();
+  auto started = actors::ledger::start(std::move(store), std::move(tenants));
+  if (!started)
+    return std::move(started.error());
+  return kept_ledger{*started, [owner = *started, kept](const config::settings& next) {
+                       return kept->open(next);
+                     }};
 }
 
 } // namespace troupe::cli

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -16,9 +17,14 @@ caf::expected<std::optional<std::filesystem::path>> state_dir(const config::sett
 /// for others may share the directory.
 bool keeps_keys(const config::settings& settings);
 
-/// Starts the ledger of these tenants; null when none is configured, or nothing is to be kept.
-caf::expected<std::shared_ptr<actors::ledger>>
-open_ledger(const config::settings& settings,
-            std::shared_ptr<const actors::tenant_registry> tenants);
+struct kept_ledger {
+  std::shared_ptr<actors::ledger> ledger; ///< null: nothing is to be kept
+  /// Call with settings that are about to be applied: what their tenants use is written from then
+  /// on. Set where `ledger` is.
+  std::function<caf::error(const config::settings&)> open;
+};
+/// Starts the ledger. As long as there have never been tenants it has no file, and keeps nothing.
+caf::expected<kept_ledger> open_ledger(const config::settings& settings,
+                                       std::shared_ptr<const actors::tenant_registry> tenants);
 
 } // namespace troupe::cli

@@ -188,3 +188,20 @@ def test_a_killed_server_leaves_a_whole_ledger(make_server):
     assert ledger(server) == {
         x: tuple(map(sum, zip(left.get(x, (0,) * 4), more.get(x, (0,) * 4)))) for x in left | more
     }
+
+
+def test_the_first_tenants_may_come_while_the_server_runs(make_server):
+    server = make_server("state_dir: state\n", KEYS)
+    story = {"model": "stories-llama", "prompt": "Once", "max_tokens": 5}
+    client(server, "nobody").completions.create(**story)
+    assert not (server.scratch / "state").exists(), "nobody's use is nobody's business"
+    server.file.write_text(CONFIG)
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 60
+    with pytest.raises(openai.AuthenticationError):
+        while time.monotonic() < deadline:
+            client(server, "nobody").models.list()
+    client(server, "acme").completions.create(**story)
+    assert ledger(server)[("acme", "stories-llama")][3] >= 5
+    server.stop()
+    assert file_sums(server)[("acme", "stories-llama")][3] >= 5
