@@ -4,9 +4,14 @@
 //   gateway/throughput/streams:N  a token for each stream every millisecond; chunks_per_core_second
 //   counts the processor
 //                                 time of everything but the reader (gateway, stub, kernel's share)
-//   gateway/latency/streams:N     every stream gets a token each 20 ms; from the call of the sink
-//   to
-//                                 the bytes in the reader's hands
+//   gateway/latency/streams:N/group:G/tenants:T
+//                                 every stream gets a token each 50 ms, as if from engines with G
+//                                 sequences each whose steps are spread evenly; from the call of
+//                                 the sink to the bytes in the reader's hands. T = 1: by a tenant
+//                                 with every limit there is, token by token
+//   gateway/latency_floor/...     the same bytes at the same times, written to the sockets without
+//   a
+//                                 gateway: what is above it is the gateway's
 //   gateway/request/connections:1 whole small requests, one after the other
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -82,8 +87,19 @@ private:
   std::vector<sink_ptr> sinks_;
 };
 
-std::unique_ptr<gateway::server> start_server(stub_node& node) {
+/// A tenant that is never over any of its limits.
+std::shared_ptr<const actors::tenant_registry> one_tenant() {
+  actors::tenant_terms terms{.name = "acme"};
+  terms.keys = {{sha256("key"), "bench", {}}};
+  terms.limits = {.rpm = 1'000'000, .tpm = 1'000'000'000, .concurrency = 100'000};
+  terms.budget = {.limit = 1e15, .soft = 0.8, .period = {}, .prices = {1, 0.1, 4}};
+  return std::make_shared<const actors::tenant_registry>(std::vector{std::move(terms)});
+}
+
+std::unique_ptr<gateway::server> start_server(stub_node& node, bool tenants = false) {
   gateway::server_options options;
+  if (tenants)
+    options.tenants = one_tenant();
   options.port = 0;
   auto started = gateway::server::start(options, node);
   if (!started)
@@ -107,7 +123,8 @@ int open_connection(uint16_t port) {
 void send_request(int socket, bool stream) {
   const std::string body = std::string{R"({"model":"m","stream":)"} + (stream ? "true" : "false") +
                            R"(,"messages":[{"role":"user","content":"Hello"}]})";
-  const auto request = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: " +
+  const auto request = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+                       "key\r\nContent-Length: " +
                        std::to_string(body.size()) + "\r\n\r\n" + body;
   if (::send(socket, request.data(), request.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request.size()))
@@ -171,6 +188,24 @@ private:
   size_t left_;
 };
 
+/// For `rounds` periods of 50 ms: `send(i)` for each of `streams`, in groups at even distances.
+template <class Send>
+void pace(size_t streams, size_t group, size_t rounds, Send send) {
+  constexpr std::chrono::nanoseconds period = std::chrono::milliseconds{50};
+  const auto groups = (streams + group - 1) / group;
+  const auto begun = clock_type::now();
+  for (size_t round = 0; round < rounds; ++round)
+    for (size_t i = 0; i < streams; ++i) {
+      if (i % group == 0)
+        std::this_thread::sleep_until(begun + round * period + period * (i / group) / groups);
+      send(i);
+    }
+}
+
+std::string stamp() {
+  return "@" + std::to_string(clock_type::now().time_since_epoch().count()) + " ";
+}
+
 double quantile(std::vector<double>& values, double q) {
   const auto at = static_cast<size_t>(q * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(at), values.end());
@@ -223,26 +258,81 @@ void throughput(benchmark::State& state) {
   state.SetItemsProcessed(static_cast<int64_t>(chunks));
 }
 
+void show(benchmark::State& state, std::vector<double>& latencies_us) {
+  state.counters["p50_us"] = quantile(latencies_us, 0.5);
+  state.counters["p99_us"] = quantile(latencies_us, 0.99);
+}
+
+constexpr size_t paced_rounds = 80;
+
 void latency(benchmark::State& state) {
   stub_node node;
-  auto edge = start_server(node);
+  auto edge = start_server(node, state.range(2) == 1);
   const auto streams = static_cast<size_t>(state.range(0));
   std::vector<double> all;
   for (auto unused : state) {
     auto reader = run_streams(node, edge->port(), streams, [&](std::vector<sink_ptr>& sinks) {
-      auto next = clock_type::now();
-      for (size_t i = 0; i < 100; ++i) {
-        next += std::chrono::milliseconds{20};
-        std::this_thread::sleep_until(next);
-        for (auto& one : sinks)
-          one->on_text(
-              {0, "@" + std::to_string(clock_type::now().time_since_epoch().count()) + " ", {}});
-      }
+      for (auto& one : sinks)
+        one->on_accepted(1);
+      uint32_t made = 0;
+      pace(streams, static_cast<size_t>(state.range(1)), paced_rounds, [&](size_t i) {
+        made += i == 0;
+        auto text = stamp();
+        sinks[i]->on_token({1, made, 0});
+        sinks[i]->on_text({0, std::move(text), {}});
+      });
     });
     all.insert(all.end(), reader.latencies_us.begin(), reader.latencies_us.end());
   }
-  state.counters["p50_us"] = quantile(all, 0.5);
-  state.counters["p99_us"] = quantile(all, 0.99);
+  show(state, all);
+}
+
+/// Connected sockets: those that write, and those that read.
+std::pair<std::vector<int>, std::vector<int>> connect_pairs(size_t count) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&at), size) != 0 ||
+      ::listen(listener, 128) != 0 ||
+      ::getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size) != 0)
+    std::abort();
+  std::pair<std::vector<int>, std::vector<int>> out;
+  const int on = 1;
+  for (size_t i = 0; i < count; ++i) {
+    out.second.push_back(open_connection(ntohs(at.sin_port)));
+    out.first.push_back(::accept(listener, nullptr, nullptr));
+    ::setsockopt(out.first.back(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  ::close(listener);
+  return out;
+}
+
+void latency_floor(benchmark::State& state) {
+  const auto streams = static_cast<size_t>(state.range(0));
+  const auto [writing, reading] = connect_pairs(streams);
+  std::vector<double> all;
+  for (auto unused : state) {
+    stream_reader reader{reading};
+    std::thread thread{[&] { reader.run(); }};
+    const auto write = [&](size_t i, const std::string& text) {
+      if (::send(writing[i], text.data(), text.size(), MSG_NOSIGNAL) < 0)
+        std::abort();
+    };
+    // About as long as an event of the API.
+    const std::string rest(200, ' ');
+    pace(streams, static_cast<size_t>(state.range(1)), paced_rounds,
+         [&](size_t i) { write(i, stamp() + rest); });
+    for (size_t i = 0; i < streams; ++i)
+      write(i, "[DONE]");
+    thread.join();
+    all = std::move(reader.latencies_us);
+  }
+  for (const auto* both : {&writing, &reading})
+    for (const int one : *both)
+      ::close(one);
+  show(state, all);
 }
 
 void request(benchmark::State& state) {
@@ -272,13 +362,25 @@ BENCHMARK(throughput)
     ->UseRealTime();
 BENCHMARK(latency)
     ->Name("gateway/latency")
-    ->ArgName("streams")
-    ->Arg(1)
-    ->Arg(64)
-    ->Arg(256)
+    ->ArgNames({"streams", "group", "tenants"})
+    ->ArgsProduct({{1, 64, 1000}, {1, 64}, {0, 1}})
+    ->Iterations(1)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK(latency_floor)
+    ->Name("gateway/latency_floor")
+    ->ArgNames({"streams", "group"})
+    ->ArgsProduct({{1, 64, 1000}, {1, 64}})
     ->Iterations(1)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 BENCHMARK(request)->Name("gateway/request")->UseRealTime();
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max; // a thousand streams have two ends each
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}
