@@ -18,4 +18,7 @@ struct ChunkSums {
   sums @6 :List(UInt64);
   # Offset of a chunk that once differed from its checksum; -1 = none.
   badAt @7 :Int64 = -1;
+  # What was found there instead.
+  badSumLow @8 :UInt64;
+  badSumHigh @9 :UInt64;
 }

@@ -91,21 +91,25 @@ caf::error file_sums::check(uint64_t offset, const checksum& found) {
                                "be, remove " +
                                sidecar_.string());
   bad_at_ = offset;
+  bad_sum_ = found;
   learned_ = true;
   return caf::make_error(errc::corrupted,
-                         path_.string() + ": " + at(offset) + " the checksum is " +
-                             to_string(found) + " instead of " + to_string(sum) +
-                             "; the file is damaged and will not be used, replace it");
+                         damage() + "; the file is damaged and will not be used, replace it");
+}
+
+std::string file_sums::damage() const {
+  return path_.string() + ": " + at(*bad_at_) + " the checksum is " + to_string(bad_sum_) +
+         " instead of " + to_string(sums_.at(*bad_at_ / chunk_bytes_));
 }
 
 caf::error file_sums::trusted() const {
   const std::lock_guard guard{mutex_};
   if (!bad_at_)
     return {};
-  return caf::make_error(errc::corrupted, path_.string() + ": " + at(*bad_at_) +
-                                              " the file was found damaged; replace it, or to try "
-                                              "it again remove " +
-                                              sidecar_.string());
+  return caf::make_error(errc::corrupted,
+                         damage() + ", as an earlier load found; the file is damaged, replace it, "
+                                    "or to try it again remove " +
+                             sidecar_.string());
 }
 
 caf::error file_sums::save(bool went_through) {
@@ -130,6 +134,8 @@ caf::error file_sums::save(bool went_through) {
     sums.set(2 * i + 1, sums_[i].high);
   }
   to.setBadAt(bad_at_ ? static_cast<int64_t>(*bad_at_) : -1);
+  to.setBadSumLow(bad_sum_.low);
+  to.setBadSumHigh(bad_sum_.high);
   auto bytes = schemas::to_bytes(message);
   const auto whole = checksum_of(std::as_bytes(std::span{bytes}));
   bytes.append(reinterpret_cast<const char*>(&whole), sizeof whole);
@@ -163,8 +169,11 @@ std::shared_ptr<file_sums> ledger::load(const disk_file& file) const {
     out->chunk_bytes_ = chunk_bytes;
     for (unsigned i = 0; i < sums.size(); i += 2)
       out->sums_.push_back({sums[i], sums[i + 1]});
+    if (from.getBadAt() >= static_cast<int64_t>(from.getSizeBytes()))
+      return caf::make_error(errc::malformed, "damage beyond the end of the file");
     if (from.getBadAt() >= 0)
       out->bad_at_ = static_cast<uint64_t>(from.getBadAt());
+    out->bad_sum_ = {from.getBadSumLow(), from.getBadSumHigh()};
     return {};
   };
   if (message.empty() || schemas::from_bytes<schemas::ChunkSums>(message, "a sidecar", take) ||

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/error.hpp"
@@ -31,6 +32,8 @@ public:
 private:
   friend class ledger;
   file_sums() = default;
+  /// Where the file is damaged, and how; with the mutex held.
+  std::string damage() const;
 
   mutable std::mutex mutex_;
   std::filesystem::path sidecar_; ///< empty = kept in memory only
@@ -39,6 +42,7 @@ private:
   uint32_t chunk_bytes_ = 0;
   std::vector<checksum> sums_; ///< all zero = unknown
   std::optional<uint64_t> bad_at_;
+  checksum bad_sum_; ///< found there
   /// The file is not the recorded one but has to have its content.
   bool replaced_ = false;
   bool learned_ = false;
