@@ -58,7 +58,7 @@ TEST(command_line, a_setting_leaves_the_models_behind_it_alone) {
   command_line typed;
   const auto app = make_app(typed);
   app->parse("serve --log-level warn first --models-dir here second", false);
-  EXPECT_EQ(typed.models, (std::vector<std::string>{"first", "second"}));
+  EXPECT_EQ(typed.serve.models, (std::vector<std::string>{"first", "second"}));
   ASSERT_EQ(typed.settings.size(), 2u);
   EXPECT_EQ(typed.settings[0].texts, (std::vector<std::string>{"here"}));
   EXPECT_EQ(typed.settings[1].texts, (std::vector<std::string>{"warn"}));
