@@ -13,7 +13,8 @@
 namespace troupe::actors {
 
 struct checkpoint_loader_setup {
-  /// Opens and warms a model; blocks for as long as that takes.
+  /// Opens a model and brings its weights into memory; blocks for as long as that takes, or, with
+  /// `opened_model::follow`, until it has begun.
   std::function<opened_model(const load_order&, const open_progress&)> open;
   /// Brings a model to this machine; does not block, so that others are opened meanwhile.
   model_fetch fetch;

@@ -88,6 +88,7 @@ struct load_order {
   std::string draft_dir{};   ///< of the model that guesses for it; empty = none
   std::string origin{};      ///< with an empty `dir`: where the model is to be fetched from
   uint64_t weight_bytes = 0; ///< of the model, as far as the head knows
+  bool mapped = false;       ///< past the pool, which had no memory for it; stays on its node
 };
 
 struct model_ref {

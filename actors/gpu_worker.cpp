@@ -5,25 +5,15 @@
 #include <caf/all.hpp>
 
 #include "actors/errors.hpp"
+#include "actors/worker_loads.hpp"
 #include "engine/errors.hpp"
 #include "policies/turns.hpp"
-#include "storage/errors.hpp"
 
 namespace troupe::actors {
 
 namespace {
 
-using pointer = gpu_worker_actor::stateful_pointer<gpu_worker_state>;
-
-residence_report report_of(const model_id& id, const hosted_model& x) {
-  const auto memory = x.engine->memory();
-  return {.model = id,
-          .bytes = memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes,
-          .room = x.leaving ? 0 : x.engine->room(),
-          .running = x.engine->running() + x.engine->waiting(),
-          .kv_usage = x.engine->kv_usage(),
-          .context_length = x.engine->context_length()};
-}
+using pointer = worker_pointer;
 
 /// What the engine has done since this was asked last.
 engine::engine_counters work_since(hosted_model& x) {
@@ -58,18 +48,6 @@ void tell(pointer self) {
     self->send(state.scheduler, atom::report_v, std::move(report));
 }
 
-void show(pointer self) {
-  auto& state = self->state;
-  size_t running = 0;
-  for (const auto& [id, x] : state.models)
-    running += x.runners.size();
-  state.setup.self_card->show(!state.loading.empty() ? "loading"
-                              : running > 0          ? "running"
-                                                     : "idle",
-                              std::to_string(state.models.size()) + " models, " +
-                                  std::to_string(running) + " sequences");
-}
-
 /// Forgets a sequence; it got its last token, was cancelled, or is lost.
 void retire(pointer self, const model_id& id, hosted_model& x,
             std::map<sequence_id, hosted_model::runner>::iterator at) {
@@ -85,7 +63,7 @@ void retire(pointer self, const model_id& id, hosted_model& x,
   state.pending.retired.push_back({id, at->first, at->second.epoch});
   x.runners.erase(at);
   if (x.runners.empty())
-    show(self);
+    show_worker(self);
 }
 
 void answer_drains(pointer self) {
@@ -108,7 +86,7 @@ void release(pointer self, const model_id& id) {
   tell(self);
   if (state.scheduler)
     self->send(state.scheduler, atom::unloaded_v, gone);
-  show(self);
+  show_worker(self);
 }
 
 void lose(pointer self, const caf::strong_actor_ptr& sink, const sequence_ref& sequence,
@@ -155,7 +133,7 @@ void run(pointer self, run_order& order) {
     self->monitor(sink);
   sequences.emplace(order.model, ref.id);
   if (model.runners.size() == 1)
-    show(self);
+    show_worker(self);
   want_step(self);
 }
 
@@ -169,18 +147,6 @@ void cancel(pointer self, const model_id& id, sequence_id sequence, std::optiona
   at->second.engine->cancel(sequence);
   retire(self, id, at->second, runner);
   note_room(self, id, at->second);
-}
-
-/// A model whose engine failed: nothing it computes can be trusted any more.
-void abandon(pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
-  while (!x.runners.empty()) {
-    const auto at = x.runners.begin();
-    lose(self, at->second.sink, {id, at->first, at->second.epoch}, loss_kind::internal,
-         "running model " + id.text + ": " + describe(why));
-    retire(self, id, x, at);
-  }
-  x.leaving = true;
-  release(self, id);
 }
 
 void note_start(pointer self, hosted_model& x) {
@@ -266,90 +232,6 @@ void step(pointer self) {
       return want_step(self);
 }
 
-template <class Verb, class... What>
-void tell_stager(pointer self, Verb verb, const What&... what) {
-  const auto& where = self->state.setup.where;
-  if (const auto to = where ? where->stager() : stager_actor{})
-    self->send(to, verb, what...);
-}
-
-/// The account of a load whose engine is ready now, made since `began`.
-void note_ready(pointer self, const model_id& id, const opened_model& x, instant began) {
-  auto& state = self->state;
-  const auto now = self->clock().now();
-  const auto waited = x.waited ? x.waited() : 0;
-  const auto bind = std::chrono::duration<double>(now - began).count() - waited;
-  const auto took = state.setup.book->ready(self->id(), id, std::max(bind, 1e-6), now);
-  if (took && state.scheduler)
-    self->send(state.scheduler, atom::receipt_v, *took);
-}
-
-bool files_broken(const caf::error& why) {
-  if (why.category() == caf::atom("storage"))
-    return why != storage::errc::cancelled && why != storage::errc::unreadable &&
-           why != storage::errc::unavailable && why != storage::errc::denied &&
-           why != storage::errc::no_space && why != storage::errc::in_use &&
-           why != storage::errc::no_memory;
-  if (why.category() == caf::atom("engine"))
-    return why != engine::errc::out_of_memory && why != engine::errc::invalid_argument;
-  return false;
-}
-
-void opened(pointer self, opened_model& x) {
-  auto& state = self->state;
-  const auto id = x.order.model;
-  const auto started = state.loading.find(id);
-  if (started == state.loading.end())
-    return;
-  load_outcome out;
-  out.residence.model = id;
-  out.loaded_bytes = x.weight_bytes;
-  auto why = x.why;
-  const auto binding = self->clock().now();
-  if (!why) {
-    auto engine = state.setup.make_engine(x);
-    if (engine) {
-      auto& model = state.models[id];
-      model.engine = std::move(*engine);
-      if (x.arriving)
-        model.engine->expect_weights(x.arriving);
-      out.residence = report_of(id, model);
-      model.told_room = out.residence.room;
-      note_ready(self, id, x, binding);
-    } else {
-      why = engine.error();
-    }
-  }
-  out.seconds = std::chrono::duration<double>(self->clock().now() - started->second).count();
-  state.loading.erase(started);
-  if (why) {
-    state.setup.book->drop(self->id(), id);
-    out.error = "loading model " + id.text + " on " + state.setup.node + ": " + describe(why);
-    out.files_broken = files_broken(why);
-  }
-  if (state.scheduler)
-    self->send(state.scheduler, atom::loaded_v, std::move(out));
-  show(self);
-}
-
-void load(pointer self, const load_order& order) {
-  auto& state = self->state;
-  if (const auto at = state.models.find(order.model); at != state.models.end()) {
-    // The scheduler changed its mind while the model was leaving.
-    at->second.leaving = false;
-    if (state.scheduler)
-      self->send(state.scheduler, atom::loaded_v,
-                 load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
-    return;
-  }
-  if (state.loading.emplace(order.model, self->clock().now()).second) {
-    state.setup.book->announce(self->id(), order.model, self->clock().now());
-    self->send(state.setup.loader, atom::load_v, order);
-    tell_stager(self, atom::survey_v, order);
-  }
-  show(self);
-}
-
 void unload(pointer self, const model_id& id) {
   auto& state = self->state;
   const auto at = state.models.find(id);
@@ -406,15 +288,26 @@ void on_down(pointer self, const caf::down_msg& down) {
 
 } // namespace
 
+void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
+  while (!x.runners.empty()) {
+    const auto at = x.runners.begin();
+    lose(self, at->second.sink, {id, at->first, at->second.epoch}, loss_kind::internal,
+         "running model " + id.text + ": " + describe(why));
+    retire(self, id, x, at);
+  }
+  x.leaving = true;
+  release(self, id);
+}
+
 gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup) {
   self->state.setup = std::move(setup);
   // They share the memory of what is being loaded: without one the other can keep no promise.
   self->link_to(self->state.setup.loader);
-  show(self);
+  show_worker(self);
   const auto count = [self] { self->state.setup.self_card->handled(); };
   self->set_down_handler([=](const caf::down_msg& down) { count(), on_down(self, down); });
   return {
-      [=](atom::load, const load_order& order) { count(), load(self, order); },
+      [=](atom::load, const load_order& order) { count(), begin_load(self, order); },
       [=](atom::unload, const model_ref& x) { count(), unload(self, x.model); },
       [=](atom::run, run_order& order) { count(), run(self, order); },
       [=](atom::cancel, const sequence_ref& x) {
@@ -423,7 +316,8 @@ gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup)
       },
       [=](atom::list) { return count(), self->delegate(self->state.setup.registry, atom::list_v); },
       [=](atom::enlist, const cluster_actor& scheduler) { count(), enlist(self, scheduler); },
-      [=](atom::opened, opened_model& x) { count(), opened(self, x); },
+      [=](atom::opened, opened_model& x) { count(), open_engine(self, x); },
+      [=](atom::bound, const model_ref& x) { count(), look_at_weights(self, x.model); },
       [=](atom::progress, load_progress& x) {
         count();
         if (self->state.scheduler)

@@ -43,7 +43,20 @@ struct hosted_model {
   std::map<sequence_id, runner> runners;
   bool leaving = false;
   uint32_t told_room = 0, told_running = 0;
+  double making_seconds = 0; ///< of the engine
+  bool is_accounted = false; ///< the load's book knows that it is ready
   engine::engine_counters told_work = {};
+};
+
+/// A model that is coming to this worker.
+struct loading_model {
+  instant began{};
+  load_order order;
+  // Once its files are open:
+  instant bound_since{};
+  double making_seconds = 0;
+  uint64_t weight_bytes = 0;
+  std::unique_ptr<engine::engine> engine;
 };
 
 struct gpu_worker_state {
@@ -51,7 +64,7 @@ struct gpu_worker_state {
   gpu_worker_setup setup;
   cluster_actor scheduler; ///< null while no cluster is joined
   std::map<model_id, hosted_model> models;
-  std::map<model_id, instant> loading;
+  std::map<model_id, loading_model> loading;
   std::map<caf::actor_addr, std::set<std::pair<model_id, sequence_id>>> sinks;
   model_id last_stepped;
   bool stepping = false, leaving = false;

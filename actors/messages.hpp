@@ -121,15 +121,13 @@ struct opened_model {
   std::shared_ptr<const engine::model_config> config;
   engine::weight_lookup lookup;
   std::shared_ptr<const void> keep_alive;
-  engine::weight_gate arriving; ///< set if the last weights are still on their way
+  std::shared_ptr<const engine::draft_source> draft; ///< or none
+  /// Set if weights are still on their way, with an engine that is made now waiting for them:
+  /// follows them, on the loader's thread, until all have come or none will.
+  std::function<void(const open_progress&)> follow;
   uint64_t weight_bytes = 0;
-  /// Set if weights are still on their way: follows them, on the loader's thread, until all have
-  /// come or none will.
-  std::function<void(const open_progress&)> follow{};
   /// Where the bytes came from, once all have come.
   std::function<policies::tier_bytes()> whence{};
-  /// How long whoever uses `lookup` has waited for bytes, in seconds; null = not at all.
-  std::function<double()> waited{};
   caf::error why; ///< if it could not be opened
 };
 
@@ -180,6 +178,7 @@ CAF_ADD_TYPE_ID(troupe_actors, (troupe::actors::load_account))
 
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, admit, "admit")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, begin, "begin")
+CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, bound, "bound")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, cancel, "cancel")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dial, "dial")
 CAF_ADD_ATOM(troupe_actors, troupe::actors::atom, dispatch, "dispatch")
@@ -315,6 +314,8 @@ using gpu_worker_actor = worker_actor::extend<
     caf::reacts_to<atom::opened, opened_model>, caf::reacts_to<atom::progress, load_progress>,
     // From the stager and the loader: what a load will take, and what it took.
     caf::reacts_to<atom::forecast, load_account>, caf::reacts_to<atom::receipt, load_account>,
+    // INTERNAL: more of a model's weights are where its engine reads them, or they will not come.
+    caf::reacts_to<atom::bound, model_ref>,
     // INTERNAL: runs one step of one engine.
     caf::reacts_to<atom::step>,
     // Takes no more work and answers when the last sequence has ended.

@@ -10,6 +10,7 @@
 #include "engine/model/packed_weights.hpp"
 #include "engine/model/weights.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/errors.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/pipeline/mapped_check.hpp"
 #include "storage/pipeline/prefetch.hpp"
@@ -22,11 +23,11 @@ namespace {
 
 using checkpoint_ptr = std::shared_ptr<const storage::checkpoint>;
 
-/// What an engine needs of a model's files.
+/// A model whose headers were read.
 struct model_parts {
   checkpoint_ptr files;
   engine::model_config config;
-  engine::weight_lookup lookup; ///< by Hugging Face names; `files` must outlive it
+  weight_form form; ///< refers to nothing here
 };
 
 /// The head of a GGUF model, and its tensors as they lie in its files.
@@ -57,7 +58,17 @@ caf::expected<model_parts> gguf_model(const std::string& path) {
   if (!config)
     return config.error();
   model_parts out{gguf->files, std::move(*config), {}};
-  out.lookup = engine::gguf_weights(out.config, gguf->tensors);
+  // Which tensors those are, the lookup itself tells.
+  const auto asks = engine::gguf_weights(
+      out.config, [&](std::string_view name) -> std::optional<engine::weight_view> {
+        out.form.names.emplace_back(name);
+        return std::nullopt;
+      });
+  for (const auto& want : engine::weight_plan(out.config))
+    asks(want.name);
+  out.form.wrap = [config = out.config](engine::weight_lookup tensors) {
+    return caf::expected{engine::gguf_weights(config, std::move(tensors))};
+  };
   return out;
 }
 
@@ -68,7 +79,14 @@ caf::expected<model_parts> directory_model(const std::string& path) {
   auto files = storage::checkpoint::open(path);
   if (!files)
     return files.error();
-  return model_parts{*files, std::move(*config), weight_views(**files)};
+  model_parts out{*files, std::move(*config), {}};
+  out.form.names = engine::packed_names(
+      out.config, [&](std::string_view name) { return out.files->find(name).has_value(); });
+  out.form.in_order = !out.config.packed;
+  out.form.wrap = [config = out.config](engine::weight_lookup tensors) {
+    return engine::packed_weights(config, std::move(tensors));
+  };
+  return out;
 }
 
 caf::expected<model_parts> open_model(const std::string& path) {
@@ -93,9 +111,51 @@ policies::tier_bytes bytes_of(const storage::tier_survey& found) {
   return out;
 }
 
-/// Whether mapped files come from the page cache or through it, as long as nobody has read them.
-std::function<policies::tier_bytes()> tiers_of(const storage::checkpoint& files) {
-  return [bytes = bytes_of(storage::survey_mapped(files))] { return bytes; };
+/// Brings weights into memory where they are mapped.
+caf::expected<opened_weights> open_mapped(const model_parts& model, const open_progress& progress,
+                                          const std::shared_ptr<storage::weight_tiers>& tiers) {
+  // Before anybody has read them: from the page cache, or through it.
+  const auto whence = bytes_of(storage::survey_mapped(*model.files));
+  auto why =
+      tiers ? storage::warm_verified(*tiers, *model.files, progress) : model.files->warm(progress);
+  if (why)
+    return why;
+  // Looks into tensors, so they had better be in memory.
+  auto lookup = model.form.wrap(weight_views(*model.files));
+  if (!lookup)
+    return lookup.error();
+  return opened_weights{.lookup = std::move(*lookup),
+                        .keep_alive = model.files,
+                        .whence = [whence] { return whence; }};
+}
+
+caf::expected<opened_weights> open_weights(const model_parts& model, bool mapped,
+                                           const open_progress& progress,
+                                           const std::shared_ptr<storage::weight_tiers>& tiers) {
+  if (!progress(0, model.files->size_bytes()))
+    return caf::make_error(storage::errc::cancelled, "the load was cancelled");
+  if (tiers && !mapped) {
+    auto pooled = open_pooled(tiers, model.files, model.form);
+    if (!pooled)
+      return pooled.error();
+    if (*pooled)
+      return std::move(**pooled);
+  }
+  return open_mapped(model, progress, tiers);
+}
+
+/// Follows one load, then another, and counts their bytes together.
+std::function<void(const open_progress&)> both(const opened_weights& first,
+                                               const opened_weights& second) {
+  if (!first.follow && !second.follow)
+    return nullptr;
+  const auto before = first.total_bytes, total = before + second.total_bytes;
+  return [=, one = first.follow, other = second.follow](const open_progress& progress) {
+    if (one)
+      one([&](uint64_t done, uint64_t) { return progress(done, total); });
+    if (other)
+      other([&](uint64_t done, uint64_t) { return progress(before + done, total); });
+  };
 }
 
 } // namespace
@@ -103,36 +163,46 @@ std::function<policies::tier_bytes()> tiers_of(const storage::checkpoint& files)
 opened_model open_model_files(const load_order& order, const open_progress& progress,
                               const std::shared_ptr<storage::weight_tiers>& tiers) {
   opened_model out;
-  auto model = open_model(order.dir);
-  if (!model) {
-    out.why = model.error();
+  const auto open = [&](const std::string& dir, std::shared_ptr<const engine::model_config>& config,
+                        uint64_t& bytes) -> caf::expected<opened_weights> {
+    auto model = open_model(dir);
+    if (!model)
+      return model.error();
+    bytes += model->files->size_bytes();
+    auto weights = open_weights(*model, order.mapped, progress, tiers);
+    if (weights)
+      weights->keep_alive = held(std::move(weights->keep_alive), dir);
+    config = std::make_shared<const engine::model_config>(std::move(model->config));
+    return weights;
+  };
+  auto own = open(order.dir, out.config, out.weight_bytes);
+  if (!own) {
+    out.why = own.error();
     return out;
   }
-  out.weight_bytes = model->files->size_bytes();
-  if (tiers) {
-    const auto pooled = open_pooled(tiers, model->files, model->config, progress, out);
-    if (!pooled)
-      out.why = pooled.error();
-    if (!pooled || *pooled) {
-      out.config = std::make_shared<const engine::model_config>(std::move(model->config));
-      out.keep_alive = held(std::move(out.keep_alive), order.dir);
+  opened_weights small;
+  if (!order.draft_dir.empty()) {
+    auto draft = std::make_shared<engine::draft_source>();
+    auto opened = open(order.draft_dir, draft->config, out.weight_bytes);
+    if (!opened) {
+      out.why = opened.error();
       return out;
     }
+    small = std::move(*opened);
+    draft->lookup = small.lookup;
+    draft->keep_alive = small.keep_alive;
+    out.draft = std::move(draft);
   }
-  out.whence = tiers_of(*model->files);
-  out.why = tiers ? storage::warm_verified(*tiers, *model->files, progress)
-                  : model->files->warm(progress);
-  if (out.why)
-    return out;
-  // Looks into tensors, so they had better be in memory.
-  auto lookup = engine::packed_weights(model->config, std::move(model->lookup));
-  if (!lookup) {
-    out.why = lookup.error();
-    return out;
-  }
-  out.config = std::make_shared<const engine::model_config>(std::move(model->config));
-  out.lookup = std::move(*lookup);
-  out.keep_alive = held(std::move(model->files), order.dir);
+  out.follow = both(*own, small);
+  out.whence = [one = own->whence, other = small.whence] {
+    auto bytes = one();
+    const auto more = other ? other() : policies::tier_bytes{};
+    for (size_t i = 0; i < bytes.size(); ++i)
+      bytes[i] += more[i];
+    return bytes;
+  };
+  out.lookup = std::move(own->lookup);
+  out.keep_alive = std::move(own->keep_alive);
   return out;
 }
 
@@ -141,10 +211,8 @@ survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight
   const auto model = open_model(dir);
   if (!model)
     return std::nullopt;
-  const auto names =
-      tiers ? pooled_names(*model->files, model->config) : std::vector<std::string>{};
-  return bytes_of(names.empty() ? storage::survey_mapped(*model->files)
-                                : storage::survey(*tiers, *model->files, names));
+  return bytes_of(tiers ? storage::survey(*tiers, *model->files, model->form.names)
+                        : storage::survey_mapped(*model->files));
 }
 
 namespace {
@@ -169,32 +237,14 @@ make_prefetch(std::shared_ptr<storage::weight_tiers> tiers) {
     const auto model = open_model(dir);
     if (!model)
       return nullptr;
-    const auto names = pooled_names(*model->files, model->config);
     const auto speed = std::max(tiers->pipeline().origin_rate(), 1e6);
     const auto worth = rate * tiers->chunk_bytes() / speed;
-    auto work = storage::prefetch::start(*tiers, *model->files, names, worth,
+    auto work = storage::prefetch::start(*tiers, *model->files, model->form.names, worth,
                                          std::chrono::steady_clock::now());
     if (!work || !*work)
       return nullptr;
     return std::make_shared<pool_bound>(std::move(*work));
   };
-}
-
-caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order) {
-  std::unique_ptr<engine::draft_source> out;
-  if (order.draft_dir.empty())
-    return out;
-  auto model = open_model(order.draft_dir);
-  if (!model)
-    return model.error();
-  auto lookup = engine::packed_weights(model->config, std::move(model->lookup));
-  if (!lookup)
-    return lookup.error();
-  out = std::make_unique<engine::draft_source>();
-  out->config = std::make_shared<const engine::model_config>(std::move(model->config));
-  out->lookup = std::move(*lookup);
-  out->keep_alive = held(std::move(model->files), order.draft_dir);
-  return out;
 }
 
 namespace {

@@ -7,8 +7,9 @@
 
 namespace troupe::actors {
 
-/// Opens the files that `order` names and brings the weights into memory: through `tiers` where
-/// that pays, mapped where it does not or where there are no tiers (null). Blocks.
+/// Opens the files that `order` names, those of its draft model too, and brings the weights into
+/// memory: through `tiers` where that pays, mapped where it does not or where there are no tiers
+/// (null). Blocks, but with `opened_model::follow` only until the load has begun.
 opened_model open_model_files(const load_order& order, const open_progress& progress,
                               const std::shared_ptr<storage::weight_tiers>& tiers = {});
 
@@ -20,9 +21,6 @@ survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight
 /// A `stager_setup::prefetch` into the pool of `tiers`, which may be null.
 std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)>
 make_prefetch(std::shared_ptr<storage::weight_tiers> tiers);
-
-/// The model that guesses for `order`'s, or null if it has none. Blocks.
-caf::expected<std::unique_ptr<engine::draft_source>> open_draft(const load_order& order);
 
 /// Reads a model's tokenizer, templates and configuration from `dir`. Blocks.
 caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir);

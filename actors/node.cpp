@@ -284,11 +284,8 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   setup.make_engine = [device = local.device](const opened_model& x) {
     auto options = x.order.options;
     options.clock = [] { return std::chrono::steady_clock::now(); };
-    const auto draft = open_draft(x.order);
-    if (!draft)
-      return caf::expected<std::unique_ptr<engine::engine>>{draft.error()};
     return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, options,
-                                  draft->get());
+                                  x.draft.get());
   };
   setup.loader = loader;
   setup.where = directory_;

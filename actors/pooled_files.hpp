@@ -1,10 +1,12 @@
 #pragma once
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "actors/checkpoint_loader.hpp"
-#include "engine/model/model_config.hpp"
+#include "engine/engine.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 
 namespace troupe::actors {
@@ -16,18 +18,30 @@ struct storage_options;
 /// takes its place, so that weights are mapped, but verified.
 std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options);
 
-/// The tensors that an engine binds, in its order; none if it has to read these files through maps
-/// (GGUF, packed weights: other names, or other forms).
-std::vector<std::string> pooled_names(const storage::checkpoint& files,
-                                      const engine::model_config& config);
+/// How an engine reads a checkpoint whose tensors have names or forms of their own.
+struct weight_form {
+  /// A lookup by Hugging Face names over one by the checkpoint's own. May look into tensors.
+  std::function<caf::expected<engine::weight_lookup>(engine::weight_lookup)> wrap;
+  /// The checkpoint's tensors, in the order in which they are needed.
+  std::vector<std::string> names;
+  /// Tensors are read from front to back, so that what was read can go at once.
+  bool in_order = true;
+};
 
-/// Loads a model's weights into the host pool, in the order in which the engine uses them, and
-/// fills `out` (lookup, keep_alive, gate) with them. Returns before the last ones are there, if an
-/// engine can start by then: see `opened_model::arriving`. False if the mapped files are the better
-/// way. Blocks; `progress` as in `checkpoint::warm`.
-caf::expected<bool> open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
-                                const std::shared_ptr<const storage::checkpoint>& files,
-                                const engine::model_config& config, const open_progress& progress,
-                                opened_model& out);
+/// Weights of one checkpoint as an engine takes them.
+struct opened_weights {
+  engine::weight_lookup lookup;
+  std::shared_ptr<const void> keep_alive;
+  uint64_t total_bytes = 0; ///< that come
+  // As in `opened_model`.
+  std::function<void(const open_progress&)> follow{};
+  std::function<policies::tier_bytes()> whence{};
+};
+
+/// Begins to load weights into the host pool, in the order in which the engine uses them. None if
+/// the mapped files are the better way. Blocks only while `form` looks into tensors.
+caf::expected<std::optional<opened_weights>>
+open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
+            const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form);
 
 } // namespace troupe::actors

@@ -6,9 +6,15 @@
 
 namespace troupe::actors {
 
-/// Looks tensors of `files` up by the names that they have there, for an engine. Blocks that no
-/// device computes with are decoded to bf16 while they are read. `files` must outlive the lookup
-/// and what it gives.
+/// What an engine counts as rows of a tensor: those of a matrix, the elements of a vector.
+uint64_t rows_of(const storage::tensor_view& tensor);
+
+/// A tensor as an engine takes it. Blocks that no device computes with are decoded to bf16 while
+/// they are read.
+engine::weight_view view_of(const storage::tensor_view& tensor);
+
+/// Looks tensors of `files` up by the names that they have there, for an engine. `files` must
+/// outlive the lookup and what it gives.
 engine::weight_lookup weight_views(const storage::checkpoint& files);
 
 } // namespace troupe::actors

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -110,21 +111,29 @@ struct weight_view {
   /// Set where the checkpoint holds the tensor otherwise (coded, or its rows in another order):
   /// writes rows [first, first + count) in `type` to host memory. Called by many threads at once.
   std::function<void(int64_t first, int64_t count, std::byte* to)> make = nullptr;
-  /// Gives the pages that the tensor is read from back, if they can be had again; may be null.
-  std::function<void()> drop = nullptr;
-  /// Blocks until the bytes are there; null = they are. Binding calls it for what it has to read.
-  std::function<caf::error()> wait = nullptr;
+  /// Says that the first `rows` rows were read for the last time (a vector's rows are its
+  /// elements), so that what they lie in can be given back; may be null.
+  std::function<void(int64_t rows)> drop = nullptr;
+  /// Blocks until the first `rows` rows are there, the load failed or `stop` is requested; null =
+  /// all are there.
+  std::function<caf::error(int64_t rows, const std::stop_token& stop)> wait = nullptr;
+  /// The rows are there only until they are dropped, so they have to be copied.
+  bool transient = false;
 };
 /// Looks a tensor up by its Hugging Face name.
 using weight_lookup = std::function<std::optional<weight_view>(std::string_view name)>;
 
-/// Blocks until the first `tensors` tensors of `weight_plan` are in memory. Fails if they will not
-/// be.
-using weight_gate = std::function<caf::error(size_t tensors)>;
-
 /// How weights of linear layers are kept: as they are, or in blocks of 32 with a scale each, made
 /// while loading. The vocabulary projection takes 8 bits at least.
 enum class quantization : uint8_t { none, int8, int4 };
+
+/// How far the weights of an engine are that was made before they had come.
+struct weight_state {
+  uint64_t total_bytes = 0; ///< that had not come when it was made
+  uint64_t left_bytes = 0;  ///< that are not yet where the engine reads them
+  caf::error why;           ///< if they will not come
+  double busy_seconds = 0;  ///< that bringing them took, waits for bytes not counted
+};
 
 /// What becomes of the keys and values of a sequence that is pushed out.
 enum class preemption : uint8_t {
@@ -154,6 +163,9 @@ struct engine_options {
   preemption preempt = preemption::cheaper;
   /// Measures steps; without one their costs are guessed. Stays on its node.
   std::function<instant()> clock = {};
+  /// Called, on a thread of the engine, when `weights` says something new; not for every tensor.
+  /// Stays on its node.
+  std::function<void()> on_weights = {};
 };
 
 struct engine_memory {
@@ -189,9 +201,10 @@ class engine {
 public:
   /// Binds the weights that `config` asks for; fails (missing tensor, wrong shape or dtype, no
   /// memory) with errc codes of this module. `keep_alive` is held as long as the engine, so that
-  /// what `lookup` pointed into (a mapped checkpoint) lives. With `draft`, guesses are made by that
-  /// model instead of looked up; it is quantized as the large one, and takes a quarter of
-  /// `options.kv_bytes` in addition.
+  /// what `lookup` pointed into (a mapped checkpoint) lives. Where bytes are still on their way (a
+  /// view has `wait`), returns at once and brings them to their places as they come; see `weights`.
+  /// With `draft`, guesses are made by that model instead of looked up; it is quantized as the
+  /// large one, and takes a quarter of `options.kv_bytes` in addition.
   static caf::expected<std::unique_ptr<engine>>
   create(const model_config& config, const weight_lookup& lookup,
          std::shared_ptr<const void> keep_alive, gpu::device& device, const engine_options& options,
@@ -199,9 +212,9 @@ public:
 
   virtual ~engine() = default;
 
-  /// The weights that were bound are still on their way: steps wait for what they need of them,
-  /// layer by layer. What was copied or converted while binding was waited for there.
-  virtual void expect_weights(weight_gate) {}
+  /// With weights that are still on their way, steps wait for what they need of them, layer by
+  /// layer, and fail with the load's error if it will not come. May be asked by any thread.
+  virtual weight_state weights() const { return {}; }
 
   /// Queues a sequence; one of the same id and an older epoch is replaced. Fails at once with
   /// invalid_argument if it can never run here (empty, token ids out of range, longer than the

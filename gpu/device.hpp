@@ -88,6 +88,11 @@ public:
   virtual void copy(void* to, const void* from, size_t size_bytes) = 0;
   virtual caf::error synchronize() = 0;
 
+  /// Another queue of this device, for one other thread: ops of the two run at the same time. What
+  /// one wrote the other may use after the first was synchronized. Memory that it allocates is not
+  /// counted; meant for staging. It may live longer than this. Null if there is none.
+  virtual std::unique_ptr<device> second_queue() { return nullptr; }
+
   virtual void embedding(const embedding_args& args) = 0;
   virtual void rms_norm(const rms_norm_args& args) = 0;
   virtual void linear(const linear_args& args) = 0;

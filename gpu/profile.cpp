@@ -47,6 +47,8 @@ public:
     return inner_->allocate(size_bytes);
   }
   caf::error synchronize() override { return inner_->synchronize(); }
+  // What it does while the model runs is not this profile's.
+  std::unique_ptr<device> second_queue() override { return inner_->second_queue(); }
 
   void copy_to_device(void* to, const void* from, size_t size_bytes) override {
     note({"copy to device"}, as_double(static_cast<int64_t>(size_bytes)), 0,

@@ -107,7 +107,7 @@ caf::error write_checkpoint(const fs::path& dir, const shape& of, dtype type, un
     const auto bytes = bytes_of(type, count);
     out.write(static_cast<const char*>(view->data), static_cast<std::streamsize>(bytes));
     if (view->drop)
-      view->drop();
+      view->drop(spec.shape[0]);
   }
   out.flush();
   return out ? caf::error{} : cannot("writing", file, "the disk may be full");

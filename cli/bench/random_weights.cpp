@@ -119,7 +119,10 @@ std::optional<engine::weight_view> random_weights::find(std::string_view name) {
   out.shape = one.shape;
   out.data = data;
   if (!one.keeps)
-    out.drop = [data, size = bytes_of(type_, one.elements)] { drop_anonymous(data, size); };
+    out.drop = [data, size = bytes_of(type_, one.elements), all = one.shape[0]](int64_t rows) {
+      if (rows == all)
+        drop_anonymous(data, size);
+    };
   return out;
 }
 

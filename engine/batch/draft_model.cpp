@@ -50,7 +50,8 @@ caf::expected<std::unique_ptr<draft_model>> draft_model::create(const draft_sour
                                                                 int64_t vocabulary,
                                                                 const engine_options& options) {
   const auto& config = *source.config;
-  auto weights = model_weights::bind(config, source.lookup, device, options.quantize);
+  auto weights =
+      model_weights::bind(config, source.lookup, device, options.quantize, options.on_weights);
   if (!weights)
     return weights.error();
   const auto shape = shape_of(config, (*weights)->embedding.type, options);

@@ -38,6 +38,7 @@ public:
   /// The sequence is over; unknown ids are ignored.
   void forget(sequence_id id);
   engine_memory memory() const;
+  weight_state weights() const { return parts_.weights->state(); }
 
 private:
   /// What is known of one sequence.

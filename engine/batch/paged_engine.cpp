@@ -267,11 +267,13 @@ caf::expected<std::span<token_event>> paged_engine::step() {
   build_batch();
   ++counters_.steps;
   counters_.rows += batch_.tokens.size();
+  const bool waits = !parts_.weights->are_there();
   auto logits = parts_.forward->run(batch_, parts_.kv);
   if (!logits)
     return logits.error();
   finish_rows(*logits);
-  planner_.learn_step(shape, now() - begun);
+  if (!waits) // else it took as long as the load
+    planner_.learn_step(shape, now() - begun);
   return std::span{events_};
 }
 
@@ -301,13 +303,26 @@ engine_memory paged_engine::memory() const {
   return parts_.draft ? own + parts_.draft->memory() : own;
 }
 
+weight_state paged_engine::weights() const {
+  auto out = parts_.weights->state();
+  if (!parts_.draft)
+    return out;
+  auto small = parts_.draft->weights();
+  out.total_bytes += small.total_bytes;
+  out.left_bytes += small.left_bytes;
+  out.busy_seconds += small.busy_seconds;
+  if (!out.why)
+    out.why = std::move(small.why);
+  return out;
+}
+
 caf::expected<std::unique_ptr<engine>>
 engine::create(const model_config& config, const weight_lookup& lookup,
                std::shared_ptr<const void> keep_alive, gpu::device& device,
                const engine_options& options, const draft_source* draft) {
   if (auto why = check_options(options))
     return why;
-  auto weights = model_weights::bind(config, lookup, device, options.quantize);
+  auto weights = model_weights::bind(config, lookup, device, options.quantize, options.on_weights);
   if (!weights)
     return weights.error();
   auto limits = limits_of(options);

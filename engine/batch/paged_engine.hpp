@@ -33,9 +33,7 @@ public:
   };
   explicit paged_engine(parts built);
 
-  void expect_weights(weight_gate gate) override {
-    parts_.forward->expect_weights(std::move(gate));
-  }
+  weight_state weights() const override;
   caf::error add(sequence_request request) override;
   void cancel(sequence_id id) override;
   caf::expected<std::span<token_event>> step() override;

@@ -70,6 +70,13 @@ weight_view reordered(weight_view from, int64_t head_dim) {
   out.data = nullptr;
   const auto cols = from.shape.size() == 1 ? 1 : from.shape[1];
   const auto row_bytes = bytes_of(from.type, static_cast<uint64_t>(cols));
+  // The rows of a head are all over it.
+  if (from.drop)
+    out.drop = [drop = from.drop, head_dim](int64_t rows) { drop(rows / head_dim * head_dim); };
+  if (from.wait)
+    out.wait = [wait = from.wait, head_dim](int64_t rows, const std::stop_token& stop) {
+      return wait((rows + head_dim - 1) / head_dim * head_dim, stop);
+    };
   out.make = [from = std::move(from), head_dim, row_bytes](int64_t first, int64_t count,
                                                            std::byte* to) {
     for (int64_t i = first; i < first + count; ++i, to += row_bytes) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "engine/errors.hpp"
 
@@ -200,27 +201,22 @@ void graph::mlp(int64_t index, int64_t rows) {
   linear(gate_, layer.down, layer.down_bias, x_, rows, true);
 }
 
-caf::error graph::await_weights(int64_t layers) const {
-  return arriving_ ? arriving_(plan_tensors(config_, layers)) : caf::error{};
-}
-
 caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_arena& kv) {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   stage(batch);
-  if (auto why = await_weights(0))
+  if (auto why = weights_.wait(plan_tensors(config_, 0)))
     return why;
   device_.embedding({weights_.embedding, ids_, x_, rows, 1.0f});
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    if (auto why = await_weights(layer + 1))
+    if (auto why = weights_.wait(plan_tensors(config_, layer + 1)))
       return why;
     attention(layer, batch, kv);
     mlp(layer, rows);
   }
   const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (wanted > 0) {
-    if (auto why = arriving_ ? arriving_(weight_plan(config_).size()) : caf::error{})
+    if (auto why = weights_.wait(SIZE_MAX))
       return why;
-    arriving_ = nullptr;
     device_.gather_rows(
         {x_, logit_rows_, picked_, wanted, config_.hidden_size, config_.hidden_size});
     norm(picked_, picked_, weights_.final_norm, wanted, config_.hidden_size);

@@ -68,19 +68,17 @@ public:
   static uint64_t workspace_bytes(const model_config& config, int64_t rows_max,
                                   int64_t sequences_max, int64_t blocks_max,
                                   int64_t drafts_max = 0);
-  /// From now on `run` calls `gate` before it uses weights, until all have been used once.
-  void expect_weights(weight_gate gate) { arriving_ = std::move(gate); }
   uint64_t workspace_bytes() const { return workspace_.size_bytes(); }
 
   /// Runs the batch, writing keys and values to `kv`. Gives logits [logit_rows, vocabulary] in host
   /// memory, valid until the next call. The batch must be within the limits given to `create`.
+  /// Waits for weights that are still on their way, layer by layer, and fails as their load does.
   caf::expected<std::span<float>> run(const forward_batch& batch, const kv_arena& kv);
 
 private:
   struct layout; // offsets into the workspace
   graph(const model_config& config, const model_weights& weights, gpu::device& device);
   void stage(const forward_batch& batch);
-  caf::error await_weights(int64_t layers) const;
   void attention(int64_t index, const forward_batch& batch, const kv_arena& kv);
   void mlp(int64_t index, int64_t rows);
   void norm(const float* x, float* out, const gpu::weight& gain, int64_t rows, int64_t cols,
@@ -92,7 +90,6 @@ private:
   const model_weights& weights_;
   gpu::device& device_;
   rope_table rope_;
-  weight_gate arriving_; ///< empty = all weights are there
   gpu::buffer workspace_;
   // Parts of the workspace.
   float *x_ = nullptr, *normed_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr,

@@ -25,6 +25,11 @@ uint32_t word_at(const void* words, int64_t i) {
   return out;
 }
 
+/// What the names of its parts begin with.
+std::string base_of(const weight_spec& want) {
+  return want.name.substr(0, want.name.size() - std::string_view{"weight"}.size());
+}
+
 /// One weight matrix in its packed form, checked.
 struct packed_matrix {
   weight_packing packing = weight_packing::gptq;
@@ -112,7 +117,7 @@ public:
 
   /// `want` = the matrix that the parts stand for.
   caf::expected<std::shared_ptr<const packed_matrix>> read(const weight_spec& want) {
-    base_ = want.name.substr(0, want.name.size() - std::string_view{"weight"}.size());
+    base_ = base_of(want);
     auto out = std::make_shared<packed_matrix>();
     out->packing = config_.packing;
     out->zero_offset = config_.zero_offset;
@@ -130,6 +135,8 @@ public:
       return why;
     if (auto why =
             part("qzeros", {dtype::i32}, {out->groups, out->outputs / per_word}, out->qzeros))
+      return why;
+    if (auto why = await(out->qzeros))
       return why;
     if (auto why =
             part("scales", {dtype::f16, dtype::bf16}, {out->groups, out->outputs}, out->scales))
@@ -156,6 +163,11 @@ private:
     return {};
   }
 
+  /// The bytes of a part that is looked into before anything is bound.
+  static caf::error await(const weight_view& part) {
+    return part.wait ? part.wait(part.shape[0], {}) : caf::error{};
+  }
+
   caf::error read_groups(packed_matrix& out, int64_t width) {
     out.group.resize(static_cast<size_t>(out.inputs));
     for (int64_t k = 0; k < out.inputs; ++k)
@@ -165,7 +177,11 @@ private:
     weight_view given;
     if (auto why = part("g_idx", {dtype::i32}, {out.inputs}, given))
       return why;
+    if (auto why = await(given))
+      return why;
     std::memcpy(out.group.data(), given.data, out.group.size() * sizeof(int32_t));
+    if (given.drop)
+      given.drop(out.inputs);
     for (const auto g : out.group)
       if (g < 0 || g >= out.groups)
         return caf::make_error(errc::wrong_tensor, "tensor " + base_ + "g_idx names group " +
@@ -187,14 +203,41 @@ weight_view view_of(const std::shared_ptr<const packed_matrix>& matrix) {
   out.make = [matrix, exact](int64_t first, int64_t count, std::byte* to) {
     exact ? matrix->make_q4_0(first, count, to) : matrix->make_bf16(first, count, to);
   };
-  out.drop = [matrix] {
-    if (matrix->qweight.drop)
-      matrix->qweight.drop();
+  // Their words lie along the outputs: each row needs all of them.
+  out.drop = [matrix](int64_t rows) {
+    if (rows == matrix->outputs)
+      for (const auto* part : {&matrix->qweight, &matrix->scales, &matrix->qzeros})
+        if (part->drop)
+          part->drop(part->shape[0]);
   };
+  if (matrix->qweight.wait)
+    out.wait = [matrix](int64_t, const std::stop_token& stop) {
+      auto why = matrix->qweight.wait(matrix->qweight.shape[0], stop);
+      return why ? why : matrix->scales.wait(matrix->scales.shape[0], stop);
+    };
   return out;
 }
 
 } // namespace
+
+std::vector<std::string> packed_names(const model_config& config,
+                                      const std::function<bool(std::string_view)>& has) {
+  std::vector<std::string> first, then;
+  for (const auto& want : weight_plan(config)) {
+    if (want.shape.size() != 2 || has(want.name)) {
+      then.push_back(want.name);
+      continue;
+    }
+    const auto base = base_of(want);
+    for (const auto* part : {"g_idx", "qzeros"})
+      if (has(base + part))
+        first.push_back(base + part);
+    then.push_back(base + "qweight");
+    then.push_back(base + "scales");
+  }
+  first.insert(first.end(), then.begin(), then.end());
+  return first;
+}
 
 caf::expected<weight_lookup> packed_weights(const model_config& config, weight_lookup files) {
   auto views = std::make_shared<std::map<std::string, weight_view, std::less<>>>();

@@ -1,4 +1,9 @@
 #pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "engine/engine.hpp"
 #include "engine/model/model_config.hpp"
 
@@ -16,6 +21,13 @@ namespace troupe::engine {
 /// modulo 16 (version 2: plus none), g = g_idx[k], k / group_size where there is no g_idx.
 /// AWQ (gemm): q is in qweight[k][n / 8] and zero in qzeros[g][n / 8], where outputs 0 to 7 have
 /// the nibbles 0, 4, 1, 5, 2, 6, 3, 7; g = k / group_size.
+/// Looks into g_idx and qzeros at once, and waits for them if they are still on their way; for the
+/// rest it is the weights' user who waits.
 caf::expected<weight_lookup> packed_weights(const model_config& config, weight_lookup files);
+
+/// The tensors of such a checkpoint, in the order in which `packed_weights` and the engine after it
+/// need them; `has` says which there are.
+std::vector<std::string> packed_names(const model_config& config,
+                                      const std::function<bool(std::string_view)>& has);
 
 } // namespace troupe::engine

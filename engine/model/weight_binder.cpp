@@ -1,19 +1,12 @@
 #include "engine/model/weight_binder.hpp"
 
-#include <algorithm>
-#include <atomic>
-#include <cstring>
-#include <thread>
+#include <utility>
 
 #include "engine/errors.hpp"
 
 namespace troupe::engine {
 
 namespace {
-
-/// Rows are made in pieces of about this many bytes: enough to occupy a thread for a while, small
-/// enough that what they came from and what they become are never in memory twice.
-constexpr uint64_t piece_bytes = uint64_t{1} << 20;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string out = "[";
@@ -23,36 +16,6 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 int64_t rows_of(const weight_spec& want) { return want.shape.size() == 1 ? 1 : want.shape[0]; }
-
-uint64_t elements_of(const weight_spec& want) {
-  return static_cast<uint64_t>(rows_of(want) * want.shape.back());
-}
-
-/// Rows that are made before they go to a device. Blocks are laid out in groups of 16 rows or fewer
-/// on every device, so only the last piece may break one.
-int64_t step_rows(int64_t rows, uint64_t row_bytes) {
-  constexpr int64_t group = 16;
-  const auto step = static_cast<int64_t>(16 * piece_bytes / row_bytes) / group * group;
-  return std::min(rows, std::max(step, group));
-}
-
-/// Makes rows [first, first + count) of `found` at `to`, with all cores if there is much to do.
-void make_rows(const weight_view& found, int64_t first, int64_t count, uint64_t row_bytes,
-               std::byte* to) {
-  const auto piece = std::max<int64_t>(1, static_cast<int64_t>(piece_bytes / row_bytes));
-  std::atomic<int64_t> next{0};
-  const auto work = [&] {
-    for (auto at = next.fetch_add(piece); at < count; at = next.fetch_add(piece))
-      found.make(first + at, std::min(piece, count - at),
-                 to + static_cast<uint64_t>(at) * row_bytes);
-  };
-  const auto pieces = (count + piece - 1) / piece;
-  const auto cores = std::max(1u, std::thread::hardware_concurrency());
-  std::vector<std::jthread> helpers;
-  for (int64_t i = 1; i < std::min<int64_t>(cores, pieces); ++i)
-    helpers.emplace_back(work);
-  work();
-}
 
 } // namespace
 
@@ -66,6 +29,13 @@ std::optional<weight_view> weight_binder::find(const weight_spec& want) {
   if (error_)
     return std::nullopt;
   auto found = lookup_(want.name);
+  if (want.name != last_name_) {
+    ++tensors_;
+    lies_there_ = false;
+  } else if (!jobs_.empty() && jobs_.back().tensors == tensors_) {
+    jobs_.back().last_use = false;
+  }
+  last_name_ = want.name;
   if (!found) {
     error_ = caf::make_error(errc::missing_tensor, "the checkpoint has no tensor " + want.name +
                                                        ", which its configuration asks for");
@@ -90,9 +60,7 @@ std::optional<weight_view> weight_binder::find(const weight_spec& want) {
 
 gpu::weight weight_binder::plain(const weight_spec& want) {
   const auto found = find(want);
-  if (!found)
-    return {};
-  return found->make ? made(want, *found) : in_place(want, *found);
+  return found ? place(want, *found, found->type, gpu::weight_layout::rows) : gpu::weight{};
 }
 
 gpu::weight weight_binder::linear(const weight_spec& want, std::optional<dtype> keep) {
@@ -100,120 +68,46 @@ gpu::weight weight_binder::linear(const weight_spec& want, std::optional<dtype> 
   if (!found)
     return {};
   const auto type = type_kept(found->type, keep);
-  const bool laid_out = want.shape[1] % static_cast<int64_t>(block_elements) == 0 &&
-                        device_.best_layout(type) != gpu::weight_layout::rows;
-  if (type != found->type || laid_out)
-    return converted(want, *found, type);
-  return found->make ? made(want, *found) : in_place(want, *found);
+  const bool whole_blocks = want.shape[1] % static_cast<int64_t>(block_elements) == 0;
+  return place(want, *found, type,
+               whole_blocks ? device_.best_layout(type) : gpu::weight_layout::rows);
 }
 
-bool weight_binder::has_bytes(const weight_view& found) {
-  if (found.wait)
-    error_ = found.wait();
-  return !error_;
-}
-
-std::optional<gpu::buffer> weight_binder::allocate(const weight_spec& want, size_t bytes) {
-  auto out = device_.allocate(bytes);
-  if (out)
-    return std::move(*out);
-  error_ = caf::make_error(errc::out_of_memory, "placing tensor " + want.name + " (" +
-                                                    std::to_string(bytes) + " bytes) on " +
-                                                    device_.name() + ": " + describe(out.error()));
-  return std::nullopt;
-}
-
-gpu::weight weight_binder::kept(const weight_spec& want, dtype type, gpu::buffer memory) {
-  const gpu::weight out{memory.data(), type, rows_of(want), want.shape.back()};
-  size_bytes_ += bytes_of(type, elements_of(want));
-  copies_.push_back(std::move(memory));
-  return out;
-}
-
-gpu::weight weight_binder::converted(const weight_spec& want, const weight_view& found, dtype to) {
-  if (!has_bytes(found))
-    return {};
-  const auto rows = want.shape[0], cols = want.shape[1];
-  const auto row_bytes = bytes_of(found.type, static_cast<uint64_t>(cols));
-  auto blocks = allocate(want, bytes_of(to, elements_of(want)));
-  if (!blocks)
-    return {};
-  // What is in host memory already goes at once; the rest in pieces, so that it is never whole.
-  const auto layout = device_.best_layout(to);
-  const bool whole = !found.make;
-  const auto step = whole ? rows : step_rows(rows, row_bytes);
-  std::vector<std::byte> host(whole ? 0 : static_cast<uint64_t>(step) * row_bytes);
-  std::optional<gpu::buffer> staged;
-  if (!device_.reads_host_memory()) {
-    staged = allocate(want, static_cast<uint64_t>(step) * row_bytes);
-    if (!staged)
-      return {};
-  }
-  for (int64_t row = 0; row < rows && !error_; row += step) {
-    const auto count = std::min(step, rows - row);
-    const void* from = found.data;
-    if (!whole) {
-      make_rows(found, row, count, row_bytes, host.data());
-      from = host.data();
-    }
-    if (staged) {
-      device_.copy_to_device(staged->data(), from, static_cast<uint64_t>(count) * row_bytes);
-      from = staged->data();
-    }
-    auto* out = blocks->as<std::byte>() + bytes_of(to, static_cast<uint64_t>(row * cols));
-    device_.quantize({{from, found.type, count, cols}, out, to, layout});
-    error_ = device_.synchronize();
-  }
-  if (found.drop)
-    found.drop();
-  auto out = kept(want, to, std::move(*blocks));
-  out.layout = layout;
-  return out;
-}
-
-gpu::weight weight_binder::made(const weight_spec& want, const weight_view& found) {
-  const auto bytes = bytes_of(found.type, elements_of(want));
-  // A vector's rows are its elements.
-  const auto rows = want.shape[0];
-  const auto row_bytes = bytes / static_cast<uint64_t>(rows);
-  auto memory = allocate(want, bytes);
-  if (!memory)
-    return {};
-  if (device_.reads_host_memory()) {
-    make_rows(found, 0, rows, row_bytes, memory->as<std::byte>());
-    if (found.drop)
-      found.drop();
-    return kept(want, found.type, std::move(*memory));
-  }
-  const auto step = step_rows(rows, row_bytes);
-  std::vector<std::byte> host(static_cast<uint64_t>(step) * row_bytes);
-  for (int64_t row = 0; row < rows && !error_; row += step) {
-    const auto count = std::min(step, rows - row);
-    make_rows(found, row, count, row_bytes, host.data());
-    device_.copy_to_device(memory->as<std::byte>() + static_cast<uint64_t>(row) * row_bytes,
-                           host.data(), static_cast<uint64_t>(count) * row_bytes);
-    error_ = device_.synchronize(); // `host` is about to be written again
-  }
-  if (found.drop)
-    found.drop();
-  return kept(want, found.type, std::move(*memory));
-}
-
-gpu::weight weight_binder::in_place(const weight_spec& want, const weight_view& found) {
-  const auto bytes = bytes_of(found.type, elements_of(want));
+gpu::weight weight_binder::place(const weight_spec& want, const weight_view& found, dtype type,
+                                 gpu::weight_layout layout) {
+  weight_job job{.from = found,
+                 .to = {nullptr, type, rows_of(want), want.shape.back(), layout},
+                 .tensors = tensors_};
+  const auto bytes = job.size_bytes();
   // Blocks begin with a 16-bit scale.
-  const auto alignment = is_blocks(found.type) ? size_t{2} : size_of(found.type);
-  if (device_.reads_host_memory() && reinterpret_cast<uintptr_t>(found.data) % alignment == 0) {
-    size_bytes_ += bytes;
-    return {found.data, found.type, rows_of(want), want.shape.back()};
+  const auto alignment = is_blocks(type) ? size_t{2} : size_of(type);
+  const bool in_place = type == found.type && layout == gpu::weight_layout::rows && !found.make &&
+                        !found.transient && device_.reads_host_memory() &&
+                        reinterpret_cast<uintptr_t>(found.data) % alignment == 0;
+  if (in_place) {
+    job.to.data = found.data;
+    lies_there_ = true;
+  } else {
+    auto memory = device_.allocate(bytes);
+    if (!memory) {
+      error_ =
+          caf::make_error(errc::out_of_memory,
+                          "placing tensor " + want.name + " (" + std::to_string(bytes) +
+                              " bytes) on " + device_.name() + ": " + describe(memory.error()));
+      return {};
+    }
+    job.memory = memory->data();
+    job.to.data = job.memory;
+    memory_.push_back(std::move(*memory));
   }
-  if (!has_bytes(found))
-    return {};
-  auto memory = allocate(want, bytes);
-  if (!memory)
-    return {};
-  device_.copy_to_device(memory->data(), found.data, bytes);
-  return kept(want, found.type, std::move(*memory));
+  size_bytes_ += bytes;
+  job.last_use = !lies_there_;
+  const auto out = job.to;
+  if (job.from.wait)
+    jobs_.push_back(std::move(job));
+  else if (job.memory != nullptr)
+    error_ = run_job(job, device_); // one by one, so that no two are in memory twice
+  return out;
 }
 
 } // namespace troupe::engine

@@ -156,17 +156,19 @@ size_t plan_tensors(const model_config& config, int64_t layers) {
   return 1 + static_cast<size_t>(layers) * layer_rows(config).size();
 }
 
-caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_config& config,
-                                                                  const weight_lookup& lookup,
-                                                                  gpu::device& device,
-                                                                  quantization quantize) {
+caf::expected<std::unique_ptr<model_weights>>
+model_weights::bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
+                    quantization quantize, std::function<void()> news) {
   auto out = std::make_unique<model_weights>();
-  weight_binder get{lookup, device, out->copies_};
+  weight_binder get{lookup, device, out->memory_};
   const auto head = kept_type(quantize, config.hidden_size, true);
   const bool apart = head_is_apart(config, lookup, head, device.best_layout(dtype::q8_0));
   const bool shared = config.tied_embeddings && !apart;
   out->embedding =
       shared ? get.linear(embedding_spec(config), {}) : get.plain(embedding_spec(config));
+  // At once, while the bytes are there.
+  if (apart)
+    out->head = get.linear(embedding_spec(config), head);
   const auto rows = layer_rows(config);
   for (int64_t i = 0; i < config.layers && !get.error(); ++i) {
     auto& layer = out->layers.emplace_back();
@@ -177,15 +179,32 @@ caf::expected<std::unique_ptr<model_weights>> model_weights::bind(const model_co
   out->final_norm = get.plain(final_norm_spec(config));
   if (shared)
     out->head = out->embedding;
-  else
-    out->head = get.linear(apart ? embedding_spec(config) : head_spec(config), head);
+  else if (!apart)
+    out->head = get.linear(head_spec(config), head);
   if (get.error())
     return get.error();
-  // Copies may still be under way, and what they read from is the caller's.
+  out->size_bytes = get.size_bytes();
+  if (auto why = out->fill(get.take_jobs(), device, std::move(news)))
+    return why;
+  return out;
+}
+
+caf::error model_weights::fill(std::vector<weight_job> jobs, gpu::device& device,
+                               std::function<void()> news) {
+  // What was copied may still be under way, and what it is read from is the caller's; and the
+  // places are the first queue's until it is through with whatever they were before.
   if (auto why = device.synchronize())
     return why;
-  out->size_bytes = get.size_bytes();
-  return out;
+  if (jobs.empty())
+    return {};
+  if (auto queue = device.second_queue()) {
+    feeder_ = std::make_unique<weight_feeder>(std::move(jobs), std::move(queue), std::move(news));
+    return {};
+  }
+  for (const auto& job : jobs)
+    if (auto why = run_job(job, device))
+      return why;
+  return {};
 }
 
 } // namespace troupe::engine

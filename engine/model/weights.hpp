@@ -1,10 +1,12 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/engine.hpp"
 #include "engine/model/model_config.hpp"
+#include "engine/model/weight_feeder.hpp"
 #include "gpu/device.hpp"
 
 namespace troupe::engine {
@@ -52,9 +54,17 @@ public:
   /// time, and the pages they came from are dropped. With `quantize` the linear weights whose rows
   /// are whole blocks are copied in blocks, likewise, but for those that the checkpoint has in
   /// blocks of no more bits.
+  /// Where bytes are still on their way, all places are known when this returns, but the bytes are
+  /// there only after `wait`; `news` as `engine_options::on_weights`.
   static caf::expected<std::unique_ptr<model_weights>>
   bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
-       quantization quantize = quantization::none);
+       quantization quantize = quantization::none, std::function<void()> news = {});
+
+  /// Blocks until the first `tensors` tensors of the plan are there; fails if the load did. May be
+  /// called by any thread, as the next two.
+  caf::error wait(size_t tensors) const { return feeder_ ? feeder_->wait(tensors) : caf::error{}; }
+  bool are_there() const { return !feeder_ || feeder_->is_over(); }
+  weight_state state() const { return feeder_ ? feeder_->state() : weight_state{}; }
 
   gpu::weight embedding;
   std::vector<layer_weights> layers;
@@ -63,7 +73,10 @@ public:
   uint64_t size_bytes = 0; ///< of the tensors, in place or copied
 
 private:
-  std::vector<gpu::buffer> copies_;
+  caf::error fill(std::vector<weight_job> jobs, gpu::device& device, std::function<void()> news);
+
+  std::vector<gpu::buffer> memory_;
+  std::unique_ptr<weight_feeder> feeder_; ///< last: its thread writes to the memory
 };
 
 } // namespace troupe::engine

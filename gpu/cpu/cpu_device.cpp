@@ -54,6 +54,14 @@ std::string cpu_device::name() const {
          (pool_.size() == 1 ? " thread)" : " threads)");
 }
 
+std::unique_ptr<device> cpu_device::second_queue() {
+  device_options options;
+  options.threads = pool_.size();
+  options.mode = exact_ ? precision::float32 : precision::automatic;
+  options.memory_bytes = memory_bytes();
+  return std::make_unique<cpu_device>(options, isa_);
+}
+
 void cpu_device::embedding(const embedding_args& args) {
   const auto cols = args.table.cols;
   const auto* table = static_cast<const unsigned char*>(args.table.data);

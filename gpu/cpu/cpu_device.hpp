@@ -24,6 +24,7 @@ public:
   weight_layout best_layout(dtype type) const override {
     return panel_kernel(type) != nullptr ? weight_layout::panels : weight_layout::rows;
   }
+  std::unique_ptr<device> second_queue() override;
   void embedding(const embedding_args& args) override;
   void rms_norm(const rms_norm_args& args) override;
   void linear(const linear_args& args) override;

@@ -1,5 +1,6 @@
 #include "gpu/cpu/host_device.hpp"
 #include "gpu/cpu/reference_ops.hpp"
+#include "gpu/device.hpp"
 
 namespace troupe::gpu {
 namespace {
@@ -7,6 +8,7 @@ namespace {
 class reference_device final : public cpu::host_device {
 public:
   std::string name() const override { return "cpu (reference)"; }
+  std::unique_ptr<device> second_queue() override { return make_reference_device(); }
 
   void embedding(const embedding_args& args) override { cpu::reference::embedding(args); }
   void rms_norm(const rms_norm_args& args) override { cpu::reference::rms_norm(args); }

@@ -98,6 +98,14 @@ public:
     return failure_;
   }
 
+  std::unique_ptr<device> second_queue() override {
+    device_options options;
+    options.mode = mode_;
+    options.memory_bytes = memory_limit_;
+    auto out = create(info_, options);
+    return out ? std::move(*out) : nullptr;
+  }
+
   void embedding(const embedding_args& args) override {
     if (usable())
       note(kernels::launch_embedding(args, stream_), "embedding");

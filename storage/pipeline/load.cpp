@@ -66,6 +66,15 @@ void load::set_priority(load_priority priority) {
   conductor_->wake();
 }
 
+void load::let_go(uint32_t chunks) {
+  let_go_ += chunks;
+  conductor_->wake();
+}
+
+bool load::may_go_on() const {
+  return next_ < chunks_.size() && (plan_.held_max == 0 || next_ - let_go_.load() < plan_.held_max);
+}
+
 load_counts load::counts() const {
   const std::lock_guard guard{mutex_};
   return counts_;

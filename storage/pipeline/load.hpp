@@ -31,6 +31,9 @@ struct planned_range {
 struct load_plan {
   std::vector<planned_file> files;
   std::vector<planned_range> ranges;
+  /// Chunks that may be on their way or in the caller's hands at once; 0 = any number. A caller
+  /// that sets it says with `load::let_go` which it does not hold any more.
+  uint32_t held_max = 0;
 };
 
 /// A load that a user waits for overtakes one that may turn out to be of use.
@@ -80,6 +83,8 @@ public:
   /// Stops it soon; `done` gets `cancelled` unless all was delivered before.
   void cancel();
   void set_priority(load_priority priority);
+  /// See `load_plan::held_max`.
+  void let_go(uint32_t chunks);
   load_counts counts() const;
 
 private:
@@ -98,6 +103,8 @@ private:
   void deliver(size_t index, chunk_lease lease, bool from_pool);
   void fail(caf::error why);
   bool over() const;
+  /// A chunk that was not asked for before may be asked for now.
+  bool may_go_on() const;
 
   const load_plan plan_;
   const load_events events_;
@@ -107,6 +114,7 @@ private:
 
   std::atomic<load_priority> priority_;
   std::atomic<bool> stopped_{false};
+  std::atomic<size_t> let_go_{0};
 
   // Of the pipeline, under its mutex:
   size_t next_ = 0;           ///< first chunk that was not asked for

@@ -95,7 +95,7 @@ std::shared_ptr<load_pipeline::flight> load_pipeline::next() {
   });
   const bool full = in_flight_ >= window_ || blocked_at_ == room_->load();
   for (const auto& who : turns)
-    while (!who->stopped_ && (!who->again_.empty() || who->next_ < who->chunks_.size())) {
+    while (!who->stopped_ && (!who->again_.empty() || who->may_go_on())) {
       const bool again = !who->again_.empty();
       const waiter me{who, again ? who->again_.back() : who->next_};
       const auto& chunk = who->chunks_[me.chunk];

@@ -43,6 +43,8 @@ public:
   /// this is asserted. A caller that means to keep all chunks reserves them in the pool before.
   std::shared_ptr<load> start(load_plan plan, load_priority priority, load_events events);
 
+  /// Chunks that may be on their way at once, for all loads together.
+  uint32_t window() const { return window_; }
   /// Bytes per second that origins delivered while they were asked for something, lately; 0 before
   /// the first.
   double origin_rate() const;

@@ -229,6 +229,9 @@ size_t cluster::add_worker(uint64_t limit_bytes) {
   setup.limit_bytes = limit_bytes;
   setup.make_engine =
       [&s](const opened_model& x) -> caf::expected<std::unique_ptr<engine::engine>> {
+    s.ledgers.at(x.order.model.text)->news = x.order.options.on_weights;
+    if (x.order.mapped) // what is mapped is there
+      s.ledgers.at(x.order.model.text)->weights = {};
     return std::make_unique<fake_engine>(x.order.options.sequences_max,
                                          s.options.models.at(x.order.model.text),
                                          s.ledgers.at(x.order.model.text));
@@ -369,6 +372,13 @@ void cluster::break_tokenizer(const std::string& why) { *state_->bad_tokenizer =
 void cluster::break_engine(const std::string& model) { state_->ledgers.at(model)->broken = true; }
 
 void cluster::silence_engine(const std::string& model) { state_->ledgers.at(model)->silent = true; }
+
+void cluster::weights_of(const std::string& model, engine::weight_state state) {
+  auto& ledger = *state_->ledgers.at(model);
+  ledger.weights = std::move(state);
+  if (ledger.news)
+    ledger.news();
+}
 
 size_t cluster::run(size_t count) {
   auto& jobs = state_->jobs.jobs;

@@ -89,6 +89,9 @@ public:
   /// Engines of this model give no tokens: `run` needs a limit then, as they never finish.
   void silence_engine(const std::string& model);
 
+  /// What this model's engines say of their weights from now on, told by the newest of them.
+  void weights_of(const std::string& model, engine::weight_state state);
+
   /// Handles up to `count` messages; returns how many there were.
   size_t run(size_t count = SIZE_MAX);
   /// Handles one message of an actor picked by `pick(number of actors that have one)`.

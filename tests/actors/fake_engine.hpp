@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +15,8 @@ struct engine_ledger {
   size_t held = 0;
   bool broken = false; ///< the next step fails
   bool silent = false; ///< steps give no tokens, as if they computed a long prompt
+  troupe::engine::weight_state weights = {}; ///< of engines whose weights arrive
+  std::function<void()> news = {};           ///< the newest engine's `on_weights`
 };
 
 /// The fixture's model: the next token of a text, any of 'a' to 'z'.
@@ -36,6 +39,7 @@ public:
   double kv_usage() const override { return static_cast<double>(running()) / sequences_max_; }
   uint32_t context_length() const override { return 1000; }
   troupe::engine::engine_memory memory() const override { return {bytes_, 0, 0}; }
+  troupe::engine::weight_state weights() const override { return ledger_->weights; }
 
 private:
   uint32_t size() const { return static_cast<uint32_t>(sequences_.size()); }

@@ -1,5 +1,6 @@
 """Measures how long a cold request takes to its first text, by where the weights are: on the disk, in
-the page cache, in the host pool, in the pool of a server that was restarted.
+the page cache, in the host pool, in the pool of a server that was restarted, in a pool of a quarter
+of their size. Of the last one the memory is told, too: at most, beyond the weights themselves.
 
 usage: python3 tests/bench/coldstart_bench.py path/to/troupe DIRECTORY [--gigabytes 2.5] [--rounds 5]
 
@@ -109,6 +110,12 @@ def read_plainly(path, direct):
     return seconds
 
 
+def peak_bytes(server):
+    """The most memory that a server ever had resident, its pool included."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary")
@@ -126,7 +133,8 @@ def main():
     weights = make_model(model, options.gigabytes)
     pool = pathlib.Path("/dev/shm/troupe-coldstart-bench")
     pool.mkdir(exist_ok=True)
-    os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(int(weights.stat().st_size * 1.2) + (64 << 20))
+    size = weights.stat().st_size
+    large, small = int(size * 1.2) + (64 << 20), size // 4
     os.environ["XDG_CACHE_HOME"] = str(options.directory / "coldstart-cache")
 
     results = {}
@@ -142,12 +150,17 @@ def main():
         server.post(f"/admin/models/{model.name}/unload")
         return server.first_token_seconds(model.name, 1)[1]
 
+    def empty():
+        for file in pool.iterdir():
+            file.unlink()
+
+    beyond = []
     ways = [("pool", str(pool)), ("mapped", "false")]
     for _ in range(options.rounds):
         rest()
         note("floor: plain O_DIRECT reads", read_plainly(weights, True))
-        for file in pool.iterdir():
-            file.unlink()
+        empty()
+        os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(large)
         ways.reverse()  # none is always the first after the floor
         for name, setting in ways:
             os.environ["TROUPE_STORAGE_POOL"] = setting
@@ -165,17 +178,25 @@ def main():
                     note("pool: from the pool, after a restart", cold(server))
         note("floor: plain reads from the page cache", read_plainly(weights, False))
         os.environ["TROUPE_STORAGE_POOL"] = str(pool)
-        for file in pool.iterdir():
-            file.unlink()
+        empty()
         with Server(options.binary, [model]) as server:
             note("pool: mapped from the page cache, verified", cold(server))
+        os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(small)
+        empty()
+        with Server(options.binary, [model]) as server:
+            rest()
+            note("pool of a quarter: from the disk", cold(server))
+            beyond.append(peak_bytes(server) - size)
     shutil.rmtree(pool)
-    size = weights.stat().st_size
     print(f"{size / 1e9:.2f} GB, cold request to first text, {options.rounds} rounds\n")
     print("| state | seconds | GB/s |\n| --- | --- | --- |")
     for name, seconds in results.items():
         rate = size / sorted(seconds)[len(seconds) // 2] / 1e9
         print(f"| {name} | {spread(seconds, 1, 3)} | {rate:.2f} |")
+    print(
+        f"\nMost memory beyond the weights with a pool of {small >> 20} MiB:"
+        f" {spread(beyond, 2**-20, 0)} MiB"
+    )
 
 
 if __name__ == "__main__":

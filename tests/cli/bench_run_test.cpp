@@ -159,7 +159,7 @@ TEST(bench_run, random_weights_are_the_same_every_time_and_small) {
     (x[i] < 0 ? negative : positive) = true;
   }
   EXPECT_TRUE(negative && positive);
-  a->drop();
+  a->drop(a->shape[0]);
   EXPECT_EQ(*static_cast<const float*>((*one)->find(name)->data), y[0]); // filled again
   EXPECT_FALSE((*one)->find("no such tensor"));
 }

@@ -1,14 +1,19 @@
+#include <atomic>
+#include <condition_variable>
 #include <deque>
+#include <mutex>
+#include <thread>
 
 #include "engine/model/weights.hpp"
 #include "storage/errors.hpp"
 #include "tests/engine/model/golden_model.hpp"
+#include "tests/gpu/staged_device.hpp"
 
 /// Engines that run while their weights arrive.
 namespace troupe::engine {
 namespace {
 
-/// Memory for the tensors of a model that holds NaN until a gate lets them in.
+/// Memory for the tensors of a model that holds NaN until they are let in, and again once dropped.
 class slow_weights {
 public:
   explicit slow_weights(const golden::model& model) : from_{model.lookup()} {
@@ -17,8 +22,8 @@ public:
       size_t elements = 1;
       for (const auto extent : found.shape)
         elements *= static_cast<size_t>(extent);
-      order_.push_back({found.data, std::vector<char>(elements * size_of(found.type), '\xff')});
-      names_[spec.name] = order_.size() - 1;
+      tensors_.push_back({found.data, std::vector<char>(elements * size_of(found.type), '\xff')});
+      names_[spec.name] = tensors_.size() - 1;
     }
   }
 
@@ -28,92 +33,157 @@ public:
       if (at == names_.end())
         return std::nullopt;
       auto out = from_(name);
-      out->data = order_[at->second].bytes.data();
-      out->wait = [this, needed = at->second + 1] { return gate()(needed); };
+      auto& tensor = tensors_[at->second];
+      out->data = tensor.bytes.data();
+      out->transient = transient;
+      out->wait = [this, index = at->second](int64_t, const std::stop_token& stop) {
+        return wait(index, stop);
+      };
+      out->drop = [&tensor, rows = out->shape[0]](int64_t count) {
+        EXPECT_GE(count, 1);
+        if (count == rows)
+          std::fill(tensor.bytes.begin(), tensor.bytes.end(), '\xff');
+      };
       return out;
     };
   }
 
-  weight_gate gate() {
-    return [this](size_t tensors) -> caf::error {
-      asked.push_back(tensors);
-      if (tensors > fails_after)
-        return caf::make_error(storage::errc::corrupted, "w.safetensors: at byte 7");
-      for (; there_ < tensors; ++there_)
-        std::memcpy(order_[there_].bytes.data(), order_[there_].from, order_[there_].bytes.size());
-      return {};
-    };
+  /// Lets the first `count` tensors in.
+  void let_in(size_t count) {
+    const std::lock_guard guard{mutex_};
+    for (; there_ < std::min(count, tensors_.size()); ++there_)
+      std::memcpy(tensors_[there_].bytes.data(), tensors_[there_].from,
+                  tensors_[there_].bytes.size());
+    changed_.notify_all();
+  }
+  void fail() {
+    const std::lock_guard guard{mutex_};
+    failed_ = true;
+    changed_.notify_all();
   }
 
-  size_t size() const { return order_.size(); }
-  std::vector<size_t> asked;
-  size_t fails_after = SIZE_MAX;
+  size_t size() const { return tensors_.size(); }
+  bool transient = false;
 
 private:
+  caf::error wait(size_t index, const std::stop_token& stop) {
+    std::unique_lock guard{mutex_};
+    changed_.wait(guard, stop, [&] { return there_ > index || failed_; });
+    if (there_ <= index && failed_)
+      return caf::make_error(storage::errc::corrupted, "w.safetensors: at byte 7");
+    return {};
+  }
+
   struct tensor {
     const void* from = nullptr;
     std::vector<char> bytes;
   };
   weight_lookup from_;
-  std::deque<tensor> order_;
+  std::deque<tensor> tensors_;
   std::map<std::string, size_t> names_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
   size_t there_ = 0;
+  bool failed_ = false;
 };
+
+std::unique_ptr<gpu::device> two_threads() {
+  gpu::device_options options;
+  options.threads = 2;
+  options.mode = gpu::precision::float32;
+  return gpu::make_cpu_device(options);
+}
 
 class arriving : public testing::TestWithParam<std::string> {
 protected:
   golden::model model = golden::load(GetParam());
   slow_weights weights{model};
-  std::unique_ptr<gpu::device> device = [] {
-    gpu::device_options options;
-    options.threads = 2;
-    options.mode = gpu::precision::float32;
-    return gpu::make_cpu_device(options);
-  }();
+  std::unique_ptr<gpu::device> device = two_threads();
+  std::atomic<int> news{0};
+
+  engine_options options(quantization quantize) {
+    engine_options out;
+    out.kv_type = dtype::f32;
+    out.quantize = quantize;
+    out.on_weights = [this] { ++news; };
+    return out;
+  }
   std::unique_ptr<engine> open(quantization quantize = quantization::none) {
-    engine_options options;
-    options.kv_type = dtype::f32;
-    options.quantize = quantize;
-    auto made = engine::create(model.config, weights.lookup(), nullptr, *device, options);
+    auto made = engine::create(model.config, weights.lookup(), nullptr, *device, options(quantize));
     EXPECT_TRUE(made) << describe(made.error());
-    (*made)->expect_weights(weights.gate());
     return std::move(*made);
+  }
+  /// What an engine says whose weights are in place.
+  std::vector<token_id> expected(quantization quantize) {
+    const auto ready = model.open(*device, options(quantize));
+    EXPECT_FALSE(ready->add(golden::request(1, model.prompt, 8)));
+    return golden::drain(*ready)[1];
+  }
+  /// Lets the tensors in one after the other while the engine computes.
+  std::vector<token_id> run(engine& engine) {
+    EXPECT_FALSE(engine.add(golden::request(1, model.prompt, 8)));
+    std::vector<token_id> tokens;
+    std::jthread computing{[&] { tokens = golden::drain(engine)[1]; }};
+    for (size_t count = 1; count <= weights.size(); ++count)
+      weights.let_in(count);
+    computing.join();
+    return tokens;
   }
 };
 
-TEST_P(arriving, no_weight_is_used_before_it_was_waited_for) {
-  auto engine = open();
-  EXPECT_TRUE(weights.asked.empty());
-  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
-  const auto tokens = golden::drain(*engine)[1];
-  EXPECT_EQ(tokens, std::vector<token_id>(model.greedy.begin(), model.greedy.begin() + 8));
-  ASSERT_EQ(weights.asked.size(), static_cast<size_t>(model.config.layers) + 2)
-      << "asked again after all were there, or not layer by layer";
-  EXPECT_EQ(weights.asked.front(), 1u);
-  EXPECT_EQ(weights.asked.back(), weights.size());
-  EXPECT_TRUE(std::is_sorted(weights.asked.begin(), weights.asked.end()));
+TEST_P(arriving, weights_are_used_when_they_are_there_and_not_before) {
+  const auto engine = open();
+  EXPECT_GT(engine->weights().total_bytes, 0u);
+  EXPECT_EQ(engine->weights().left_bytes, engine->weights().total_bytes);
+  EXPECT_EQ(run(*engine), std::vector<token_id>(model.greedy.begin(), model.greedy.begin() + 8));
+  EXPECT_EQ(engine->weights().left_bytes, 0u);
+  EXPECT_GE(news, 1);
+}
+
+TEST_P(arriving, weights_that_are_converted_are_dropped_where_they_came_from) {
+  for (const auto quantize : {quantization::int8, quantization::int4}) {
+    SCOPED_TRACE(static_cast<int>(quantize));
+    slow_weights fresh{model};
+    auto made = engine::create(model.config, fresh.lookup(), nullptr, *device, options(quantize));
+    ASSERT_TRUE(made) << describe(made.error());
+    fresh.let_in(fresh.size());
+    ASSERT_FALSE((*made)->add(golden::request(1, model.prompt, 8)));
+    EXPECT_EQ(golden::drain(**made)[1], expected(quantize));
+  }
+}
+
+TEST_P(arriving, weights_that_will_not_stay_are_copied) {
+  weights.transient = true;
+  const auto engine = open();
+  EXPECT_EQ(run(*engine), std::vector<token_id>(model.greedy.begin(), model.greedy.begin() + 8));
+  EXPECT_EQ(engine->memory().weights_bytes, model.checkpoint->size_bytes());
+}
+
+TEST_P(arriving, a_device_of_one_queue_binds_before_the_engine_is_made) {
+  weights.let_in(weights.size());
+  device = gpu::test::make_staged_device(two_threads());
+  ASSERT_FALSE(device->second_queue());
+  auto made = model_weights::bind(model.config, weights.lookup(), *device);
+  ASSERT_TRUE(made) << describe(made.error());
+  EXPECT_TRUE((*made)->are_there());
 }
 
 TEST_P(arriving, weights_that_will_not_come_end_the_step_with_their_error) {
-  weights.fails_after = plan_tensors(model.config, 1);
-  auto engine = open();
+  const auto engine = open();
   ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
+  weights.let_in(plan_tensors(model.config, 1));
+  weights.fail();
   const auto events = engine->step();
   ASSERT_FALSE(events);
   EXPECT_EQ(describe(events.error()), "w.safetensors: at byte 7");
+  EXPECT_EQ(describe(engine->weights().why), "w.safetensors: at byte 7");
+  EXPECT_GT(engine->weights().left_bytes, 0u);
+  EXPECT_GE(news, 1);
 }
 
-TEST_P(arriving, weights_that_are_converted_are_waited_for_while_they_are_bound) {
-  auto engine = open(quantization::int8);
-  EXPECT_FALSE(weights.asked.empty());
-  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
-  const auto tokens = golden::drain(*engine)[1];
-  engine_options options;
-  options.kv_type = dtype::f32;
-  options.quantize = quantization::int8;
-  auto ready = model.open(*device, options);
-  ASSERT_FALSE(ready->add(golden::request(1, model.prompt, 8)));
-  EXPECT_EQ(tokens, golden::drain(*ready)[1]);
+TEST_P(arriving, an_engine_can_go_before_its_weights_have_come) {
+  weights.let_in(2);
+  const auto engine = open(); // the end of the test does not wait for the rest
 }
 
 INSTANTIATE_TEST_SUITE_P(models, arriving,

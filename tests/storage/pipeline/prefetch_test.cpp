@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "storage/pipeline/pooled_weights.hpp"
 #include "storage/pipeline/tier_probe.hpp"
 #include "storage/pipeline/tier_survey.hpp"
 #include "tests/storage/pipeline/pipeline_fixture.hpp"
@@ -65,9 +66,9 @@ TEST_F(prefetch_test, what_was_prefetched_is_found_by_the_load_and_nothing_is_he
   const auto after = survey(*into, *files, {"a"});
   EXPECT_EQ(after.disk, 0u);
   EXPECT_EQ(after.pool, before.disk);
-  const auto load = pooled_weights::start(into, files, {"a"});
+  const auto load = pooled_weights::start(into, files, {{"a"}});
   ASSERT_TRUE(load && *load);
-  EXPECT_FALSE((*load)->wait(2).why);
+  EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
   EXPECT_EQ((*load)->counts().disk_bytes, 0u);
   EXPECT_FALSE(start(*into, *files, 1)) << "it is there";
 }
@@ -86,9 +87,9 @@ TEST_F(prefetch_test, only_what_is_worth_less_than_half_makes_room) {
 TEST_F(prefetch_test, what_a_loaded_model_uses_never_makes_room) {
   const auto into = tiers(48);
   const auto used = model("used", 10, 1), wanted = model("wanted", 12, 2);
-  const auto load = pooled_weights::start(into, used, {"a"});
+  const auto load = pooled_weights::start(into, used, {{"a"}});
   ASSERT_TRUE(load && *load);
-  EXPECT_FALSE((*load)->wait(2).why);
+  EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
   EXPECT_FALSE(start(*into, *model("larger", 40, 3), 1e9));
   const auto work = start(*into, *wanted, 1e9);
   ASSERT_TRUE(work);
@@ -100,9 +101,9 @@ TEST_F(prefetch_test, ending_it_half_way_leaves_nothing_behind_that_is_in_use) {
   const auto into = tiers(512);
   const auto files = model("m", 400, 1);
   { const auto work = start(*into, *files, 1); }
-  auto load = pooled_weights::start(into, files, {"a"});
+  auto load = pooled_weights::start(into, files, {{"a"}});
   ASSERT_TRUE(load && *load);
-  EXPECT_FALSE((*load)->wait(2).why);
+  EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
   load->reset();
   while (into->pool().usage().leased_bytes != 0)
     std::this_thread::yield();

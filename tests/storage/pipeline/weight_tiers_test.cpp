@@ -1,5 +1,5 @@
 #include "storage/pipeline/mapped_check.hpp"
-#include "storage/pipeline/weight_tiers.hpp"
+#include "storage/pipeline/pooled_weights.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -67,6 +67,13 @@ protected:
     ::futimens(fd, times);
     ::close(fd);
   }
+  /// Where a load has ended.
+  static pooled_weights::state end_of(const pooled_weights& weights) {
+    pooled_weights::state out;
+    while (!out.over)
+      out = weights.follow(out.bytes);
+    return out;
+  }
   static void expect_same(const pooled_weights& weights, const checkpoint& files,
                           const std::vector<std::string>& names) {
     for (const auto& name : names) {
@@ -90,14 +97,13 @@ TEST_F(weight_tiers_test, tensors_in_the_pool_are_those_of_the_files) {
   const auto tiers = this->tiers(32);
   const auto files = open();
   const auto weights =
-      pooled_weights::start(tiers, files, {"c", "a", "missing", "d", "e", "b", "a"});
+      pooled_weights::start(tiers, files, {{"c", "a", "missing", "d", "e", "b", "a"}});
   ASSERT_TRUE(weights && *weights);
-  EXPECT_EQ((*weights)->tensor_count(), 5u);
-  auto now = (*weights)->wait(1);
-  EXPECT_GE(now.tensors, 1u);
+  EXPECT_FALSE((*weights)->wait("c", 1));
+  EXPECT_EQ((*weights)->find("c")->bytes[0], files->find("c")->bytes[0]);
+  EXPECT_FALSE((*weights)->wait("c", files->find("c")->bytes.size()));
   expect_same(**weights, *files, {"c"});
-  now = (*weights)->wait(6);
-  EXPECT_TRUE(now.over);
+  const auto now = end_of(**weights);
   EXPECT_FALSE(now.why);
   EXPECT_EQ(now.bytes, (*weights)->total_bytes());
   expect_same(**weights, *files, {"a", "b", "c", "d", "e"});
@@ -106,9 +112,9 @@ TEST_F(weight_tiers_test, tensors_in_the_pool_are_those_of_the_files) {
 
 TEST_F(weight_tiers_test, tensors_that_nobody_asked_for_are_not_loaded) {
   const auto tiers = this->tiers(32);
-  const auto weights = pooled_weights::start(tiers, open(), {"b"});
+  const auto weights = pooled_weights::start(tiers, open(), {{"b"}});
   ASSERT_TRUE(weights && *weights);
-  EXPECT_FALSE((*weights)->wait(1).why);
+  EXPECT_FALSE(end_of(**weights).why);
   EXPECT_EQ((*weights)->total_bytes(), fs::file_size(dir() / "one.safetensors") % small_chunk);
   EXPECT_FALSE((*weights)->find("a"));
 }
@@ -119,9 +125,9 @@ TEST_F(weight_tiers_test, loaded_models_keep_their_chunks_and_unloaded_ones_leav
   const std::vector<std::string> names{"a", "b", "c", "d", "e"};
   for (int start = 0; start < 2; ++start) {
     const auto tiers = this->tiers(16, pool);
-    auto weights = pooled_weights::start(tiers, files, names);
+    auto weights = pooled_weights::start(tiers, files, {names});
     ASSERT_TRUE(weights && *weights);
-    EXPECT_FALSE((*weights)->wait(6).why);
+    EXPECT_FALSE(end_of(**weights).why);
     expect_same(**weights, *files, names);
     EXPECT_EQ(tiers->pool().usage().leased_bytes, (*weights)->total_bytes());
     EXPECT_EQ(tiers->pool().usage().reattached, start == 0 ? 0 : tiers->pool().usage().hits);
@@ -133,43 +139,66 @@ TEST_F(weight_tiers_test, loaded_models_keep_their_chunks_and_unloaded_ones_leav
 TEST_F(weight_tiers_test, a_model_that_does_not_fit_beside_others_is_to_be_mapped) {
   const auto tiers = this->tiers(16);
   const auto files = open();
-  auto first = pooled_weights::start(tiers, files, {"a", "c", "e"});
+  auto first = pooled_weights::start(tiers, files, {{"a", "c", "e"}});
   ASSERT_TRUE(first && *first);
-  const auto second = pooled_weights::start(tiers, files, {"a", "c", "e"});
+  const auto second = pooled_weights::start(tiers, files, {{"a", "c", "e"}});
   ASSERT_TRUE(second);
   EXPECT_FALSE(*second);
   first->reset();
-  const auto third = pooled_weights::start(tiers, files, {"a", "c", "e"});
+  const auto third = pooled_weights::start(tiers, files, {{"a", "c", "e"}});
   ASSERT_TRUE(third && *third);
-  EXPECT_FALSE((*third)->wait(4).why);
+  EXPECT_FALSE(end_of(**third).why);
 }
 
 TEST_F(weight_tiers_test, chunks_go_when_none_of_their_tensors_is_needed) {
   const auto tiers = this->tiers(16);
   const auto files = open();
-  const auto weights = *pooled_weights::start(tiers, files, {"a", "b", "c", "e"});
+  const auto weights = *pooled_weights::start(tiers, files, {{"a", "b", "c", "e"}});
   ASSERT_TRUE(weights);
-  EXPECT_FALSE(weights->wait(5).why);
+  EXPECT_FALSE(end_of(*weights).why);
   const auto leased = [&] { return tiers->pool().usage().leased_bytes; };
   const auto all = leased();
-  weights->release(weights->index_of("a"));
+  weights->release("a", files->find("a")->bytes.size());
   EXPECT_EQ(all - leased(), 2 * small_chunk) << "b shares the last chunk of a";
-  weights->release(weights->index_of("c"));
+  weights->release("c", files->find("c")->bytes.size());
   EXPECT_EQ(all - leased(), 3 * small_chunk) << "e begins in the second chunk of c";
   expect_same(*weights, *files, {"b", "e"});
-  weights->release(weights->index_of("b"));
-  weights->release(weights->index_of("e"));
+  weights->release("b", files->find("b")->bytes.size());
+  weights->release("e", files->find("e")->bytes.size());
   EXPECT_EQ(leased(), 0u);
+}
+
+TEST_F(weight_tiers_test, what_was_let_go_can_be_set_aside_for_others) {
+  const auto tiers = this->tiers(16);
+  const auto files = open();
+  const std::vector<std::string> names{"a", "c", "e"};
+  const auto first = *pooled_weights::start(tiers, files, {names});
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(end_of(*first).why);
+  for (const auto& name : names)
+    first->release(name, files->find(name)->bytes.size());
+  const auto second = pooled_weights::start(tiers, files, {names});
+  ASSERT_TRUE(second && *second) << "still held";
+  EXPECT_FALSE(end_of(**second).why);
+}
+
+TEST_F(weight_tiers_test, whoever_waits_for_a_tensor_can_give_up) {
+  const auto tiers = this->tiers(16);
+  const auto weights = *pooled_weights::start(tiers, open(), {{"a"}});
+  ASSERT_TRUE(weights);
+  std::stop_source stop;
+  stop.request_stop();
+  (void)weights->wait("a", 1, stop.get_token());
 }
 
 TEST_F(weight_tiers_test, a_load_can_be_left_at_any_moment) {
   const auto tiers = this->tiers(16);
   const auto files = open();
   for (int round = 0; round < 50; ++round) {
-    auto weights = pooled_weights::start(tiers, files, {"a", "b", "c", "d", "e"});
+    auto weights = pooled_weights::start(tiers, files, {{"a", "b", "c", "d", "e"}});
     ASSERT_TRUE(weights && *weights);
     if (round % 3 == 1)
-      (*weights)->wait(static_cast<size_t>(round % 5));
+      (*weights)->follow(static_cast<uint64_t>(round % 5) * 4096);
     if (round % 3 == 2)
       (*weights)->cancel();
     weights->reset();
@@ -180,18 +209,18 @@ TEST_F(weight_tiers_test, a_load_can_be_left_at_any_moment) {
 TEST_F(weight_tiers_test, a_damaged_shard_ends_the_load_and_is_refused_afterwards) {
   const auto names = std::vector<std::string>{"a", "b", "c", "e"};
   {
-    const auto weights = pooled_weights::start(tiers(16), open(), names);
+    const auto weights = pooled_weights::start(tiers(16), open(), {names});
     ASSERT_TRUE(weights && *weights);
-    EXPECT_FALSE((*weights)->wait(5).why);
+    EXPECT_FALSE(end_of(**weights).why);
   }
   damage(30000);
-  const auto weights = pooled_weights::start(tiers(16), open(), names);
+  const auto weights = pooled_weights::start(tiers(16), open(), {names});
   ASSERT_TRUE(weights && *weights);
-  const auto why = (*weights)->wait(5).why;
+  const auto why = end_of(**weights).why;
   EXPECT_TRUE(why == errc::corrupted);
   EXPECT_NE(describe(why).find("two.safetensors: at byte 24576 "), std::string::npos)
       << describe(why);
-  const auto refused = pooled_weights::start(tiers(16), open(), names);
+  const auto refused = pooled_weights::start(tiers(16), open(), {names});
   ASSERT_FALSE(refused);
   EXPECT_TRUE(refused.error() == errc::corrupted);
 }
@@ -237,7 +266,7 @@ TEST_F(weight_tiers_test, files_in_the_page_cache_are_to_be_mapped) {
   ASSERT_TRUE(file);
   if (!(*file)->is_cached(0, (*file)->size_bytes()))
     GTEST_SKIP() << "this kernel does not tell";
-  const auto weights = pooled_weights::start(*tiers, files, {"c"});
+  const auto weights = pooled_weights::start(*tiers, files, {{"c"}});
   ASSERT_TRUE(weights);
   EXPECT_FALSE(*weights);
 }

@@ -1,0 +1,167 @@
+#include "actors/worker_loads.hpp"
+
+#include <algorithm>
+
+#include <caf/all.hpp>
+
+#include "engine/errors.hpp"
+#include "policies/load_cost.hpp"
+#include "storage/errors.hpp"
+
+namespace troupe::actors {
+
+namespace {
+
+/// The account of a load whose weights are all where the engine reads them.
+void note_ready(worker_pointer self, const model_id& id, hosted_model& x) {
+  auto& state = self->state;
+  x.is_accounted = true;
+  const auto bind = x.making_seconds + x.engine->weights().busy_seconds;
+  const auto took =
+      state.setup.book->ready(self->id(), id, std::max(bind, 1e-6), self->clock().now());
+  if (took && state.scheduler)
+    self->send(state.scheduler, atom::receipt_v, *took);
+}
+
+bool files_broken(const caf::error& why) {
+  if (why.category() == caf::atom("storage"))
+    return why != storage::errc::cancelled && why != storage::errc::unreadable &&
+           why != storage::errc::unavailable && why != storage::errc::denied &&
+           why != storage::errc::no_space && why != storage::errc::in_use &&
+           why != storage::errc::no_memory;
+  if (why.category() == caf::atom("engine"))
+    return why != engine::errc::out_of_memory && why != engine::errc::invalid_argument;
+  return false;
+}
+
+/// Tells how a load ended, and forgets it.
+void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
+  auto& state = self->state;
+  const auto at = state.loading.find(id);
+  auto& x = at->second;
+  load_outcome out;
+  out.residence.model = id;
+  out.loaded_bytes = x.weight_bytes;
+  out.seconds = std::chrono::duration<double>(self->clock().now() - x.began).count();
+  if (why) {
+    state.setup.book->drop(self->id(), id);
+    out.error = "loading model " + id.text + " on " + state.setup.node + ": " + describe(why);
+    out.files_broken = files_broken(why);
+  } else {
+    auto& model = state.models[id];
+    model.engine = std::move(x.engine);
+    model.making_seconds = x.making_seconds;
+    out.residence = report_of(id, model);
+    model.told_room = out.residence.room;
+    if (model.engine->weights().left_bytes == 0)
+      note_ready(self, id, model);
+  }
+  state.loading.erase(at);
+  if (state.scheduler)
+    self->send(state.scheduler, atom::loaded_v, std::move(out));
+  show_worker(self);
+}
+
+} // namespace
+
+residence_report report_of(const model_id& id, const hosted_model& x) {
+  const auto memory = x.engine->memory();
+  return {.model = id,
+          .bytes = memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes,
+          .room = x.leaving ? 0 : x.engine->room(),
+          .running = x.engine->running() + x.engine->waiting(),
+          .kv_usage = x.engine->kv_usage(),
+          .context_length = x.engine->context_length()};
+}
+
+void show_worker(worker_pointer self) {
+  auto& state = self->state;
+  size_t running = 0;
+  for (const auto& [id, x] : state.models)
+    running += x.runners.size();
+  state.setup.self_card->show(!state.loading.empty() ? "loading"
+                              : running > 0          ? "running"
+                                                     : "idle",
+                              std::to_string(state.models.size()) + " models, " +
+                                  std::to_string(running) + " sequences");
+}
+
+void look_at_weights(worker_pointer self, const model_id& id) {
+  auto& state = self->state;
+  if (const auto at = state.models.find(id); at != state.models.end()) {
+    auto& x = at->second;
+    const auto now = x.engine->weights();
+    if (now.why)
+      abandon(self, id, x, now.why);
+    else if (now.left_bytes == 0 && !x.is_accounted)
+      note_ready(self, id, x);
+    return;
+  }
+  const auto at = state.loading.find(id);
+  if (at == state.loading.end() || !at->second.engine)
+    return;
+  auto& x = at->second;
+  const auto now = x.engine->weights();
+  if (now.why == storage::errc::no_memory && !x.order.mapped) {
+    // The page cache makes do with what there is.
+    x.engine = nullptr;
+    x.order.mapped = true;
+    state.setup.book->drop(self->id(), id);
+    state.setup.book->announce(self->id(), id, self->clock().now());
+    return self->send(state.setup.loader, atom::load_v, x.order);
+  }
+  if (now.why)
+    return end_load(self, id, now.why);
+  const auto seconds = std::chrono::duration<double>(self->clock().now() - x.bound_since).count();
+  const auto done = static_cast<double>(now.total_bytes - now.left_bytes);
+  if (policies::may_start_early(static_cast<double>(now.left_bytes),
+                                seconds > 0 ? done / seconds : 0))
+    end_load(self, id, {});
+}
+
+void open_engine(worker_pointer self, opened_model& x) {
+  auto& state = self->state;
+  const auto id = x.order.model;
+  const auto at = state.loading.find(id);
+  if (at == state.loading.end())
+    return;
+  if (x.why)
+    return end_load(self, id, x.why);
+  // Weak: the engine is this actor's own.
+  x.order.options.on_weights = [me = caf::actor_cast<caf::weak_actor_ptr>(self), id] {
+    if (const auto worker = caf::actor_cast<caf::strong_actor_ptr>(me))
+      caf::anon_send(caf::actor_cast<gpu_worker_actor>(worker), atom::bound_v, model_ref{id});
+  };
+  const auto began = self->clock().now();
+  auto engine = state.setup.make_engine(x);
+  if (!engine)
+    return end_load(self, id, engine.error());
+  at->second.engine = std::move(*engine);
+  at->second.weight_bytes = x.weight_bytes;
+  at->second.bound_since = self->clock().now();
+  at->second.making_seconds = std::chrono::duration<double>(at->second.bound_since - began).count();
+  look_at_weights(self, id);
+}
+
+void begin_load(worker_pointer self, const load_order& order) {
+  auto& state = self->state;
+  if (const auto at = state.models.find(order.model); at != state.models.end()) {
+    // The scheduler changed its mind while the model was leaving.
+    at->second.leaving = false;
+    if (state.scheduler)
+      self->send(state.scheduler, atom::loaded_v,
+                 load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
+    return;
+  }
+  const auto [at, fresh] = state.loading.try_emplace(order.model);
+  if (fresh) {
+    at->second.began = self->clock().now();
+    at->second.order = order;
+    state.setup.book->announce(self->id(), order.model, self->clock().now());
+    self->send(state.setup.loader, atom::load_v, order);
+    tell_stager(self, atom::survey_v, order);
+  }
+  show_worker(self);
+}
+
+} // namespace troupe::actors

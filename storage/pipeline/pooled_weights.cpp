@@ -1,0 +1,225 @@
+#include "storage/pipeline/pooled_weights.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/errors.hpp"
+
+namespace troupe::storage {
+
+namespace {
+
+/// Large tensors are waited for, and let go, in parts of this size: a power of two, and some
+/// chunks.
+constexpr uint64_t part_bytes = uint64_t{4} << 20;
+/// Whoever goes through a large tensor needs so much of it at the same time.
+constexpr uint64_t step_bytes = uint64_t{32} << 20;
+
+/// Calls body(index) for the chunks that a range touches.
+template <class Body>
+void for_chunks(const planned_range& range, uint64_t chunk_bytes, const Body& body) {
+  for (auto at = range.offset / chunk_bytes; at * chunk_bytes < range.offset + range.length; ++at)
+    body(at);
+}
+
+} // namespace
+
+pooled_weights::pooled_weights(std::shared_ptr<weight_tiers> tiers,
+                               std::shared_ptr<const checkpoint> files)
+    : tiers_{std::move(tiers)}, files_{std::move(files)} {}
+
+caf::expected<std::shared_ptr<pooled_weights>>
+pooled_weights::start(const std::shared_ptr<weight_tiers>& tiers,
+                      const std::shared_ptr<const checkpoint>& files, const weights_wish& wish) {
+  const std::shared_ptr<pooled_weights> out{new pooled_weights{tiers, files}};
+  load_plan plan;
+  const auto may = out->prepare(wish, plan);
+  if (!may)
+    return may.error();
+  if (!*may)
+    return std::shared_ptr<pooled_weights>{};
+  out->load_ = tiers->pipeline().start(std::move(plan), wish.priority, out->events());
+  return out;
+}
+
+void pooled_weights::list_parts(const std::vector<std::string>& names) {
+  const uint64_t chunk = tiers_->pool().chunk_bytes();
+  for (const auto& name : names) {
+    const auto tensor = files_->find(name);
+    const auto range = tensor ? locate(*files_, *tensor) : std::nullopt;
+    if (!range || !tensors_.emplace(name, pooled_weights::tensor{*range, parts_.size(), 0}).second)
+      continue;
+    for (uint64_t at = 0; at < range->length; at += part_bytes) {
+      const planned_range part{range->file, range->offset + at,
+                               std::min(part_bytes, range->length - at)};
+      parts_.push_back(part);
+      for_chunks(part, chunk, [&](uint64_t index) { ++users_[{part.file, index}]; });
+    }
+  }
+}
+
+caf::expected<bool> pooled_weights::prepare(const weights_wish& wish, load_plan& plan) {
+  const uint64_t chunk = tiers_->pool().chunk_bytes();
+  list_parts(wish.names);
+  std::vector<std::shared_ptr<const disk_file>> opened;
+  for (const auto& file : files_->files()) {
+    auto one = disk_file::of(file.fd(), file.path());
+    if (!one)
+      return one.error();
+    opened.push_back(std::move(*one));
+  }
+  bool cached = tiers_->map_cached_files_;
+  for (const auto& [where, users] : users_) {
+    const auto [file, at] = where;
+    const auto length = std::min(chunk, opened[file]->size_bytes() - at * chunk);
+    total_bytes_ += length;
+    cached = cached && opened[file]->is_cached(at * chunk, length);
+  }
+  if (cached || !make_room(wish, plan))
+    return false;
+  auto sums = tiers_->sums_.open(opened);
+  if (!sums)
+    return sums.error();
+  for (size_t i = 0; i < opened.size(); ++i) {
+    auto view = chunk_view::make(tiers_->pool_, opened[i]->size_bytes());
+    if (!view)
+      return view.error();
+    views_.push_back(std::move(*view));
+    plan.files.push_back({make_disk_origin(*tiers_->reader_, opened[i]), sums->at(i)});
+  }
+  plan.ranges = parts_;
+  return true;
+}
+
+bool pooled_weights::make_room(const weights_wish& wish, load_plan& plan) {
+  auto& pool = tiers_->pool();
+  reserved_ = static_cast<uint32_t>(users_.size());
+  if (pool.reserve(reserved_))
+    return true;
+  uint64_t largest = 0;
+  for (const auto& [name, tensor] : tensors_)
+    largest = std::max(largest, tensor.whole.length);
+  // More than is needed at once, so that reading goes on meanwhile.
+  reserved_ = working_set(parts_, pool.chunk_bytes(),
+                          wish.in_order ? std::min(largest, step_bytes) : UINT64_MAX) +
+              tiers_->pipeline().window();
+  plan.held_max = reserved_;
+  passing_ = pool.reserve(reserved_);
+  if (!passing_)
+    reserved_ = 0;
+  return passing_;
+}
+
+load_events pooled_weights::events() {
+  // `this` outlives the load: the destructor waits for `done`.
+  return {
+      .chunk =
+          [this](loaded_chunk x) { return views_[x.file]->place(x.offset, std::move(x.bytes)); },
+      .progress =
+          [this](size_t parts, uint64_t bytes) {
+            const std::lock_guard guard{mutex_};
+            state_.parts = parts;
+            state_.bytes = bytes;
+            changed_.notify_all();
+          },
+      .done =
+          [this](caf::error why) {
+            const std::lock_guard guard{mutex_};
+            state_.over = true;
+            state_.why = std::move(why);
+            if (!state_.why)
+              state_.parts = parts_.size();
+            changed_.notify_all();
+          }};
+}
+
+pooled_weights::~pooled_weights() {
+  if (load_) {
+    load_->cancel();
+    std::unique_lock guard{mutex_};
+    changed_.wait(guard, [this] { return state_.over; });
+  }
+  views_.clear();
+  tiers_->pool().unreserve(reserved_);
+}
+
+std::optional<tensor_view> pooled_weights::find(std::string_view name) const {
+  const auto at = tensors_.find(name);
+  if (at == tensors_.end())
+    return std::nullopt;
+  const auto& where = at->second.whole;
+  auto out = *files_->find(name);
+  out.bytes = views_[where.file]->bytes().subspan(where.offset, where.length);
+  return out;
+}
+
+void pooled_weights::release(std::string_view name, uint64_t bytes) {
+  const uint64_t chunk = tiers_->pool().chunk_bytes();
+  const std::lock_guard guard{mutex_};
+  auto& from = tensors_.find(name)->second;
+  // The last part may be a short one.
+  const auto parts =
+      bytes == from.whole.length ? (bytes + part_bytes - 1) / part_bytes : bytes / part_bytes;
+  for (; from.released < parts; ++from.released) {
+    const auto& part = parts_[from.first_part + from.released];
+    for_chunks(part, chunk, [&](uint64_t index) {
+      if (--users_.at({part.file, index}) != 0)
+        return;
+      views_[part.file]->drop(index * chunk);
+      if (passing_)
+        return load_->let_go(1);
+      tiers_->pool().unreserve(1);
+      --reserved_;
+    });
+  }
+}
+
+caf::error pooled_weights::wait(std::string_view name, uint64_t bytes,
+                                const std::stop_token& stop) const {
+  const auto needed =
+      tensors_.find(name)->second.first_part + (bytes + part_bytes - 1) / part_bytes;
+  std::unique_lock guard{mutex_};
+  changed_.wait(guard, stop, [&] { return state_.over || state_.parts >= needed; });
+  return state_.parts >= needed ? caf::error{} : state_.why;
+}
+
+pooled_weights::state pooled_weights::follow(uint64_t bytes) const {
+  std::unique_lock guard{mutex_};
+  changed_.wait(guard, [&] { return state_.over || state_.bytes > bytes; });
+  return state_;
+}
+
+uint32_t working_set(std::span<const planned_range> parts, uint64_t chunk_bytes, uint64_t step) {
+  struct use {
+    size_t first = 0, last = 0; ///< parts
+  };
+  std::map<std::pair<uint32_t, uint64_t>, use> uses;
+  // Where parts begin and end, if they lay one behind the other.
+  std::vector<uint64_t> begins, ends;
+  uint64_t total = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    begins.push_back(total);
+    ends.push_back(total += parts[i].length);
+    for_chunks(parts[i], chunk_bytes, [&](uint64_t index) {
+      uses.try_emplace({parts[i].file, index}, use{i, i}).first->second.last = i;
+    });
+  }
+  // A part goes when it was used whole, and a step may begin at its end. So a chunk is needed from
+  // the first part on from whose end a step reaches it, until its own last part.
+  std::vector<int64_t> change(parts.size() + 1);
+  for (const auto& [where, use] : uses) {
+    const auto begin = begins[use.first];
+    const auto from =
+        begin < step ? size_t{0}
+                     : static_cast<size_t>(
+                           std::upper_bound(ends.begin(), ends.end(), begin - step) - ends.begin());
+    ++change[std::min(from, use.first)];
+    --change[use.last + 1];
+  }
+  int64_t now = 0, most = 0;
+  for (const auto x : change)
+    most = std::max(most, now += x);
+  return static_cast<uint32_t>(most);
+}
+
+} // namespace troupe::storage

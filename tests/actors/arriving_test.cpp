@@ -1,0 +1,75 @@
+#include <gtest/gtest.h>
+
+#include "storage/errors.hpp"
+#include "tests/actors/cluster_fixture.hpp"
+
+/// Models whose weights arrive while their engines exist already.
+namespace troupe::actors::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(arriving, a_model_is_ready_when_the_rest_of_its_weights_is_half_a_second_away) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.weights_of("a", {1000, 1000, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms); // the files are open
+  nodes.advance(1s);
+  nodes.weights_of("a", {1000, 600, {}}); // 400 in a second
+  nodes.run();
+  EXPECT_EQ(nodes.status("a").state, "loading");
+  EXPECT_FALSE(x->ended());
+  nodes.advance(1s);
+  nodes.weights_of("a", {1000, 200, {}}); // 800 in two seconds
+  nodes.advance(50ms);
+  EXPECT_EQ(nodes.status("a").state, "ready");
+  ASSERT_TRUE(x->used);
+  EXPECT_EQ(x->text[0], expected_text("hello", 1, 5));
+}
+
+TEST(arriving, weights_that_will_not_come_end_the_load) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.weights_of("a", {1000, 1000, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms);
+  nodes.weights_of("a", {1000, 900, caf::make_error(storage::errc::corrupted, "w: at byte 7")});
+  nodes.advance(50ms);
+  ASSERT_TRUE(x->failed);
+  EXPECT_NE(x->failed->message.find("loading model a on node0: w: at byte 7"), std::string::npos)
+      << x->failed->message;
+  EXPECT_EQ(nodes.sequences_held(), 0u);
+}
+
+TEST(arriving, weights_that_fail_at_the_end_take_the_model_with_them) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.silence_engine("a");
+  nodes.weights_of("a", {1000, 0, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.run(200);
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  ASSERT_EQ(nodes.sequences_held(), 1u);
+  nodes.weights_of("a", {1000, 1, caf::make_error(storage::errc::corrupted, "w: at byte 7")});
+  nodes.run(200);
+  ASSERT_TRUE(x->failed);
+  EXPECT_NE(x->failed->message.find("w: at byte 7"), std::string::npos) << x->failed->message;
+  EXPECT_EQ(nodes.sequences_held(), 0u);
+}
+
+TEST(arriving, a_model_for_which_the_pool_has_no_memory_is_mapped) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.weights_of("a", {1000, 1000, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms);
+  nodes.weights_of("a", {1000, 900, caf::make_error(storage::errc::no_memory, "no memory")});
+  nodes.advance(300ms);
+  ASSERT_TRUE(x->used) << (x->failed ? x->failed->message : "did not end");
+  EXPECT_EQ(x->text[0], expected_text("hello", 1, 5));
+}
+
+} // namespace
+} // namespace troupe::actors::testing
