@@ -84,7 +84,9 @@ struct graph::layout {
 };
 
 graph::graph(const model_config& config, const model_weights& weights, gpu::device& device)
-    : config_{config}, weights_{weights}, device_{device}, rope_{config.rope, config.head_dim} {}
+    : config_{config}, weights_{weights}, device_{device}, first_tensors_{plan_tensors(config, 0)},
+      layer_tensors_{plan_tensors(config, 1) - first_tensors_}, rope_{config.rope,
+                                                                      config.head_dim} {}
 
 uint64_t graph::workspace_bytes(const model_config& config, int64_t rows_max, int64_t sequences_max,
                                 int64_t blocks_max, int64_t drafts_max) {
@@ -204,11 +206,12 @@ void graph::mlp(int64_t index, int64_t rows) {
 caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_arena& kv) {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   stage(batch);
-  if (auto why = weights_.wait(plan_tensors(config_, 0)))
+  if (auto why = weights_.wait(first_tensors_))
     return why;
   device_.embedding({weights_.embedding, ids_, x_, rows, 1.0f});
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    if (auto why = weights_.wait(plan_tensors(config_, layer + 1)))
+    const auto needed = first_tensors_ + static_cast<size_t>(layer + 1) * layer_tensors_;
+    if (auto why = weights_.wait(needed))
       return why;
     attention(layer, batch, kv);
     mlp(layer, rows);

@@ -89,6 +89,8 @@ private:
   const model_config config_;
   const model_weights& weights_;
   gpu::device& device_;
+  size_t first_tensors_; ///< of the plan: before the first layer, and in each
+  size_t layer_tensors_;
   rope_table rope_;
   gpu::buffer workspace_;
   // Parts of the workspace.
