@@ -1,8 +1,20 @@
 #include "actors/tenant_registry.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace troupe::actors {
+
+namespace {
+
+uint64_t beginning_of(const sha256_digest& hash) {
+  uint64_t out = 0;
+  static_assert(sizeof hash >= sizeof out);
+  std::memcpy(&out, hash.data(), sizeof out);
+  return out;
+}
+
+} // namespace
 
 tenant_registry::tenant_registry(std::vector<tenant_terms> tenants, std::string fallback,
                                  std::vector<access_key> admin_keys) {
@@ -74,7 +86,19 @@ void tenant_registry::rebuild() {
   std::erase_if(leaving_, [&](const auto& who) {
     return std::ranges::find(next->tenants, who) != next->tenants.end();
   });
+  index(*next);
   roster_ = std::move(next);
+}
+
+void tenant_registry::index(roster& all) {
+  const auto add = [&](entry one) { all.keys.emplace(beginning_of(one.key.hash), std::move(one)); };
+  for (const auto& one : all.members)
+    for (const auto& key : one.keys)
+      add({key, one.who, nullptr});
+  for (const auto& key : all.admin_keys)
+    add({key, nullptr, nullptr});
+  for (const auto& one : all.issued_keys)
+    add({one.what->key, one.who, one.what});
 }
 
 bool tenant_registry::has_issued_keys() const {
@@ -109,7 +133,7 @@ std::vector<std::shared_ptr<tenant>> tenant_registry::accounts() const {
   return out;
 }
 
-tenant_registry::answer tenant_registry::authenticate(std::string_view key, wall_time at) const {
+tenant_registry::answer tenant_registry::authenticate(std::string_view key, wall_time when) const {
   const auto all = now();
   if (!all->closed)
     return {verdict::welcome, all->fallback, true};
@@ -117,23 +141,17 @@ tenant_registry::answer tenant_registry::authenticate(std::string_view key, wall
     return {};
   const auto hash = sha256(key);
   answer out{verdict::unknown_key, nullptr, false};
-  const auto look = [&](const access_key& known, const std::shared_ptr<tenant>& who,
-                        const std::shared_ptr<const issued_key>& issued) {
+  const auto [first, last] = all->keys.equal_range(beginning_of(hash));
+  for (auto at = first; at != last; ++at) {
+    const auto& [known, who, issued] = at->second;
     if (!equal_in_constant_time(hash, known.hash))
-      return;
+      continue;
     const bool revoked = issued && issued->revoked;
-    if (!revoked && !(known.expires && *known.expires <= at))
+    if (!revoked && !(known.expires && *known.expires <= when))
       out = {verdict::welcome, who, !who, issued};
     else if (out.what != verdict::welcome)
       out.what = revoked ? verdict::revoked : verdict::expired;
-  };
-  for (const auto& one : all->members)
-    for (const auto& known : one.keys)
-      look(known, one.who, nullptr);
-  for (const auto& known : all->admin_keys)
-    look(known, nullptr, nullptr);
-  for (const auto& one : all->issued_keys)
-    look(one.what->key, one.who, one.what);
+  }
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "actors/tenants.hpp"
@@ -48,8 +49,8 @@ public:
     bool admin = false;
     std::shared_ptr<const issued_key> key{}; ///< null where the configuration has it
   };
-  /// `key` as the client sent it; it is neither kept nor shown. Every known key is looked at,
-  /// wherever the right one stands.
+  /// `key` as the client sent it; it is neither kept nor shown. Takes as long for any number of
+  /// keys. What a client could learn from the time is the beginning of a hash of what it sent.
   answer authenticate(std::string_view key, wall_time now) const;
   std::vector<std::shared_ptr<tenant>> all() const { return now()->tenants; }
   /// Those, and who has gone but may still have something to be written down.
@@ -64,17 +65,25 @@ private:
     std::shared_ptr<const issued_key> what;
     std::shared_ptr<tenant> who; ///< null for the administrator
   };
+  /// A key by its hash: whose it is.
+  struct entry {
+    access_key key;
+    std::shared_ptr<tenant> who;              ///< null for the administrator
+    std::shared_ptr<const issued_key> issued; ///< null where the configuration has it
+  };
   struct roster {
     std::vector<std::shared_ptr<tenant>> tenants;
     std::vector<member> members; ///< with the keys that they had when it was made
     std::shared_ptr<tenant> fallback;
     std::vector<access_key> admin_keys;
-    std::vector<issued> issued_keys; ///< of those that are here
+    std::vector<issued> issued_keys;               ///< of those that are here
+    std::unordered_multimap<uint64_t, entry> keys; ///< all, by the beginning of their hash
     bool closed = false;
     bool administered = false; ///< there is an admin key
   };
   std::shared_ptr<const roster> now() const;
   void rebuild();
+  static void index(roster& all);
 
   mutable std::mutex lock_;         ///< guards what follows
   std::vector<tenant_terms> terms_; ///< these four: what the roster is made of
