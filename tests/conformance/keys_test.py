@@ -1,15 +1,11 @@
 """Keys that servers keep: made, listed and revoked from outside while two servers run on one state_dir."""
 
 import json
-import os
-import signal
 import subprocess
-import threading
-import urllib.error
-import urllib.request
 
 import pytest
 from conftest import Server
+from http_asking import ask, until
 
 CONFIG = """
 admin_keys: [{env: ADMIN}]
@@ -17,29 +13,6 @@ state_dir: %s
 tenants: {acme: {models: ["stories*", "arith*"]}, other: {}}
 """
 STORY = {"model": "stories-llama", "prompt": "Once", "max_tokens": 8, "ignore_eos": True}
-
-
-def ask(url, path, key="", body=None):
-    """(status, JSON)."""
-    request = urllib.request.Request(url + path, data=json.dumps(body).encode() if body else None)
-    request.add_header("Content-Type", "application/json")
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refused:
-        return refused.code, json.load(refused)
-
-
-def until(condition):
-    alarm = threading.Timer(60, lambda: os.kill(os.getpid(), signal.SIGINT))
-    alarm.start()
-    try:
-        while not condition():
-            pass
-    finally:
-        alarm.cancel()
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Tenants of a running server change with its configuration file, under load and all at once."""
 
-import json
 import os
 import signal
 import threading
-import urllib.error
-import urllib.request
+
+from http_asking import ask, exchange, until
 
 CONFIG = """
 admin_keys: [{env: ADMIN}]
@@ -18,21 +17,8 @@ KEYS = {"ADMIN": "key-of-admin", "ACME": "key-of-acme", "OTHER": "key-of-other"}
 ROUNDS = int(os.environ.get("RELOAD_ROUNDS", 60))
 
 
-def ask(server, path, key, body=None):
-    request = urllib.request.Request(
-        server.url + path,
-        data=json.dumps(body).encode() if body else None,
-        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refused:
-        return refused.code, json.load(refused)
-
-
 def tenants(server):
-    return {x["name"]: x for x in ask(server, "/admin/tenants", "key-of-admin")[1]["data"]}
+    return {x["name"]: x for x in ask(server.url, "/admin/tenants", "key-of-admin")[1]["data"]}
 
 
 def write(server, text):
@@ -42,16 +28,6 @@ def write(server, text):
     os.replace(unfinished, server.file)
 
 
-def until(condition):
-    alarm = threading.Timer(60, lambda: os.kill(os.getpid(), signal.SIGINT))
-    alarm.start()
-    try:
-        while not condition():
-            pass
-    finally:
-        alarm.cancel()
-
-
 def test_many_reloads_under_load_fail_no_request(make_server):
     server = make_server(CONFIG % (1, "first"), KEYS)
     story = {"model": "stories-llama", "prompt": "Once", "max_tokens": 8}
@@ -59,7 +35,7 @@ def test_many_reloads_under_load_fail_no_request(make_server):
 
     def client(key):
         while not stop.is_set():
-            status, answer = ask(server, "/v1/completions", key, story)
+            status, answer = ask(server.url, "/v1/completions", key, story)
             with guard:
                 outcomes.append((status, answer.get("usage", {}).get("completion_tokens", 0)))
 
@@ -82,7 +58,7 @@ def test_many_reloads_under_load_fail_no_request(make_server):
             one.join()
     print(f"{ROUNDS} reloads, {len(outcomes)} requests of {len(clients)} clients meanwhile")
     assert len(outcomes) > ROUNDS and {status for status, _ in outcomes} == {200}
-    rows = ask(server, "/admin/usage", "key-of-admin")[1]["data"]
+    rows = ask(server.url, "/admin/usage", "key-of-admin")[1]["data"]
     assert sum(x["completion_tokens"] for x in rows) == sum(tokens for _, tokens in outcomes)
     assert {x["tenant"] for x in rows} == {"acme", "first", "second"}
 
@@ -101,37 +77,24 @@ def test_a_bad_file_keeps_the_old_one_and_a_good_one_is_noticed(make_server):
         told = message.replace("weight: lots", "'lots' is no weight")
         until(lambda: told in server.log.read_text())
         assert tenants(server)["acme"]["weight"] == 1
-        assert ask(server, "/v1/models", "key-of-acme")[0] == 200
-        assert ask(server, "/v1/models", "nobody")[0] == 401
+        assert ask(server.url, "/v1/models", "key-of-acme")[0] == 200
+        assert ask(server.url, "/v1/models", "nobody")[0] == 401
     # Without a signal: the server looks for itself.
     write(server, good.replace("env: OTHER", "env: NEW"))
     until(lambda: tenants(server)["acme"]["weight"] == 5)
-    assert ask(server, "/v1/models", "key-of-new")[0] == 200
-    assert ask(server, "/v1/models", "key-of-other")[0] == 401, "a key that is gone is gone at once"
+    assert ask(server.url, "/v1/models", "key-of-new")[0] == 200
+    assert ask(server.url, "/v1/models", "key-of-other")[0] == 401, "a key that is gone is gone at once"
 
 
 def put(server, text, key="key-of-admin", query=""):
     """(status, JSON)."""
-    request = urllib.request.Request(
-        server.url + "/admin/config" + query,
-        method="PUT",
-        data=text.encode(),
-        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/yaml"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refused:
-        return refused.code, json.load(refused)
+    return ask(server.url, "/admin/config" + query, key, text.encode(), "PUT")
 
 
 def shown_config(server):
-    request = urllib.request.Request(
-        server.url + "/admin/config", headers={"Authorization": "Bearer key-of-admin"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        assert answer.headers["content-type"] == "application/yaml"
-        return answer.read().decode()
+    status, headers, text = exchange(server.url, "/admin/config", "key-of-admin")
+    assert status == 200 and headers["content-type"] == "application/yaml"
+    return text
 
 
 def test_what_is_shown_can_be_put_back_and_shows_no_hash(make_server):
@@ -171,7 +134,7 @@ def test_a_bad_body_changes_nothing_and_says_where(make_server):
         assert status == 400 and told in error["message"], error
         assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_config")
         assert tenants(server)["acme"]["weight"] == 1
-        assert ask(server, "/v1/models", "key-of-other")[0] == 200
+        assert ask(server.url, "/v1/models", "key-of-other")[0] == 200
     assert put(server, good, key="key-of-acme")[0] == 403
     assert put(server, good, key="nobody")[0] == 401
     assert put(server, good, query="?save=maybe")[0] == 400

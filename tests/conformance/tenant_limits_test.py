@@ -1,12 +1,10 @@
 """What tenants may keep loaded, load and let wait, on a running server with real models."""
 
 import concurrent.futures
-import json
 import signal
-import urllib.error
-import urllib.request
 
-from reload_test import until, write
+from http_asking import exchange, until
+from reload_test import write
 
 CONFIG = """
 admin_keys: [{env: ADMIN}]
@@ -21,16 +19,7 @@ KEYS = {"ADMIN": "key-of-admin", "ACME": "key-of-acme", "OTHER": "key-of-other"}
 
 def ask(server, path, key, body=None):
     """(status, headers, answer)"""
-    request = urllib.request.Request(
-        server.url + path,
-        data=json.dumps(body).encode() if body else None,
-        headers={"Authorization": f"Bearer key-of-{key}", "Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return answer.status, answer.headers, json.load(answer)
-    except urllib.error.HTTPError as refused:
-        return refused.code, refused.headers, json.load(refused)
+    return exchange(server.url, path, f"key-of-{key}", body)
 
 
 def story(server, model, key="acme", tokens=4):

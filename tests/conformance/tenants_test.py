@@ -1,17 +1,15 @@
 """Tenants of a running server: shares by weight on the real engine, keys, and limits as the official client sees them."""
 
 import concurrent.futures
-import json
 import os
 import pathlib
 import signal
 import subprocess
 import threading
-import urllib.error
-import urllib.request
 
 import pytest
 from conftest import wait_for_port
+from http_asking import exchange
 
 WEIGHTS = {"one": 1, "two": 2, "four": 4}
 CONFIG = """
@@ -63,18 +61,7 @@ def url(request, tmp_path_factory):
 
 def ask(url, path, key=None, body=None):
     """(status, headers, JSON or text)."""
-    request = urllib.request.Request(
-        url + path, data=json.dumps(body).encode() if body is not None else None
-    )
-    request.add_header("Content-Type", "application/json")
-    if key:
-        request.add_header("Authorization", f"Bearer secret-of-{key}")
-    try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            status, headers, text = answer.status, answer.headers, answer.read().decode()
-    except urllib.error.HTTPError as refused:
-        status, headers, text = refused.code, refused.headers, refused.read().decode()
-    return status, headers, json.loads(text) if text.startswith("{") else text
+    return exchange(url, path, key and f"secret-of-{key}", body)
 
 
 def story(seed, tokens):

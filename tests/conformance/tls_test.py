@@ -12,6 +12,7 @@ import threading
 
 import pytest
 from conftest import Server
+from http_asking import until
 
 CONFIG = "tls: {cert_file: cert.pem, key_file: key.pem}\n"
 STORY = {"model": "stories-llama", "prompt": "Once", "max_tokens": 8, "ignore_eos": True}
@@ -71,16 +72,6 @@ def make_tls_server(request, tmp_path, authority):
     yield make
     for server in started:
         server.stop()
-
-
-def until(condition):
-    alarm = threading.Timer(60, lambda: os.kill(os.getpid(), signal.SIGINT))
-    alarm.start()
-    try:
-        while not condition():
-            pass
-    finally:
-        alarm.cancel()
 
 
 def trusting(authority):
