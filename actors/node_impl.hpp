@@ -53,6 +53,7 @@ public:
   void unload(const model_id& id, callback<model_status> then) override;
   void actors(callback<std::vector<actor_info>> then) override;
   bool ready() const override { return accepting_ && *workers_ > 0; }
+  model_id canonical(const model_id& id) const override { return resolve(id).value_or(id); }
   std::optional<pool_status> pool() const override;
   std::optional<request_record> request(const std::string& id) const override {
     return log_->find(id);

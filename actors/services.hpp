@@ -80,6 +80,8 @@ public:
   /// Starts a request; the outcome goes to `sink`.
   virtual std::shared_ptr<invocation_handle> invoke(invocation_request request,
                                                     std::shared_ptr<reply_sink> sink) = 0;
+  /// The served model that is called so, by its name or an alias; `id` itself if there is none.
+  virtual model_id canonical(const model_id& id) const { return id; }
   virtual void models(callback<std::vector<model_status>> then) = 0;
   /// Fails with errc::model_not_found of this module.
   virtual void model(const model_id& id, callback<model_status> then) = 0;

@@ -147,9 +147,10 @@ void start(actors::services& services, actors::invocation_request invocation,
   channel->on_gone([running] { running->cancel(); });
 }
 
-/// Applies a tenant's terms to its request.
+/// Applies a tenant's terms to its request. `model` is the one that accounts name, whatever the
+/// client called it.
 result<admitted_request> admit(const http_request& request, actors::invocation_request& invocation,
-                               uint32_t choices) {
+                               uint32_t choices, model_id model) {
   const auto agreed = request.tenant->terms();
   const auto& terms = *agreed;
   if (auto error = refuse_model(request, invocation.model.text))
@@ -179,7 +180,7 @@ result<admitted_request> admit(const http_request& request, actors::invocation_r
   invocation.caps.enforce = terms.enforce;
   admitted_request out;
   out.who = request.tenant;
-  out.model = invocation.model.text;
+  out.model = std::move(model.text);
   out.ticket = std::move(std::get<std::unique_ptr<actors::quota_ticket>>(ticket));
   // Where nobody says how long an answer may get, a quarter of a minute's tokens is kept for it.
   const auto unsaid = std::min<uint64_t>(1024, std::max<uint64_t>(1, terms.limits.tpm / 4));
@@ -305,7 +306,7 @@ void api::generate(const http_request& request, const channel_ptr& channel, bool
   auto sink = wanted.stream ? make_stream_sink(channel, shape) : make_whole_sink(channel, shape);
   if (!request.tenant)
     return start(services_, std::move(invocation), std::move(sink), channel, nullptr);
-  auto let = admit(request, invocation, shape.choices);
+  auto let = admit(request, invocation, shape.choices, services_.canonical(invocation.model));
   if (const auto* error = std::get_if<api_error>(&let)) {
     show_limits(*request.tenant, *channel, std::chrono::steady_clock::now());
     return channel->send(error_response(*error));

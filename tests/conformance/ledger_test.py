@@ -121,6 +121,16 @@ def test_a_budget_ends_streams_and_outlives_the_server(make_server):
     assert sum(x[3] for key, x in ledger(server).items() if key[0] == "acme") == 160
 
 
+def test_an_alias_is_accounted_as_its_model(make_server):
+    aliases = "models: {stories-llama: {aliases: [tale]}}\n"
+    server = make_server(CONFIG + aliases, KEYS)
+    used = [
+        told(client(server, "acme").completions.create(model=name, prompt="One", max_tokens=3).usage)
+        for name in ("tale", "stories-llama", "tale")
+    ]
+    assert ledger(server) == {("acme", "stories-llama"): tuple(map(sum, zip(*used)))}
+
+
 def test_the_ledger_holds_what_clients_were_told(make_server):
     server = make_server(CONFIG, KEYS)
     sums = ask_many(server, range(60))
