@@ -66,7 +66,6 @@ void tenant_registry::rebuild() {
   };
   for (const auto& terms : terms_)
     admit(terms);
-  next->admin_keys = admin_keys_;
   next->administered = !admin_keys_.empty();
   for (const auto& one : issued_) {
     const auto same = [&](const auto& x) { return x->name() == one->tenant; };
@@ -90,12 +89,13 @@ void tenant_registry::rebuild() {
   roster_ = std::move(next);
 }
 
-void tenant_registry::index(roster& all) {
+/// With the lock held.
+void tenant_registry::index(roster& all) const {
   const auto add = [&](entry one) { all.keys.emplace(beginning_of(one.key.hash), std::move(one)); };
   for (const auto& one : all.members)
     for (const auto& key : one.keys)
       add({key, one.who, nullptr});
-  for (const auto& key : all.admin_keys)
+  for (const auto& key : admin_keys_)
     add({key, nullptr, nullptr});
   for (const auto& one : all.issued_keys)
     add({one.what->key, one.who, one.what});

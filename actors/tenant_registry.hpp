@@ -75,7 +75,6 @@ private:
     std::vector<std::shared_ptr<tenant>> tenants;
     std::vector<member> members; ///< with the keys that they had when it was made
     std::shared_ptr<tenant> fallback;
-    std::vector<access_key> admin_keys;
     std::vector<issued> issued_keys;               ///< of those that are here
     std::unordered_multimap<uint64_t, entry> keys; ///< all, by the beginning of their hash
     bool closed = false;
@@ -83,7 +82,7 @@ private:
   };
   std::shared_ptr<const roster> now() const;
   void rebuild();
-  static void index(roster& all);
+  void index(roster& all) const;
 
   mutable std::mutex lock_;         ///< guards what follows
   std::vector<tenant_terms> terms_; ///< these four: what the roster is made of
