@@ -9,8 +9,7 @@ namespace troupe::actors {
 /// What an engine counts as rows of a tensor: those of a matrix, the elements of a vector.
 uint64_t rows_of(const storage::tensor_view& tensor);
 
-/// A tensor as an engine takes it. Blocks that no device computes with are decoded to bf16 while
-/// they are read.
+/// A tensor as an engine takes it.
 engine::weight_view view_of(const storage::tensor_view& tensor);
 
 /// Looks tensors of `files` up by the names that they have there, for an engine. `files` must

@@ -20,23 +20,24 @@ enum class dtype : uint8_t {
   f64,
   f8_e4m3,
   f8_e5m2,
-  // Blocks as GGUF has them; `bytes_of` knows their size, `size_of` does not.
+  // Blocks as GGUF has them; `bytes_of` knows their size, `size_of` does not. base/blocks.hpp
+  // decodes them all; those that weights are quantized to are:
   q8_0, ///< f16 scale, 32 signed bytes: value = scale * byte
   q4_0, ///< f16 scale, 16 bytes: value = scale * (nibble - 8), low nibbles first
-  // Blocks that only files hold: they are decoded while loading.
-  q4_1,
-  q5_0,
-  q5_1,
-  q4_k,
-  q5_k,
-  q6_k
+  // Those that only files have:
+  q4_1, ///< f16 scale and minimum for 32 values of 4 bits: value = scale * nibble + minimum
+  q5_0, ///< as q4_0 with 5 bits
+  q5_1, ///< as q4_1 with 5 bits
+  q4_k, ///< 256 values of 4 bits: every 32 have a scale and a minimum of 6 bits, in units of two
+        ///< f16
+  q5_k, ///< as q4_k with 5 bits
+  q6_k, ///< 256 values of 6 bits: every 16 have a scale of 8 bits, in units of an f16
 };
 
 /// Elements of a q8_0 or q4_0 block.
 constexpr uint64_t block_elements = 32;
 
-/// Blocks that devices compute with.
-constexpr bool is_blocks(dtype type) { return type == dtype::q8_0 || type == dtype::q4_0; }
+constexpr bool is_blocks(dtype type) { return type >= dtype::q8_0 && type <= dtype::q6_k; }
 
 /// How a type that comes in blocks is laid out; 1 element for every other type.
 struct block_layout {

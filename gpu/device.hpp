@@ -74,6 +74,12 @@ public:
   virtual uint64_t memory_bytes() const = 0;
   /// True when weights in host memory (a mapped checkpoint) can be used in place.
   virtual bool reads_host_memory() const = 0;
+  /// Whether `linear`, `embedding` and `quantize` take weights of that type: f32, f16, bf16, q8_0
+  /// and q4_0 everywhere.
+  virtual bool takes(dtype type) const {
+    return type == dtype::f32 || type == dtype::f16 || type == dtype::bf16 || type == dtype::q8_0 ||
+           type == dtype::q4_0;
+  }
   /// The layout in which `linear` reads weights of a type fastest. It takes `rows` too.
   virtual weight_layout best_layout(dtype) const { return weight_layout::rows; }
   /// Whether a KV cache may be of that type; f32 and bf16 everywhere.

@@ -19,10 +19,9 @@ enum class weight_layout : uint8_t {
   panels, ///< for a backend's kernels; see gpu/cpu/panels.hpp
 };
 
-/// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` also takes q8_0 and
-/// q4_0, whose cols are a multiple of 32. Those and bf16 may have a layout of their device in
-/// `linear`, bf16 in `embedding` too, which takes rows of blocks as well; elsewhere weights are
-/// rows.
+/// A weight of the checkpoint: row-major [rows, cols], contiguous. `linear` and `embedding` also
+/// take blocks (which, the device says: `takes`), whose cols are whole blocks; those and bf16 may
+/// have a layout of their device there. Elsewhere weights are rows of floats.
 struct weight {
   const void* data = nullptr;
   dtype type = dtype::f32;
@@ -70,9 +69,9 @@ struct linear_args {
   bool accumulate = false;
 };
 
-/// out = w as `to` (q8_0, q4_0 or bf16) in some layout, `bytes_of(to, w.rows * w.cols)` bytes; w's
-/// cols are a multiple of 32. w is rows of type `to` already and only laid out, or, where `to`
-/// comes in blocks, rows of any type. Each block's scale fits its largest magnitude.
+/// out = w as `to` (blocks or bf16) in some layout, `bytes_of(to, w.rows * w.cols)` bytes; w's cols
+/// are a multiple of 32. w is rows of type `to` already and only laid out, or, where `to` is q8_0
+/// or q4_0, rows of any type. Each block's scale fits its largest magnitude.
 struct quantize_args {
   weight w;
   void* out = nullptr;

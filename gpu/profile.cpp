@@ -41,6 +41,7 @@ public:
   uint64_t memory_bytes() const override { return inner_->memory_bytes(); }
   bool reads_host_memory() const override { return host_; }
   bool keeps_kv(dtype type) const override { return inner_->keeps_kv(type); }
+  bool takes(dtype type) const override { return inner_->takes(type); }
   weight_layout best_layout(dtype type) const override { return inner_->best_layout(type); }
   // The buffer belongs to the inner device, which frees it.
   caf::expected<buffer> allocate(size_t size_bytes) override {

@@ -6,9 +6,10 @@
 
 NAME.gguf is tests/golden/models/NAME as a GGUF file: the same weights, so that model's
 expected.safetensors holds for it. `split-0000N-of-00003.gguf` is one of them in three parts.
-blocks.gguf has a matrix of every block type, and blocks.expected.safetensors what transformers
-computes with the weights as the `gguf` package decodes them; blocks that are decoded to bfloat16
-while loading are rounded to it.
+blocks.gguf has a matrix of every block type; q4_k_m.gguf has them as most published files do:
+Q4_K, but for what matters most in Q6_K, and an embedding that is the output too.
+NAME.expected.safetensors holds what transformers computes with the weights of those two as the
+`gguf` package decodes them.
 """
 
 import pathlib
@@ -57,27 +58,30 @@ BLOCKS = {
     LAYER + "mlp.down_proj.weight": "Q5_K",
     "lm_head.weight": "Q6_K",
 }
-KEPT = ("Q8_0", "Q4_0")
+Q4_K_M = {name: "Q4_K" for name in BLOCKS if name != "lm_head.weight"} | {
+    "model.embed_tokens.weight": "Q6_K",
+    LAYER + "self_attn.v_proj.weight": "Q6_K",
+    LAYER + "self_attn.o_proj.weight": "Q5_0",  # whose 128 columns are no whole block of Q4_K
+    LAYER + "mlp.down_proj.weight": "Q6_K",
+}
 
 
 def random_blocks(random, kind, shape, spread):
-    """Blocks of a K type, which the package decodes but does not make: random bits, scaled."""
+    """Blocks of a K type, which the package decodes but does not make: random bits, scaled so that
+    they are as spread, and centred."""
     _, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = random.integers(0, 256, (shape[0], shape[1] // 256 * size), dtype=np.uint8)
-    scales = [208] if kind == gguf.GGMLQuantizationType.Q6_K else [0, 2]
-    one = np.ones(1, np.float16).view(np.uint8)
-    for at in range(0, blocks.shape[1], size):
-        for scale in scales:
-            blocks[:, at + scale : at + scale + 2] = one
-    factor = spread / gguf.dequantize(blocks, kind).std()
-    for at in range(0, blocks.shape[1], size):
-        for scale in scales:
-            blocks[:, at + scale : at + scale + 2] = np.float16([factor]).view(np.uint8)
+    units = {"Q4_K": {0: 1, 2: 7.5}, "Q5_K": {0: 1, 2: 15.5}, "Q6_K": {208: 1}}[kind.name]
+
+    def set_units(factor):
+        for at in range(0, blocks.shape[1], size):
+            for place, unit in units.items():
+                number = np.float16([unit * factor]).view(np.uint8)
+                blocks[:, at + place : at + place + 2] = number
+
+    set_units(1)
+    set_units(spread / gguf.dequantize(blocks, kind).std())
     return blocks
-
-
-def bf16(x):
-    return torch.from_numpy(x).to(torch.bfloat16).float().numpy()
 
 
 def back(array, heads):
@@ -87,9 +91,9 @@ def back(array, heads):
     return array[order]
 
 
-def make_blocks(path, seed):
+def make_blocks(path, types, seed):
     """One file; the smallest gap between the best two logits of its greedy text, and its variety."""
-    config = LlamaConfig(**CONFIG)
+    config = LlamaConfig(**CONFIG, tie_word_embeddings="lm_head.weight" not in types)
     model = LlamaForCausalLM(config).float().eval()
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
@@ -102,9 +106,11 @@ def make_blocks(path, seed):
             state[name] = (1 + 0.2 * random.normal(size=shape)).astype(np.float32)
             writer.add_tensor(out_name, state[name])
             continue
-        kind = gguf.GGMLQuantizationType[BLOCKS[name]]
-        spread = 1.0 if "embed" in name else 1.6 / shape[1] ** 0.5
-        if BLOCKS[name].endswith("_K"):
+        kind = gguf.GGMLQuantizationType[types[name]]
+        # Where it is the output too, a large one would only say the last token again.
+        embedding = 0.25 if config.tie_word_embeddings else 1.0
+        spread = embedding if "embed" in name else 1.6 / shape[1] ** 0.5
+        if types[name].endswith("_K"):
             raw = random_blocks(random, kind, shape, spread)
         else:
             values = (random.normal(size=shape) * spread).astype(np.float32)
@@ -116,10 +122,11 @@ def make_blocks(path, seed):
             values = back(values, CONFIG["num_attention_heads"])
         if ".k_proj." in name:
             values = back(values, CONFIG["num_key_value_heads"])
-        state[name] = values if BLOCKS[name] in KEPT else bf16(values)
+        state[name] = values
     hf_to_gguf.finish(writer)
-    model.load_state_dict({name: torch.from_numpy(x) for name, x in state.items()})
-    return save_expected(model, seed, path.with_name("blocks.expected.safetensors"))
+    state = {name: torch.from_numpy(x) for name, x in state.items()}
+    model.load_state_dict(state, strict=not config.tie_word_embeddings)
+    return save_expected(model, seed, path.with_name(f"{path.stem}.expected.safetensors"))
 
 
 def main():
@@ -128,8 +135,9 @@ def main():
     for name in SAME:
         hf_to_gguf.convert(TESTS / "models" / name, out / f"{name}.gguf")
     hf_to_gguf.convert(TESTS / "models" / SPLIT, out / "split.gguf", parts=3)
-    blocks = out / "blocks.gguf"
-    take_first_clear_seed(blocks.name, lambda seed: make_blocks(blocks, seed))
+    for name, types in (("blocks", BLOCKS), ("q4_k_m", Q4_K_M)):
+        file = out / f"{name}.gguf"
+        take_first_clear_seed(file.name, lambda seed: make_blocks(file, types, seed))
 
 
 if __name__ == "__main__":

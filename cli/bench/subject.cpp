@@ -160,7 +160,9 @@ step_work subject::prefill_work(uint32_t tokens, uint32_t step_tokens) const {
 }
 
 std::string subject::arithmetic() const {
-  return dtype == "int8" || dtype == "int4" ? "int8" : dtype == "bf16" ? "bf16" : "f32";
+  // Blocks of a file ("q4_k") are multiplied as bytes too.
+  const bool bytes = dtype == "int8" || dtype == "int4" || dtype.starts_with("q");
+  return bytes ? "int8" : dtype == "bf16" ? "bf16" : "f32";
 }
 
 caf::expected<model_choice> choose(const std::string& model) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/errors.hpp"
+#include "engine/model/decoded_view.hpp"
 
 namespace troupe::engine {
 
@@ -17,10 +18,16 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 int64_t rows_of(const weight_spec& want) { return want.shape.size() == 1 ? 1 : want.shape[0]; }
 
+bool is_whole_blocks(dtype type, const std::vector<int64_t>& shape) {
+  return is_blocks(type) && shape.size() == 2 &&
+         shape[1] % static_cast<int64_t>(layout_of(type).elements) == 0;
+}
+
 } // namespace
 
 dtype type_kept(dtype from, std::optional<dtype> keep) {
-  if (!keep || from == dtype::q4_0)
+  constexpr uint64_t some = 256; // whole blocks of every type
+  if (!keep || bytes_of(from, some) <= bytes_of(*keep, some))
     return from;
   return *keep;
 }
@@ -48,13 +55,14 @@ std::optional<weight_view> weight_binder::find(const weight_spec& want) {
     return std::nullopt;
   }
   const auto type = found->type;
-  const bool blocks = is_blocks(type) && want.shape.size() == 2 &&
-                      want.shape[1] % static_cast<int64_t>(block_elements) == 0;
-  if (type == dtype::f32 || type == dtype::f16 || type == dtype::bf16 || blocks)
+  if (is_whole_blocks(type, want.shape) && !device_.takes(type))
+    return decoded(std::move(*found));
+  if (type == dtype::f32 || type == dtype::f16 || type == dtype::bf16 ||
+      is_whole_blocks(type, want.shape))
     return found;
   error_ = caf::make_error(errc::wrong_tensor,
                            "tensor " + want.name + " holds " + std::string{to_string(type)} +
-                               ", but weights must be f32, f16, bf16 or, if linear, q8_0 or q4_0");
+                               ", but weights must be f32, f16, bf16 or, if linear, blocks");
   return std::nullopt;
 }
 

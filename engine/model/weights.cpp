@@ -86,16 +86,20 @@ gpu::weight layer_weight(weight_binder& get, const weight_spec& want, std::optio
   return want.shape.size() == 2 ? get.linear(want, keep) : get.plain(want);
 }
 
-/// Whether a tied head is kept apart from the embedding, in blocks: it is read whole for every
-/// token, the embedding only where it is looked up, and only in rows where it is blocks.
-/// `layout` = what the device wants of blocks.
+/// The type that a device has a tensor in that the checkpoint has in `from`; null = takes all.
+dtype type_taken(dtype from, const gpu::device* device) {
+  return is_blocks(from) && device != nullptr && !device->takes(from) ? dtype::bf16 : from;
+}
+
+/// Whether a tied head is kept apart from the embedding, in blocks of fewer bits: it is read whole
+/// for every token, the embedding only where it is looked up.
 bool head_is_apart(const model_config& config, const weight_lookup& lookup,
-                   std::optional<dtype> keep, gpu::weight_layout layout) {
+                   const gpu::device* device, std::optional<dtype> keep) {
   const auto found = lookup(embedding_spec(config).name);
   if (!config.tied_embeddings || !found)
     return false;
-  const auto kept = type_kept(found->type, keep);
-  return kept != found->type || (is_blocks(kept) && layout != gpu::weight_layout::rows);
+  const auto taken = type_taken(found->type, device);
+  return type_kept(taken, keep) != taken;
 }
 
 } // namespace
@@ -116,7 +120,7 @@ uint64_t quantized_bytes(const model_config& config, dtype type, quantization qu
 }
 
 uint64_t kept_bytes(const model_config& config, const weight_lookup& lookup, quantization quantize,
-                    gpu::weight_layout layout) {
+                    const gpu::device* device) {
   uint64_t out = 0;
   const auto add = [&](const weight_spec& want, std::optional<dtype> keep) {
     const auto found = lookup(want.name);
@@ -125,7 +129,7 @@ uint64_t kept_bytes(const model_config& config, const weight_lookup& lookup, qua
     uint64_t elements = 1;
     for (const auto extent : want.shape)
       elements *= static_cast<uint64_t>(extent);
-    out += bytes_of(type_kept(found->type, keep), elements);
+    out += bytes_of(type_kept(type_taken(found->type, device), keep), elements);
   };
   add(embedding_spec(config), {});
   for (int64_t i = 0; i < config.layers; ++i)
@@ -135,7 +139,7 @@ uint64_t kept_bytes(const model_config& config, const weight_lookup& lookup, qua
   const auto head = kept_type(quantize, config.hidden_size, true);
   if (!config.tied_embeddings)
     add(head_spec(config), head);
-  else if (head_is_apart(config, lookup, head, layout))
+  else if (head_is_apart(config, lookup, device, head))
     add(embedding_spec(config), head);
   return out;
 }
@@ -162,7 +166,7 @@ model_weights::bind(const model_config& config, const weight_lookup& lookup, gpu
   auto out = std::make_unique<model_weights>();
   weight_binder get{lookup, device, out->memory_};
   const auto head = kept_type(quantize, config.hidden_size, true);
-  const bool apart = head_is_apart(config, lookup, head, device.best_layout(dtype::q8_0));
+  const bool apart = head_is_apart(config, lookup, &device, head);
   const bool shared = config.tied_embeddings && !apart;
   out->embedding =
       shared ? get.linear(embedding_spec(config), {}) : get.plain(embedding_spec(config));

@@ -27,10 +27,10 @@ size_t plan_tensors(const model_config& config, int64_t layers);
 /// Bytes of the weights as `model_weights` keeps them, for a checkpoint of elements of `type`.
 uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize);
 
-/// The same for a checkpoint that can be asked, on a device that likes blocks in `layout`; tensors
-/// that it lacks count nothing.
+/// The same for a checkpoint that can be asked, on `device`, or, if null, on one that takes every
+/// type; tensors that it lacks count nothing.
 uint64_t kept_bytes(const model_config& config, const weight_lookup& lookup, quantization quantize,
-                    gpu::weight_layout layout = gpu::weight_layout::panels);
+                    const gpu::device* device = nullptr);
 
 /// The weights of one decoder layer; biases and q/k norms may be empty.
 struct layer_weights {
@@ -48,14 +48,14 @@ class model_weights {
 public:
   /// Finds and checks every tensor of the plan. Host memory is used in place where the device reads
   /// it and the tensor is aligned to its element; otherwise it is copied to the device, or made
-  /// there if it must be (see `weight_view`). Fails with missing_tensor or wrong_tensor (naming it,
-  /// what was found and what was expected), or when the device is out of memory.
-  /// Matrices for which the device has a layout of its own are copied into it, one tensor at a
-  /// time, and the pages they came from are dropped. With `quantize` the linear weights whose rows
-  /// are whole blocks are copied in blocks, likewise, but for those that the checkpoint has in
-  /// blocks of no more bits.
-  /// Where bytes are still on their way, all places are known when this returns, but the bytes are
-  /// there only after `wait`; `news` as `engine_options::on_weights`.
+  /// there if it must be (see `weight_view`); blocks that the device does not take become bf16.
+  /// Fails with missing_tensor or wrong_tensor (naming it, what was found and what was expected),
+  /// or when the device is out of memory. Matrices for which the device has a layout of its own are
+  /// copied into it, one tensor at a time, and the pages they came from are dropped. With
+  /// `quantize` the linear weights whose rows are whole blocks are copied in blocks, likewise, but
+  /// for those that the checkpoint has in blocks of no more bits. Where bytes are still on their
+  /// way, all places are known when this returns, but the bytes are there only after `wait`; `news`
+  /// as `engine_options::on_weights`.
   static caf::expected<std::unique_ptr<model_weights>>
   bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
        quantization quantize = quantization::none, std::function<void()> news = {});

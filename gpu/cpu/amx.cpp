@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "base/half.hpp"
@@ -35,26 +36,28 @@ bool permitted() {
 /// `agrees` may run in a child of a process with threads.
 class trial {
 public:
-  explicit trial(dtype type) : type_{type}, added_{type == dtype::q8_0 ? 128 : 8} {
-    std::vector<unsigned char> plain(static_cast<size_t>(cols * block_row_bytes(type, k)));
+  explicit trial(dtype type)
+      : type_{type}, k_{layout_of(type).elements == 256 ? 256 : 96},
+        x_(static_cast<size_t>(rows * k_)) {
+    std::vector<unsigned char> plain(static_cast<size_t>(cols * block_row_bytes(type, k_)));
     for (auto& byte : plain)
       byte = static_cast<unsigned char>(next());
     // Scales, and bf16 numbers, of ordinary size.
-    const auto row_bytes = block_row_bytes(type, k);
-    const auto step = type == dtype::bf16 ? 2 : static_cast<int64_t>(bytes_of(type, 32));
-    for (int64_t row = 0; row < cols; ++row)
-      for (int64_t at = 0; at < row_bytes; at += step)
-        plain[static_cast<size_t>(row * row_bytes + at + 1)] = 0x3c;
+    const auto row_bytes = block_row_bytes(type, k_);
+    const auto step = type == dtype::bf16 ? int64_t{2} : int64_t{layout_of(type).bytes};
+    for (int64_t at = 0; at < cols * row_bytes; at += step)
+      for (const auto scale : scales_of(type))
+        plain[static_cast<size_t>(at + scale + 1)] = 0x3c;
     panels_.resize(static_cast<size_t>(3 * panel_rows * row_bytes));
     for (int64_t row = 0; row < cols; row += panel_rows)
-      pack_panel(type, plain.data() + row * row_bytes, std::min(panel_rows, cols - row), k,
+      pack_panel(type, plain.data() + row * row_bytes, std::min(panel_rows, cols - row), k_,
                  panels_.data() + row * row_bytes);
     for (auto& one : x_)
       one = static_cast<float>(next() % 255) / 64 - 2;
-    bf16_.resize(static_cast<size_t>(rows * k));
+    bf16_.resize(x_.size());
     for (size_t i = 0; i < bf16_.size(); ++i)
       bf16_[i] = float_to_bf16(x_[i]);
-    bytes_.resize(static_cast<size_t>(rows * k / 32));
+    bytes_.resize(x_.size() / 32);
     scratch_.get<void>(linear_scratch_bytes);
   }
 
@@ -68,42 +71,59 @@ public:
   }
 
 private:
-  static constexpr int64_t rows = 37, cols = 43, k = 96;
+  static constexpr int64_t rows = 37, cols = 43;
   static constexpr size_t sizes = rows * cols;
+
+  /// Where a block has numbers in f16, or bf16 has its own.
+  static std::vector<int64_t> scales_of(dtype type) {
+    switch (type) {
+    case dtype::q4_1:
+    case dtype::q5_1:
+    case dtype::q4_k:
+    case dtype::q5_k:
+      return {0, 2};
+    case dtype::q6_k:
+      return {208};
+    default:
+      return {0};
+    }
+  }
 
   unsigned next() { return (state_ = state_ * 1664525u + 1013904223u) >> 16; }
 
   void kernels_of(const kernel_table& table, float* out) {
     panel_job job{};
-    job.blocks = k / 32;
+    job.blocks = k_ / 32;
     job.panels = panels_.data();
-    job.panel_bytes = panel_rows * block_row_bytes(type_, k);
+    job.panel_bytes = panel_rows * block_row_bytes(type_, k_);
     job.out = out;
     job.out_stride = cols;
     job.scratch = scratch_.get<void>(linear_scratch_bytes);
     job.x = bf16_.data();
-    job.x_row_bytes = k * 2;
-    auto kind = panel_kind::bf16;
+    job.x_row_bytes = k_ * 2;
     if (is_blocks(type_)) {
       for (int64_t row = 0; row < rows; ++row)
-        table.to_bytes(x_ + row * k, added_, bytes_.data() + row * job.blocks, k);
+        table.to_bytes(x_.data() + row * k_, added_to(type_), type_ == dtype::q6_k,
+                       bytes_.data() + row * job.blocks, k_);
       job.x = bytes_.data();
       job.x_row_bytes = job.blocks * static_cast<int64_t>(sizeof(activation_block));
-      kind = type_ == dtype::q8_0 ? panel_kind::q8_0 : panel_kind::q4_0;
     }
-    table.linear_panels[static_cast<size_t>(kind)](job, {0, rows, 0, cols});
+    table.linear_panels[panel_kind_of(type_)](job, {0, rows, 0, cols});
   }
 
   dtype type_;
-  int32_t added_;
+  int64_t k_;
   unsigned state_ = 1;
   std::vector<unsigned char> panels_;
-  float x_[rows * k];
+  std::vector<float> x_;
   std::vector<uint16_t> bf16_;
   std::vector<activation_block> bytes_;
   scratch scratch_;
   float want_[sizes], got_[sizes];
 };
+
+constexpr dtype tried_types[] = {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
+                                 dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k};
 
 } // namespace
 
@@ -124,7 +144,7 @@ bool true_in_child(const std::function<bool()>& body) {
 }
 
 bool panels_agree(const kernel_table& kernels, const kernel_table& proven) {
-  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0})
+  for (const auto type : tried_types)
     if (!trial{type}.agrees(kernels, proven))
       return false;
   return true;
@@ -134,10 +154,12 @@ bool amx_works(const kernel_table& kernels, const kernel_table& proven) {
   static const bool works = [&] {
     if (!processor_has_amx() || !permitted())
       return false;
-    trial bf16{dtype::bf16}, q8{dtype::q8_0}, q4{dtype::q4_0};
+    std::vector<std::unique_ptr<trial>> trials;
+    for (const auto type : tried_types)
+      trials.push_back(std::make_unique<trial>(type));
     return true_in_child([&] {
-      return bf16.agrees(kernels, proven) && q8.agrees(kernels, proven) &&
-             q4.agrees(kernels, proven);
+      return std::all_of(trials.begin(), trials.end(),
+                         [&](const auto& one) { return one->agrees(kernels, proven); });
     });
   }();
   return works;

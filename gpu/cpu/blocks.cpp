@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
+#include "base/blocks.hpp"
 #include "gpu/cpu/element.hpp"
 #include "gpu/cpu/panels.hpp"
 
@@ -50,14 +52,22 @@ void quantize_q4_0(const float* x, unsigned char* to) {
     to[2 + i] = static_cast<unsigned char>(nibble(x[i]) | nibble(x[i + size / 2]) << 4);
 }
 
-float block_element(dtype type, const unsigned char* block, int64_t at) {
-  if (!is_blocks(type))
-    return load_element(block, type, at);
-  const float scale = load_element(block, dtype::f16, 0);
-  if (type == dtype::q8_0)
-    return scale * static_cast<float>(static_cast<int8_t>(block[2 + at]));
-  const auto byte = block[2 + at % (size / 2)];
-  return scale * static_cast<float>(static_cast<int>(at < size / 2 ? byte & 15 : byte >> 4) - 8);
+bool is_in_panel(const weight& w, int64_t row) {
+  return w.layout == weight_layout::panels && row < w.rows / panel_rows * panel_rows;
+}
+
+const unsigned char* panel_of(const weight& w, int64_t row) {
+  return static_cast<const unsigned char*>(w.data) +
+         row / panel_rows * panel_rows * block_row_bytes(w.type, w.cols);
+}
+
+/// Elements [from, from + count) of a row that is in no panel; whole blocks.
+void decode_part(const weight& w, int64_t row, int64_t from, int64_t count, float* out) {
+  const auto* data = static_cast<const std::byte*>(w.data) + row * block_row_bytes(w.type, w.cols);
+  decode_blocks(
+      w.type,
+      {data + block_row_bytes(w.type, from), static_cast<size_t>(block_row_bytes(w.type, count))},
+      {out, static_cast<size_t>(count)});
 }
 
 /// One row as plain blocks.
@@ -68,36 +78,34 @@ void quantize_row(const quantize_args& args, int64_t row, unsigned char* to) {
                 static_cast<size_t>(row_bytes));
     return;
   }
-  float x[size];
+  std::vector<float> x(static_cast<size_t>(args.w.cols));
+  expand_row(args.w, row, x.data());
   for (int64_t at = 0; at < args.w.cols; at += size, to += bytes_of(args.to, size)) {
-    for (int i = 0; i < size; ++i)
-      x[i] = load_any(args.w, row, at + i);
     if (args.to == dtype::q8_0)
-      quantize_q8_0(x, to);
+      quantize_q8_0(x.data() + at, to);
     else
-      quantize_q4_0(x, to);
+      quantize_q4_0(x.data() + at, to);
   }
 }
 
 } // namespace
 
-float load_any(const weight& w, int64_t row, int64_t col) {
-  if (!is_blocks(w.type) && w.layout == weight_layout::rows)
-    return load_element(w.data, w.type, row * w.cols + col);
-  unsigned char block[block_bytes_max];
-  copy_block(w, row, col / size, block);
-  return block_element(w.type, block, col % size);
+void expand_row(const weight& w, int64_t row, float* out) {
+  if (!is_in_panel(w, row))
+    return decode_part(w, row, 0, w.cols, out);
+  for (int64_t block = 0; block < w.cols / size; ++block)
+    unpack_block(w.type, panel_of(w, row), row % panel_rows, block, w.cols, out + block * size);
 }
 
-void copy_block(const weight& w, int64_t row, int64_t block, unsigned char* out) {
-  const auto row_bytes = block_row_bytes(w.type, w.cols);
-  const auto* data = static_cast<const unsigned char*>(w.data);
-  const auto bytes = bytes_of(w.type, block_elements);
-  if (w.layout == weight_layout::panels && row < w.rows / panel_rows * panel_rows)
-    unpack_block(w.type, data + row / panel_rows * panel_rows * row_bytes, row % panel_rows, block,
-                 w.cols, out);
+float load_any(const weight& w, int64_t row, int64_t col) {
+  constexpr int most = 256;
+  float part[most];
+  const auto step = is_in_panel(w, row) ? int64_t{size} : int64_t{layout_of(w.type).elements};
+  if (is_in_panel(w, row))
+    unpack_block(w.type, panel_of(w, row), row % panel_rows, col / size, w.cols, part);
   else
-    std::memcpy(out, data + row * row_bytes + block * static_cast<int64_t>(bytes), bytes);
+    decode_part(w, row, col / step * step, step, part);
+  return part[col % step];
 }
 
 void quantize_rows(const quantize_args& args, int64_t row, int64_t count, unsigned char* scratch) {

@@ -3,18 +3,15 @@
 
 #include "gpu/ops.hpp"
 
-/// Weights in blocks or other layouts, plainly. Formats: see `dtype`.
+/// Weights in blocks or other layouts, plainly. Formats: see `dtype` and base/blocks.hpp.
 namespace troupe::gpu::cpu {
 
-/// Element [row, col] of a weight of any type and layout that `linear` takes; exact.
+/// Row `row` of a weight of any type and layout that `linear` takes, as cols floats; exact. `out`
+/// has room for whole blocks of 32 in panels.
+void expand_row(const weight& w, int64_t row, float* out);
+
+/// Element [row, col] of such a weight.
 float load_any(const weight& w, int64_t row, int64_t col);
-
-/// 32 elements of any type that has layouts.
-constexpr int64_t block_bytes_max = 64;
-
-/// Elements 32 * block .. + 31 of a row of a weight of any layout (q8_0, q4_0 or bf16), as `dtype`
-/// describes them.
-void copy_block(const weight& w, int64_t row, int64_t block, unsigned char* out);
 
 /// `quantize` for `count` rows from `row` on. Where the layout is panels, `row` begins a panel and
 /// `count` is no more than a panel has. NaN and infinity come out as NaN or infinity somewhere in

@@ -67,26 +67,16 @@ void cpu_device::embedding(const embedding_args& args) {
   const auto* table = static_cast<const unsigned char*>(args.table.data);
   const auto type = args.table.type;
   const auto row_bytes = static_cast<int64_t>(bytes_of(type, static_cast<uint64_t>(cols)));
-  const auto& kernels = isa_.kernels;
+  const bool plain = !is_blocks(type) && args.table.layout == weight_layout::rows;
   for_rows(args.rows, cols, [&](int64_t begin, int64_t end) {
     for (auto i = begin; i < end; ++i) {
-      const auto* from = table + args.ids[i] * row_bytes;
       float* out = args.out + i * cols;
-      if (is_blocks(type)) {
-        kernels.expand[type == dtype::q4_0](from, out, cols);
-        kernels.widen[kind_of(dtype::f32)](out, args.scale, out, cols);
+      if (plain) {
+        isa_.kernels.widen[kind_of(type)](table + args.ids[i] * row_bytes, args.scale, out, cols);
         continue;
       }
-      if (args.table.layout == weight_layout::rows) {
-        kernels.widen[kind_of(type)](from, args.scale, out, cols);
-        continue;
-      }
-      unsigned char block[block_bytes_max];
-      constexpr auto size = static_cast<int64_t>(block_elements);
-      for (int64_t at = 0; at < cols; at += size) {
-        copy_block(args.table, args.ids[i], at / size, block);
-        kernels.widen[kind_of(type)](block, args.scale, out + at, size);
-      }
+      widened_row(args.table, args.ids[i], out);
+      isa_.kernels.widen[kind_of(dtype::f32)](out, args.scale, out, cols);
     }
   });
 }

@@ -14,7 +14,7 @@ size_t kind_of(dtype type);
 /// The CPU backend: cuts ops into tasks for the pool and hands those to the kernels of the chosen
 /// instruction set. Tasks split rows, outputs and heads, never a sum, so that neither the batch nor
 /// the number of threads changes a bit of the result.
-class cpu_device final : public host_device {
+class cpu_device : public host_device {
 public:
   explicit cpu_device(const device_options& options);
   /// With other kernels than `options` would choose.
@@ -78,10 +78,10 @@ private:
   using linear_kernel = void (*)(const linear_job& job, const tile_range& range);
   void run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel);
   void linear_plain(const linear_args& args);
-  using panel_function = void (*)(const panel_job& job, const tile_range& range);
   panel_function panel_kernel(dtype type) const;
   void linear_panels(const linear_args& args);
   void run_panels(const panel_job& job, const linear_args& args, int64_t in_panels);
+  void widened_row(const weight& w, int64_t row, float* out) const;
   void linear_expanded(const linear_args& args);
   bool is_in_pairs(const kv_cache_view& cache) const;
   void write_pairs(const kv_write_args& args);

@@ -63,22 +63,20 @@ const activation_block* cpu_device::byte_rows(const linear_args& args) {
   const auto k = args.w.cols, blocks = k / int64_t{block_elements};
   auto* out = rounded_.get<activation_block>(static_cast<size_t>(args.rows * blocks) *
                                              sizeof(activation_block));
-  const int32_t added = args.w.type == dtype::q8_0 ? 128 : 8;
+  const auto added = added_to(args.w.type);
+  const bool halves = args.w.type == dtype::q6_k;
   for_rows(args.rows, k, [&](int64_t begin, int64_t end) {
     for (auto i = begin; i < end; ++i)
-      isa_.kernels.to_bytes(args.x + i * args.x_stride, added, out + i * blocks, k);
+      isa_.kernels.to_bytes(args.x + i * args.x_stride, added, halves, out + i * blocks, k);
   });
   return out;
 }
 
 /// The kernel for weights of that type in panels; null where they are better multiplied otherwise.
-cpu_device::panel_function cpu_device::panel_kernel(dtype type) const {
+panel_function cpu_device::panel_kernel(dtype type) const {
   if (exact_ || (type != dtype::bf16 && !is_blocks(type)))
     return nullptr;
-  const auto kind = type == dtype::q8_0   ? panel_kind::q8_0
-                    : type == dtype::q4_0 ? panel_kind::q4_0
-                                          : panel_kind::bf16;
-  return isa_.kernels.linear_panels[static_cast<size_t>(kind)];
+  return isa_.kernels.linear_panels[panel_kind_of(type)];
 }
 
 void cpu_device::linear(const linear_args& args) {
@@ -204,6 +202,16 @@ void cpu_device::run_panels(const panel_job& job, const linear_args& args, int64
   for_tasks(panel_tasks + ceil_div(n - in_panels, cols), work, body);
 }
 
+/// A row of a weight in any layout as floats.
+void cpu_device::widened_row(const weight& w, int64_t row, float* out) const {
+  const auto* data = static_cast<const unsigned char*>(w.data);
+  const bool usual = w.type == dtype::q8_0 || w.type == dtype::q4_0;
+  if (w.layout == weight_layout::rows && usual)
+    return isa_.kernels.expand[w.type == dtype::q4_0](data + row * block_row_bytes(w.type, w.cols),
+                                                      out, w.cols);
+  expand_row(w, row, out);
+}
+
 /// Weights in any layout as floats, a tile of columns at a time: expanded once, then multiplied
 /// with all rows.
 void cpu_device::linear_expanded(const linear_args& args) {
@@ -216,12 +224,6 @@ void cpu_device::linear_expanded(const linear_args& args) {
   job.out_stride = args.out_stride;
   job.accumulate = args.accumulate;
   const auto kernel = isa_.kernels.linear[static_cast<size_t>(element::f32)];
-  const auto expand = [&](const unsigned char* block, float* out) {
-    if (is_blocks(args.w.type))
-      isa_.kernels.expand[args.w.type == dtype::q4_0](block, out, block_elements);
-    else
-      isa_.kernels.widen[kind_of(args.w.type)](block, 1.0f, out, block_elements);
-  };
   const auto cols = task_columns(n, pool_.size(), 1, 8, 8, expanded_cols_max);
   const auto body = [&](int64_t task, unsigned thread) {
     const auto col = task * cols, here = std::min(cols, n - col);
@@ -229,11 +231,7 @@ void cpu_device::linear_expanded(const linear_args& args) {
         linear_scratch_bytes + static_cast<size_t>(cols * k) * sizeof(float));
     auto* tile = reinterpret_cast<float*>(own + linear_scratch_bytes);
     for (int64_t c = 0; c < here; ++c)
-      for (int64_t at = 0; at < k; at += block_elements) {
-        unsigned char block[block_bytes_max];
-        copy_block(args.w, col + c, at / int64_t{block_elements}, block);
-        expand(block, tile + c * k + at);
-      }
+      widened_row(args.w, col + c, tile + c * k);
     linear_job mine = job;
     mine.scratch = own;
     mine.w = own + linear_scratch_bytes;

@@ -11,6 +11,7 @@ public:
   uint64_t memory_bytes() const final { return memory_bytes_; }
   bool reads_host_memory() const final { return true; }
   bool keeps_kv(dtype type) const final { return type == dtype::i8 || device::keeps_kv(type); }
+  bool takes(dtype type) const override { return is_blocks(type) || device::takes(type); }
   caf::expected<buffer> allocate(size_t size_bytes) final;
   void copy_to_device(void* to, const void* from, size_t size_bytes) final;
   void copy_to_host(void* to, const void* from, size_t size_bytes) final;

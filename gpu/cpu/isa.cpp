@@ -2,6 +2,8 @@
 
 #include <cpuid.h>
 
+#include <algorithm>
+
 #include "gpu/cpu/amx.hpp"
 #include "gpu/device.hpp"
 
@@ -32,22 +34,22 @@ bool has_avx512() {
 bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
 
+constexpr auto bf16_kind = static_cast<size_t>(cpu::panel_kind::bf16);
+
 cpu::kernel_table with_avx_vnni() {
   auto table = cpu::avx2_kernels;
-  table.linear_panels[0] = cpu::avx_vnni_linear_q8_0;
-  table.linear_panels[1] = cpu::avx_vnni_linear_q4_0;
+  std::copy_n(cpu::avx_vnni_byte_panels, cpu::byte_panel_kinds, table.linear_panels);
   return table;
 }
 cpu::kernel_table with_avx512_vnni() {
   auto table = cpu::avx512_kernels;
-  table.linear_panels[0] = cpu::avx512_vnni_linear_q8_0;
-  table.linear_panels[1] = cpu::avx512_vnni_linear_q4_0;
+  std::copy_n(cpu::avx512_vnni_byte_panels, cpu::byte_panel_kinds, table.linear_panels);
   return table;
 }
 cpu::kernel_table with_avx512_bf16() {
   auto table = with_avx512_vnni();
   table.linear_bf16_dot = cpu::avx512_bf16_linear;
-  table.linear_panels[2] = cpu::avx512_bf16_linear_panels;
+  table.linear_panels[bf16_kind] = cpu::avx512_bf16_linear_panels;
   table.attention_pairs = cpu::avx512_bf16_attention_pairs;
   table.write_key_pairs = cpu::avx512_bf16_write_key_pairs;
   table.write_value_pairs = cpu::avx512_bf16_write_value_pairs;
@@ -55,9 +57,8 @@ cpu::kernel_table with_avx512_bf16() {
 }
 cpu::kernel_table with_amx() {
   auto table = with_avx512_bf16();
-  table.linear_panels[0] = cpu::amx_linear_q8_0;
-  table.linear_panels[1] = cpu::amx_linear_q4_0;
-  table.linear_panels[2] = cpu::amx_linear_bf16;
+  std::copy_n(cpu::amx_byte_panels, cpu::byte_panel_kinds, table.linear_panels);
+  table.linear_panels[bf16_kind] = cpu::amx_linear_bf16;
   table.panel_call_rows = cpu::amx_call_rows;
   return table;
 }

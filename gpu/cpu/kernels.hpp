@@ -45,11 +45,13 @@ constexpr int64_t dot_padding = 32;
 /// cache.
 constexpr int64_t expanded_cols_max = 32;
 
-/// One block of 32 activations as `panel_job` reads it: `scale` times each of `values`. `start` is
-/// minus the sum of the values times what the layout added to each weight.
+/// One block of 32 activations as `panel_job` reads it: `scale` times each of `values`. A start is
+/// minus the sum of the values times what the layout added to each weight: of all 32 values, or of
+/// the first and the second sixteen where the weights' scales are for so many.
 struct activation_block {
   float scale;
-  int32_t start;
+  float sum; ///< scale times the sum of the values
+  int32_t start[2];
   int8_t values[32];
 };
 
@@ -70,8 +72,11 @@ struct panel_job {
   void* scratch;
 };
 constexpr int64_t panel_cols = 16;
-enum class panel_kind : uint8_t { q8_0, q4_0, bf16 };
-constexpr int panel_kinds = 3;
+/// The types of blocks, in the order of `dtype`, and bf16.
+enum class panel_kind : uint8_t { q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, bf16 };
+constexpr int byte_panel_kinds = 8;
+constexpr int panel_kinds = byte_panel_kinds + 1;
+using panel_function = void (*)(const panel_job& job, const tile_range& range);
 /// Columns that a call covers at most.
 constexpr int64_t panel_cols_max = 128;
 
@@ -124,12 +129,12 @@ struct kernel_table {
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
   /// Weights in panels, by `panel_kind`; columns begin at a multiple of `panel_cols`. Null for bf16
   /// where the machine multiplies no pairs.
-  void (*linear_panels[panel_kinds])(const panel_job& job, const tile_range& range);
+  panel_function linear_panels[panel_kinds];
   /// Rows that a call of those covers at most; linear_scratch_bytes are enough for them.
   int64_t panel_call_rows;
-  /// `n` floats as blocks for weights to which `added` was added; what is no number gives a scale
-  /// that is none.
-  void (*to_bytes)(const float* from, int32_t added, activation_block* out, int64_t n);
+  /// `n` floats as blocks for weights to which `added` was added, `halves` where they have a start
+  /// for each half; what is no number gives a scale that is none.
+  void (*to_bytes)(const float* from, int32_t added, bool halves, activation_block* out, int64_t n);
   /// `n` elements of blocks, [0] q8_0, [1] q4_0, as floats.
   void (*expand[2])(const unsigned char* from, float* out, int64_t n);
   /// [0] f32 cache, [1] bf16 cache, [2] int8 cache
@@ -164,15 +169,12 @@ void avx512_bf16_attention_pairs(const attention_job& job);
 void avx512_bf16_write_key_pairs(const float* from, unsigned char* group, int64_t slot, int64_t n);
 void avx512_bf16_write_value_pairs(const float* from, unsigned char* group, int64_t slot,
                                    int64_t n);
-/// For `kernel_table::linear_panels`.
-void avx_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
-void avx_vnni_linear_q4_0(const panel_job& job, const tile_range& range);
-void avx512_vnni_linear_q8_0(const panel_job& job, const tile_range& range);
-void avx512_vnni_linear_q4_0(const panel_job& job, const tile_range& range);
+/// For `kernel_table::linear_panels`: those of blocks, by `panel_kind`.
+extern const panel_function avx_vnni_byte_panels[byte_panel_kinds];
+extern const panel_function avx512_vnni_byte_panels[byte_panel_kinds];
 /// Use them only where `amx_works`.
 void amx_linear_bf16(const panel_job& job, const tile_range& range);
-void amx_linear_q8_0(const panel_job& job, const tile_range& range);
-void amx_linear_q4_0(const panel_job& job, const tile_range& range);
+extern const panel_function amx_byte_panels[byte_panel_kinds];
 constexpr int64_t amx_call_rows = 256;
 
 } // namespace troupe::gpu::cpu

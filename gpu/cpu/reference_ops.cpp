@@ -13,9 +13,12 @@ namespace troupe::gpu::cpu::reference {
 
 void embedding(const embedding_args& args) {
   const auto cols = args.table.cols;
-  for (int64_t i = 0; i < args.rows; ++i)
+  for (int64_t i = 0; i < args.rows; ++i) {
+    float* out = args.out + i * cols;
+    expand_row(args.table, args.ids[i], out);
     for (int64_t c = 0; c < cols; ++c)
-      args.out[i * cols + c] = load_any(args.table, args.ids[i], c) * args.scale;
+      out[c] *= args.scale;
+  }
 }
 
 void rms_norm(const rms_norm_args& args) {
@@ -37,11 +40,13 @@ void rms_norm(const rms_norm_args& args) {
 
 void linear(const linear_args& args) {
   const auto k = args.w.cols;
-  for (int64_t i = 0; i < args.rows; ++i) {
-    for (int64_t j = 0; j < args.w.rows; ++j) {
+  std::vector<float> w(static_cast<size_t>(k));
+  for (int64_t j = 0; j < args.w.rows; ++j) {
+    expand_row(args.w, j, w.data());
+    for (int64_t i = 0; i < args.rows; ++i) {
       double sum = 0;
       for (int64_t c = 0; c < k; ++c)
-        sum += double{args.x[i * args.x_stride + c]} * load_any(args.w, j, c);
+        sum += double{args.x[i * args.x_stride + c]} * w[static_cast<size_t>(c)];
       if (args.bias)
         sum += load_element(args.bias.data, args.bias.type, j);
       float& out = args.out[i * args.out_stride + j];

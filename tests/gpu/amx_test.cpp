@@ -5,6 +5,7 @@
 
 #include "gpu/cpu/amx.hpp"
 #include "gpu/cpu/cpu_device.hpp"
+#include "gpu/cpu/panels.hpp"
 #include "tests/gpu/emulated_kernels.hpp"
 #include "tests/gpu/random_ops.hpp"
 
@@ -29,17 +30,21 @@ protected:
 
   static cpu::isa_choice kernels() {
     auto choice = cpu::choose_isa("avx512_bf16", true);
-    choice.kernels.linear_panels[0] = cpu::emulated_linear_q8_0;
-    choice.kernels.linear_panels[1] = cpu::emulated_linear_q4_0;
-    choice.kernels.linear_panels[2] = cpu::emulated_linear_bf16;
+    std::copy_n(cpu::emulated_byte_panels, cpu::byte_panel_kinds, choice.kernels.linear_panels);
+    choice.kernels.linear_panels[cpu::panel_kind_of(dtype::bf16)] = cpu::emulated_linear_bf16;
     choice.kernels.panel_call_rows = cpu::amx_call_rows;
     return choice;
   }
 
   /// A random weight in panels.
   std::vector<unsigned char> panels(random_data& random, dtype type, int64_t n, int64_t k) {
-    const random_weight plain{random, dtype::bf16, n, k};
     std::vector<unsigned char> out(bytes_of(type, static_cast<uint64_t>(n * k)));
+    if (is_blocks(type)) {
+      const auto blocks = random_blocks(random, type, n, k);
+      emulated->quantize({{blocks.data(), type, n, k}, out.data(), type, weight_layout::panels});
+      return out;
+    }
+    const random_weight plain{random, type, n, k};
     emulated->quantize({plain.get(), out.data(), type, weight_layout::panels});
     return out;
   }
@@ -49,9 +54,11 @@ protected:
 
 TEST_F(amx_test, bytes_give_the_bits_that_vectors_give) {
   random_data random{41};
-  for (const auto type : {dtype::q8_0, dtype::q4_0})
+  for (const auto type : {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0, dtype::q5_1,
+                          dtype::q4_k, dtype::q5_k, dtype::q6_k})
     for (const int64_t rows : {1, 7, 8, 16, 17, 48, 70, 259}) {
-      const int64_t n = random.between(1, 150), k = 32 * random.between(1, 9);
+      const int64_t n = random.between(1, 150);
+      const int64_t k = layout_of(type).elements * random.between(1, 9);
       const auto w = panels(random, type, n, k);
       const auto x = random.floats(rows * k);
       auto got = random.floats(rows * n);
@@ -123,7 +130,11 @@ TEST_F(amx_test, the_check_at_start_accepts_right_kernels_and_no_others) {
   const auto proven = cpu::choose_isa("avx512_bf16", true).kernels;
   auto mine = kernels().kernels;
   EXPECT_TRUE(cpu::panels_agree(mine, proven));
-  mine.linear_panels[2] = wrong_bf16;
+  mine.linear_panels[cpu::panel_kind_of(dtype::bf16)] = wrong_bf16;
+  EXPECT_FALSE(cpu::panels_agree(mine, proven));
+  mine = kernels().kernels;
+  std::swap(mine.linear_panels[cpu::panel_kind_of(dtype::q4_k)],
+            mine.linear_panels[cpu::panel_kind_of(dtype::q4_0)]);
   EXPECT_FALSE(cpu::panels_agree(mine, proven));
 }
 

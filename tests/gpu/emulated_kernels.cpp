@@ -11,12 +11,11 @@ void emulated_linear_bf16(const panel_job& job, const tile_range& range) {
   linear_tile_pairs<emulated_tiles>(job, range);
 }
 
-void emulated_linear_q8_0(const panel_job& job, const tile_range& range) {
-  linear_tile_bytes<emulated_tiles, q8_0_panel>(job, range);
-}
-
-void emulated_linear_q4_0(const panel_job& job, const tile_range& range) {
-  linear_tile_bytes<emulated_tiles, q4_0_panel>(job, range);
-}
+const panel_function emulated_byte_panels[byte_panel_kinds] = {
+    linear_tile_bytes<emulated_tiles, q8_0_panel>, linear_tile_bytes<emulated_tiles, q4_0_panel>,
+    linear_tile_bytes<emulated_tiles, q4_1_panel>, linear_tile_bytes<emulated_tiles, q5_0_panel>,
+    linear_tile_bytes<emulated_tiles, q5_1_panel>, linear_tile_bytes<emulated_tiles, q4_k_panel>,
+    linear_tile_bytes<emulated_tiles, q5_k_panel>, linear_tile_bytes<emulated_tiles, q6_k_panel>,
+};
 
 } // namespace troupe::gpu::cpu

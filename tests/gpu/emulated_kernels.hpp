@@ -5,7 +5,6 @@
 namespace troupe::gpu::cpu {
 
 void emulated_linear_bf16(const panel_job& job, const tile_range& range);
-void emulated_linear_q8_0(const panel_job& job, const tile_range& range);
-void emulated_linear_q4_0(const panel_job& job, const tile_range& range);
+extern const panel_function emulated_byte_panels[byte_panel_kinds];
 
 } // namespace troupe::gpu::cpu

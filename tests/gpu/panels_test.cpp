@@ -105,11 +105,17 @@ TEST_P(panels_test, rows_alone_and_in_any_batch_have_the_same_bits) {
 TEST_P(panels_test, more_threads_than_the_outputs_have_tiles_give_the_same_bits) {
   random_data random{35};
   for (const int64_t n : {7, 16, 100, 500})
-    for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0}) {
+    for (const auto type :
+         {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_1, dtype::q4_k, dtype::q6_k}) {
       const int64_t rows = 5, k = 4096;
       const random_weight plain{random, dtype::bf16, n, k};
+      auto from = plain.get();
+      const auto blocks =
+          is_blocks(type) ? random_blocks(random, type, n, k) : std::vector<unsigned char>{};
+      if (is_blocks(type))
+        from = {blocks.data(), type, n, k};
       std::vector<unsigned char> bytes(bytes_of(type, static_cast<uint64_t>(n * k)));
-      fast->quantize({plain.get(), bytes.data(), type, weight_layout::panels});
+      fast->quantize({from, bytes.data(), type, weight_layout::panels});
       const auto x = random.floats(rows * k);
       std::vector<float> first;
       for (const unsigned threads : {1u, 2u, 7u}) {

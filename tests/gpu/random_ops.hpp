@@ -62,6 +62,25 @@ private:
   std::vector<unsigned char> bytes_;
 };
 
+/// Rows of random blocks, as a file has them: every bit but those of the f16 numbers is random.
+inline std::vector<unsigned char> random_blocks(random_data& random, dtype type, int64_t rows,
+                                                int64_t cols) {
+  std::vector<unsigned char> out(bytes_of(type, static_cast<uint64_t>(rows * cols)));
+  for (auto& byte : out)
+    byte = static_cast<unsigned char>(random.between(0, 255));
+  const bool minimum =
+      type == dtype::q4_1 || type == dtype::q5_1 || type == dtype::q4_k || type == dtype::q5_k;
+  const size_t unit = type == dtype::q6_k ? 208 : 0;
+  const float size = layout_of(type).elements == 256 ? 0.01f : 0.05f;
+  for (size_t at = 0; at < out.size(); at += layout_of(type).bytes) {
+    const auto numbers = random.floats(2, size);
+    cpu::store_element(out.data() + at + unit, dtype::f16, 0, numbers[0]);
+    if (minimum)
+      cpu::store_element(out.data() + at, dtype::f16, 1, numbers[1]);
+  }
+  return out;
+}
+
 inline void round_to_bf16(std::vector<float>& values) {
   for (auto& value : values)
     value = bf16_to_float(float_to_bf16(value));

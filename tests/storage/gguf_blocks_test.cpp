@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/blocks.hpp"
 #include "base/half.hpp"
 
 namespace {
@@ -46,7 +47,7 @@ TEST(gguf_blocks, every_type_decodes_to_the_bits_of_the_reference) {
   for (const uint32_t type : read_types) {
     const auto expected = load(type);
     std::vector<float> values(expected.values.size());
-    dequantize(*ggml_dtype(type), expected.blocks, values);
+    decode_blocks(*ggml_dtype(type), expected.blocks, values);
     for (size_t i = 0; i < values.size(); ++i)
       ASSERT_EQ(std::memcmp(&values[i], &expected.values[i], sizeof(float)), 0)
           << ggml_type_name(type) << " element " << i << ": " << values[i] << ", not "
@@ -58,7 +59,7 @@ TEST(gguf_blocks, bfloat16_is_the_float_rounded_once) {
   for (const uint32_t type : read_types) {
     const auto expected = load(type);
     std::vector<uint16_t> values(expected.values.size());
-    dequantize_to_bf16(*ggml_dtype(type), expected.blocks, values);
+    decode_blocks_to_bf16(*ggml_dtype(type), expected.blocks, values);
     for (size_t i = 0; i < values.size(); ++i)
       ASSERT_EQ(values[i], float_to_bf16(expected.values[i]))
           << ggml_type_name(type) << " element " << i;

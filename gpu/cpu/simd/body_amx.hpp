@@ -150,24 +150,24 @@ void linear_tile_pairs(const panel_job& job, const tile_range& range) {
   tile_pairs<Tiles>{job, range}.run();
 }
 
-/// A block's values as bytes: where they are, or spread out from nibbles.
-inline const unsigned char* spread_bytes(q8_0_panel, const unsigned char* values, unsigned char*) {
-  return values;
-}
-inline const unsigned char* spread_bytes(q4_0_panel, const unsigned char* values,
-                                         unsigned char* spread) {
-#pragma GCC unroll 4
-  for (int group = 0; group < 4; ++group) {
-    const ivec both = load_groups(values + group * 64);
-    _mm512_store_si512(spread + group * 64, low_nibbles(both));
-    _mm512_store_si512(spread + (group + 4) * 64, high_nibbles(both));
+/// The bytes of one part of a block's values: where they are, or spread out.
+template <class Panel, int Part>
+inline const unsigned char* part_bytes(const unsigned char* values, unsigned char* spread) {
+  if constexpr (!Panel::values::small) {
+    return values;
+  } else {
+    constexpr int first = Part * 8 / Panel::heads::parts;
+    Panel::values::template each_group<Panel::heads::parts, Part, 1>(
+        &values, [&](const ivec* weights, int group) {
+          _mm512_store_si512(spread + (group - first) * 64, weights[0]);
+        });
+    return spread;
   }
-  return spread;
 }
 
-/// Bytes: up to sixteen rows times one panel, a product of tiles for each block, because every
-/// block has scales of its own. The same sums in the same order as in byte_panel. Tiles 0 and 1
-/// hold sums by turns, 2 and 3 rows of x, 4 and 5 weights.
+/// Bytes: up to sixteen rows times one panel, a product of tiles for each part of a block that has
+/// scales of its own. The same sums in the same order as in byte_panel. Tiles 0 and 1 hold sums by
+/// turns, 2 and 3 rows of x, 4 and 5 weights.
 template <class Tiles, class Panel>
 class tile_bytes {
 public:
@@ -181,8 +181,8 @@ public:
       typename Tiles::shape shape{};
       for (int turn = 0; turn < 2; ++turn) {
         shape.set(turn, rows_, 64);
-        shape.set(2 + turn, rows_, 32);
-        shape.set(4 + turn, 8, 64);
+        shape.set(2 + turn, rows_, part_elements);
+        shape.set(4 + turn, part_elements / 4, 64);
       }
       tiles_.configure(shape);
       for (int64_t col = range_.col_begin; col < range_.col_end; col += panel_cols)
@@ -192,43 +192,57 @@ public:
   }
 
 private:
+  using heads = typename Panel::heads;
+  static constexpr int parts = heads::parts;
+  static constexpr int64_t part_elements = 32 / parts;
+
   void run_panel(int64_t row, int64_t col) {
     panel_ = job_.panels + col / panel_cols * job_.panel_bytes;
     vec sums[tile_rows];
 #pragma GCC unroll 16
     for (int r = 0; r < tile_rows; ++r)
       sums[r] = zero();
-    for (int64_t block = 0; block < job_.blocks; block += 2) {
-      const bool two = block + 1 < job_.blocks;
-      multiply<0>(block);
+    // Two products under way at a time: two blocks, or both parts of one.
+    constexpr int64_t step = parts == 2 ? 1 : 2;
+    for (int64_t block = 0; block < job_.blocks; block += step) {
+      const bool two = parts == 2 || block + 1 < job_.blocks;
+      const int64_t next = block + step - 1;
+      multiply<0, 0>(block);
       if (two)
-        multiply<1>(block + 1);
-      add_up(0, block, sums);
+        multiply<1, parts - 1>(next);
+      add_up<0, 0>(block, sums);
       if (two)
-        add_up(1, block + 1, sums);
+        add_up<1, parts - 1>(next, sums);
     }
     for (int r = 0; r < rows_; ++r)
       store_row<1>(job_, {sums[r]}, row + r, col, range_.col_end - col);
   }
 
-  template <int Turn>
+  template <int Turn, int Part>
   void multiply(int64_t block) {
-    const unsigned char* values = panel_ + job_.blocks * 32 + block * Panel::value_bytes;
+    const unsigned char* values =
+        panel_ + heads::bytes(job_.blocks) + block * Panel::values::value_bytes;
     tiles_.template zero<Turn>();
-    tiles_.template load<2 + Turn>(x_[block].values, job_.x_row_bytes);
-    tiles_.template load<4 + Turn>(spread_bytes(Panel{}, values, spread_[Turn]), 64);
+    tiles_.template load<2 + Turn>(x_[block].values + Part * part_elements, job_.x_row_bytes);
+    tiles_.template load<4 + Turn>(part_bytes<Panel, Part>(values, spread_[Turn]), 64);
     tiles_.template add_bytes<Turn, 2 + Turn, 4 + Turn>();
     tiles_.template store<Turn>(dots_[Turn], 64);
   }
 
-  void add_up(int turn, int64_t block, vec (&sums)[tile_rows]) {
-    const vec scale = load_f16(panel_ + block * 32);
+  template <int Turn, int Part>
+  void add_up(int64_t block, vec (&sums)[tile_rows]) {
+    const vec scale = heads::template scale<Part>(panel_, block, 0);
+    const vec minimum = heads::minimum(panel_, block, 0);
 #pragma GCC unroll 16
     for (int r = 0; r < tile_rows; ++r) {
       // Rows past the end add up what nobody looks at.
       const activation_block& x = x_[(r < rows_ ? r : 0) * job_.blocks + block];
-      const ivec dots = _mm512_add_epi32(load_groups(dots_[turn][r]), splat_int(&x.start));
+      ivec dots = load_groups(dots_[Turn][r]);
+      if constexpr (!heads::has_minimum)
+        dots = _mm512_add_epi32(dots, splat_int(&x.start[Part]));
       sums[r] = fma(to_float(dots), mul(scale, splat(x.scale)), sums[r]);
+      if constexpr (heads::has_minimum)
+        sums[r] = fma(minimum, splat(x.sum), sums[r]);
     }
   }
 

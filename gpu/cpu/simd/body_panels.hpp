@@ -1,5 +1,5 @@
 #pragma once
-#include "gpu/cpu/kernels.hpp"
+#include "gpu/cpu/simd/body_byte_panels.hpp"
 
 /// Products with weights in panels over the primitives of the simd/vec_*.hpp that was included
 /// before.
@@ -10,46 +10,12 @@
 namespace troupe::gpu::cpu {
 namespace {
 
-struct q8_0_groups {
-  static constexpr int64_t value_bytes = 512; ///< of a block in a panel
-  /// Calls dot(which of the vectors of weights of column vector v, group of x) for all products.
-  template <int Vectors, class Dot>
-  static void each_group(const unsigned char* const* values, const Dot& dot) {
-#pragma GCC unroll 8
-    for (int group = 0; group < 8; ++group) {
-      ivec weights[Vectors];
-#pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v)
-        weights[v] = load_groups(values[v] + group * 64);
-      dot(weights, group);
-    }
-  }
-  static constexpr bool small = false;
-};
-
-struct q4_0_groups {
-  static constexpr int64_t value_bytes = 256;
-  template <int Vectors, class Dot>
-  static void each_group(const unsigned char* const* values, const Dot& dot) {
-#pragma GCC unroll 8
-    for (int group = 0; group < 4; ++group) {
-      ivec low[Vectors], high[Vectors];
-#pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) {
-        const ivec both = load_groups(values[v] + group * 64);
-        low[v] = low_nibbles(both);
-        high[v] = high_nibbles(both);
-      }
-      dot(low, group);
-      dot(high, group + 4);
-    }
-  }
-  static constexpr bool small = true;
-};
-
-/// Bytes: sums of a block are exact, and each output adds its blocks one after another.
-template <class Groups>
-struct byte_panel : Groups {
+/// Bytes: sums of a block, or of its parts, are exact, and each output adds them one after another;
+/// where a block has a minimum, it is added last, times the sum of the block's activations.
+template <class Heads, class Values>
+struct byte_panel {
+  using heads = Heads;
+  using values = Values;
   static constexpr int rows_few = panel_rows_few;
   static constexpr int vectors_few = panel_vectors_few;
   static constexpr int rows_some = 0; // a second walk is no slower: what it reads is still close
@@ -61,43 +27,69 @@ struct byte_panel : Groups {
   /// Adds blocks [begin, end) to the sums of one register tile.
   template <int Rows, int Vectors>
   static void add(const panel_job& job, int64_t begin, int64_t end, int64_t row,
-                  const unsigned char* const* panels, const int* parts,
-                  vec (&sums)[Rows][Vectors]) {
+                  const unsigned char* const* panels, const int* cols, vec (&sums)[Rows][Vectors]) {
     const auto* x = static_cast<const activation_block*>(job.x) + row * job.blocks;
+    const int64_t heads_bytes = Heads::bytes(job.blocks);
     for (int64_t block = begin; block < end; ++block) {
-      const unsigned char* values[Vectors];
-      ivec dots[Rows][Vectors];
+      const unsigned char* at[Vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v)
-        values[v] = panels[v] + job.blocks * 32 + block * Groups::value_bytes + parts[v] * 4;
+        at[v] = panels[v] + heads_bytes + block * Values::value_bytes + cols[v] * 4;
+      add_part<0>(x + block, job.blocks, block, at, panels, cols, sums);
+      if constexpr (Heads::parts == 2)
+        add_part<1>(x + block, job.blocks, block, at, panels, cols, sums);
+      if constexpr (Heads::has_minimum) {
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) {
+          const vec minimum = Heads::minimum(panels[v], block, cols[v]);
+#pragma GCC unroll 8
+          for (int r = 0; r < Rows; ++r)
+            sums[r][v] = fma(minimum, splat(x[r * job.blocks + block].sum), sums[r][v]);
+        }
+      }
+    }
+  }
+
+private:
+  template <int Part, int Rows, int Vectors>
+  static void add_part(const activation_block* x, int64_t x_stride, int64_t block,
+                       const unsigned char* const* at, const unsigned char* const* panels,
+                       const int* cols, vec (&sums)[Rows][Vectors]) {
+    ivec dots[Rows][Vectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v)
+        dots[r][v] = Heads::has_minimum ? no_groups() : splat_int(&x[r * x_stride].start[Part]);
+    Values::template each_group<Heads::parts, Part, Vectors>(
+        at, [&](const ivec* weights, int group) {
+#pragma GCC unroll 8
+          for (int r = 0; r < Rows; ++r) {
+            const ivec four = splat_int(&x[r * x_stride].values[group * 4]);
+#pragma GCC unroll 8
+            for (int v = 0; v < Vectors; ++v)
+              dots[r][v] = dot_groups<Values::small>(dots[r][v], weights[v], four);
+          }
+        });
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      const vec scale = Heads::template scale<Part>(panels[v], block, cols[v]);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v)
-          dots[r][v] = splat_int(&x[r * job.blocks + block].start);
-      Groups::template each_group<Vectors>(values, [&](const ivec* weights, int group) {
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) {
-          const ivec four = splat_int(&x[r * job.blocks + block].values[group * 4]);
-#pragma GCC unroll 8
-          for (int v = 0; v < Vectors; ++v)
-            dots[r][v] = dot_groups<Groups::small>(dots[r][v], weights[v], four);
-        }
-      });
-#pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) {
-        const vec scale = load_f16(panels[v] + block * 32 + parts[v] * 2);
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r)
-          sums[r][v] = fma(to_float(dots[r][v]), mul(scale, splat(x[r * job.blocks + block].scale)),
-                           sums[r][v]);
-      }
+        sums[r][v] =
+            fma(to_float(dots[r][v]), mul(scale, splat(x[r * x_stride].scale)), sums[r][v]);
     }
   }
 };
 
-using q8_0_panel = byte_panel<q8_0_groups>;
-using q4_0_panel = byte_panel<q4_0_groups>;
+using q8_0_panel = byte_panel<one_scale, eight_bits>;
+using q4_0_panel = byte_panel<one_scale, four_bits>;
+using q4_1_panel = byte_panel<scale_and_minimum, four_bits>;
+using q5_0_panel = byte_panel<one_scale, five_bits>;
+using q5_1_panel = byte_panel<scale_and_minimum, five_bits>;
+using q4_k_panel = byte_panel<packed_scales_of_k, four_bits>;
+using q5_k_panel = byte_panel<packed_scales_of_k, five_bits>;
+using q6_k_panel = byte_panel<two_scales_of_k, six_bits>;
 
 template <int Vectors>
 inline void store_row(const panel_job& job, const vec (&sums)[Vectors], int64_t row, int64_t col,

@@ -4,12 +4,10 @@
 
 namespace troupe::gpu::cpu {
 
-void avx512_vnni_linear_q8_0(const panel_job& job, const tile_range& range) {
-  linear_panels<q8_0_panel>(job, range);
-}
-
-void avx512_vnni_linear_q4_0(const panel_job& job, const tile_range& range) {
-  linear_panels<q4_0_panel>(job, range);
-}
+const panel_function avx512_vnni_byte_panels[byte_panel_kinds] = {
+    linear_panels<q8_0_panel>, linear_panels<q4_0_panel>, linear_panels<q4_1_panel>,
+    linear_panels<q5_0_panel>, linear_panels<q5_1_panel>, linear_panels<q4_k_panel>,
+    linear_panels<q5_k_panel>, linear_panels<q6_k_panel>,
+};
 
 } // namespace troupe::gpu::cpu

@@ -123,6 +123,25 @@ inline vec to_float(ivec a) { return _mm256_cvtepi32_ps(a); }
 inline ivec to_int(vec a) { return _mm256_cvtps_epi32(a); }
 inline ivec low_nibbles(ivec a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 inline ivec high_nibbles(ivec a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
+inline ivec no_groups() { return _mm256_setzero_si256(); }
+inline ivec load_bytes(const void* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+}
+template <int Count>
+inline ivec shift_left(ivec a) {
+  return _mm256_slli_epi32(a, Count);
+}
+template <int Count>
+inline ivec shift_right(ivec a) {
+  return _mm256_srli_epi32(a, Count);
+}
+inline ivec shift_right_by(ivec a, int count) {
+  return _mm256_srl_epi32(a, _mm_cvtsi32_si128(count));
+}
+template <int Mask>
+inline ivec or_masked(ivec a, ivec b) {
+  return _mm256_or_si256(a, _mm256_and_si256(b, _mm256_set1_epi8(Mask)));
+}
 inline void store_bytes(int8_t* p, ivec a) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   _mm_storeu_si64(p, _mm_packs_epi16(words, words));

@@ -128,11 +128,31 @@ inline vec to_float(ivec a) { return _mm512_cvtepi32_ps(a); }
 inline ivec to_int(vec a) { return _mm512_cvtps_epi32(a); }
 inline ivec low_nibbles(ivec a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 inline ivec high_nibbles(ivec a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
+inline ivec no_groups() { return _mm512_setzero_si512(); }
+inline ivec load_bytes(const void* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+template <int Count>
+inline ivec shift_left(ivec a) {
+  return _mm512_slli_epi32(a, Count);
+}
+template <int Count>
+inline ivec shift_right(ivec a) {
+  return _mm512_srli_epi32(a, Count);
+}
+inline ivec shift_right_by(ivec a, int count) {
+  return _mm512_srl_epi32(a, _mm_cvtsi32_si128(count));
+}
+template <int Mask>
+inline ivec or_masked(ivec a, ivec b) {
+  constexpr int a_or_b_and_c = 0xf8;
+  return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi8(Mask), a_or_b_and_c);
+}
 inline void store_bytes(int8_t* p, ivec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a));
 }
 /// sums + what each lane's four unsigned bytes of `w` times its signed ones of `x` give; exact.
-/// `Small`: no byte of `w` is above 15.
+/// `Small`: no byte of `w` is above 63.
 template <bool Small>
 inline ivec dot_groups(ivec sums, ivec w, ivec x) {
 #if defined(__AVX512VNNI__)

@@ -135,13 +135,35 @@ inline vec to_float(ivec a) { return _mm_cvtepi32_ps(a); }
 inline ivec to_int(vec a) { return _mm_cvtps_epi32(a); }
 inline ivec low_nibbles(ivec a) { return _mm_and_si128(a, _mm_set1_epi8(15)); }
 inline ivec high_nibbles(ivec a) { return low_nibbles(_mm_srli_epi16(a, 4)); }
+inline ivec no_groups() { return _mm_setzero_si128(); }
+/// A byte in each lane, without sign.
+inline ivec load_bytes(const void* p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(four));
+}
+/// The bits of each lane moved by `Count`, or by `count`.
+template <int Count>
+inline ivec shift_left(ivec a) {
+  return _mm_slli_epi32(a, Count);
+}
+template <int Count>
+inline ivec shift_right(ivec a) {
+  return _mm_srli_epi32(a, Count);
+}
+inline ivec shift_right_by(ivec a, int count) { return _mm_srl_epi32(a, _mm_cvtsi32_si128(count)); }
+/// `a` with those bits of `b` that `Mask` names in every byte.
+template <int Mask>
+inline ivec or_masked(ivec a, ivec b) {
+  return _mm_or_si128(a, _mm_and_si128(b, _mm_set1_epi8(Mask)));
+}
 /// One byte of each lane; lanes are within -128 .. 127.
 inline void store_bytes(int8_t* p, ivec a) {
   const __m128i words = _mm_packs_epi32(a, a);
   _mm_storeu_si32(p, _mm_packs_epi16(words, words));
 }
 /// sums + what each lane's four unsigned bytes of `w` times its signed ones of `x` give; exact.
-/// `Small`: no byte of `w` is above 15, so that two products fit 16 bits.
+/// `Small`: no byte of `w` is above 63, so that two products fit 16 bits.
 template <bool Small>
 inline ivec dot_groups(ivec sums, ivec w, ivec x) {
   if constexpr (Small) {
