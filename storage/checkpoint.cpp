@@ -59,18 +59,26 @@ caf::error no_weights(const fs::path& dir) {
 
 } // namespace
 
-caf::expected<std::shared_ptr<const checkpoint>> checkpoint::open(const fs::path& path) {
+caf::expected<std::shared_ptr<const checkpoint>> checkpoint::open(const fs::path& path,
+                                                                  file_places places) {
   const std::shared_ptr<checkpoint> out(new checkpoint);
+  out->places_ = std::move(places);
   if (auto why = is_gguf(path) ? out->open_gguf(path) : out->open_dir(path))
     return why;
   out->headers_ = {};
+  out->places_ = nullptr;
   return std::shared_ptr<const checkpoint>{out};
+}
+
+fs::path checkpoint::elsewhere(const fs::path& file) const {
+  return places_ ? places_(file) : fs::path{};
 }
 
 caf::error checkpoint::open_dir(const fs::path& dir) {
   std::error_code failed;
   // symlink_status: a dangling link must be reported as such, not as an absent file.
-  if (fs::exists(fs::symlink_status(dir / single_file, failed))) {
+  if (!elsewhere(dir / single_file).empty() ||
+      fs::exists(fs::symlink_status(dir / single_file, failed))) {
     if (auto why = add_shard(dir / single_file))
       return why;
     for (auto& entry : headers_.front())
@@ -83,7 +91,7 @@ caf::error checkpoint::open_dir(const fs::path& dir) {
 }
 
 caf::error checkpoint::add_shard(const fs::path& path) {
-  auto file = mapped_file::open(path);
+  auto file = mapped_file::open(path, elsewhere(path));
   if (!file)
     return file.error();
   auto header = read_header(*file);
@@ -111,10 +119,11 @@ caf::error checkpoint::open_indexed(const fs::path& path) {
     return index.error();
   for (const auto& [name, tensors] : *index) {
     std::error_code failed;
-    if (!fs::exists(path.parent_path() / name, failed))
+    const auto shard = path.parent_path() / name;
+    if (elsewhere(shard).empty() && !fs::exists(shard, failed))
       return caf::make_error(errc::not_found, path.parent_path().string() + ": shard " + name +
                                                   " of the index is missing; download it");
-    if (auto why = add_shard(path.parent_path() / name))
+    if (auto why = add_shard(shard))
       return why;
     std::unordered_map<std::string_view, tensor_entry*> found;
     for (auto& entry : headers_.back())

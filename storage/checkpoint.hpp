@@ -27,6 +27,9 @@ struct tensor_view {
   std::span<const std::byte> bytes;
 };
 
+/// Where a file lies that is not at its own place; empty for those that are.
+using file_places = std::function<std::filesystem::path(const std::filesystem::path& file)>;
+
 /// The weights of a Hugging Face directory or of a GGUF model: every shard mapped, nothing copied
 /// to the heap. Immutable, and all functions may be called from any thread.
 class checkpoint {
@@ -34,7 +37,9 @@ public:
   /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names. Reads
   /// headers only. Fails unless every tensor is where header and index say. If `path` is a file, it
   /// is a GGUF file or any part of a split one: its tensors have the names that GGUF gives them.
-  static caf::expected<std::shared_ptr<const checkpoint>> open(const std::filesystem::path& path);
+  /// Files for which `places` says something lie there, not yet at their own place.
+  static caf::expected<std::shared_ptr<const checkpoint>> open(const std::filesystem::path& path,
+                                                               file_places places = {});
 
   std::optional<tensor_view> find(std::string_view name) const;
   /// Sum of the tensors' bytes.
@@ -70,6 +75,10 @@ private:
   caf::error add_gguf_part(mapped_file file, const gguf_header& header);
   void keep(tensor_entry entry);
 
+  /// Where a file lies that is not at its own place.
+  std::filesystem::path elsewhere(const std::filesystem::path& file) const;
+
+  file_places places_; // emptied once `open` is through
   std::vector<mapped_file> shards_;
   std::vector<std::vector<tensor_entry>> headers_; // per shard; emptied once `open` is through
   std::unordered_map<std::string, tensor_entry, by_name, std::equal_to<>> tensors_;

@@ -37,11 +37,12 @@ uint64_t page_bytes() {
 
 } // namespace
 
-caf::expected<mapped_file> mapped_file::open(const std::filesystem::path& path) {
+caf::expected<mapped_file> mapped_file::open(const std::filesystem::path& path,
+                                             const std::filesystem::path& at) {
   mapped_file out;
   out.path_ = path;
   // O_NONBLOCK: opening a FIFO that somebody named like a weight file must not hang.
-  out.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  out.fd_ = ::open(at.empty() ? path.c_str() : at.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (out.fd_ < 0) {
     const int why = errno;
     if (why == ENOENT)
@@ -57,10 +58,10 @@ caf::expected<mapped_file> mapped_file::open(const std::filesystem::path& path) 
   out.modified_ns_ = modified_ns(info);
   if (out.size_bytes_ == 0)
     return out; // an empty range cannot be mapped, and need not be
-  void* at = ::mmap(nullptr, out.size_bytes_, PROT_READ, MAP_SHARED, out.fd_, 0);
-  if (at == MAP_FAILED)
+  void* mapped = ::mmap(nullptr, out.size_bytes_, PROT_READ, MAP_SHARED, out.fd_, 0);
+  if (mapped == MAP_FAILED)
     return failure(errc::unreadable, path, "cannot be mapped: " + reason(errno));
-  out.data_ = static_cast<const std::byte*>(at);
+  out.data_ = static_cast<const std::byte*>(mapped);
   return out;
 }
 

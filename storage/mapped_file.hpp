@@ -19,7 +19,10 @@ void drop_pages(const void* data, size_t size_bytes);
 /// truncation without a signal, so call one of them before a burst of reading.
 class mapped_file {
 public:
-  static caf::expected<mapped_file> open(const std::filesystem::path& path);
+  /// Fails with `not_found` or `unreadable`. `at` = where the file called `path` really lies now;
+  /// empty = there.
+  static caf::expected<mapped_file> open(const std::filesystem::path& path,
+                                         const std::filesystem::path& at = {});
 
   mapped_file(mapped_file&& other) noexcept;
   mapped_file& operator=(mapped_file&& other) noexcept;

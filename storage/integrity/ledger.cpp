@@ -107,9 +107,21 @@ caf::error file_sums::trusted() const {
   if (!bad_at_)
     return {};
   return caf::make_error(errc::corrupted,
-                         damage() + ", as an earlier load found; the file is damaged, replace it, "
-                                    "or to try it again remove " +
+                         damage() +
+                             ", as an earlier load found; the file is damaged, replace it, "
+                             "or to try it again remove " +
                              sidecar_.string());
+}
+
+caf::error file_sums::mended() {
+  {
+    const std::lock_guard guard{mutex_};
+    if (!bad_at_)
+      return {};
+    bad_at_.reset();
+    learned_ = true;
+  }
+  return save(true);
 }
 
 caf::error file_sums::save(bool went_through) {
@@ -180,6 +192,33 @@ std::shared_ptr<file_sums> ledger::load(const disk_file& file) const {
       out->chunk_bytes_ != chunk_bytes_)
     out->chunk_bytes_ = 0; // no record
   return out;
+}
+
+std::shared_ptr<file_sums> ledger::recorded(const disk_file& file) const {
+  auto out = load(file);
+  return out->chunk_bytes_ != 0 && out->identity_ == file.identity() ? out : nullptr;
+}
+
+std::shared_ptr<file_sums> ledger::begin(const fs::path& place, uint64_t size_bytes) const {
+  const std::shared_ptr<file_sums> out{new file_sums};
+  out->path_ = place;
+  out->identity_.size_bytes = size_bytes;
+  out->chunk_bytes_ = chunk_bytes_;
+  out->sums_.assign((size_bytes + chunk_bytes_ - 1) / chunk_bytes_, {});
+  return out;
+}
+
+caf::error ledger::settle(file_sums& sums, const disk_file& file) const {
+  {
+    const std::lock_guard guard{sums.mutex_};
+    if (file.size_bytes() != sums.identity_.size_bytes)
+      return caf::make_error(errc::changed, file.path().string() + ": has another length by now");
+    sums.identity_ = file.identity();
+    sums.path_ = file.path();
+    sums.sidecar_ = sidecar_of(file.path());
+    sums.learned_ = true;
+  }
+  return sums.save(true);
 }
 
 caf::expected<std::vector<std::shared_ptr<file_sums>>>

@@ -25,6 +25,8 @@ public:
   caf::error check(uint64_t offset, const checksum& found);
   /// Fails with `corrupted` if the file was quarantined, by this process or one before.
   caf::error trusted() const;
+  /// The file has its recorded content again: it is trusted, and that is written down.
+  caf::error mended();
   /// Writes down what was learned, atomically, after a load that went through; after one that did
   /// not, only that the file is damaged. A failure costs no more than the record.
   caf::error save(bool went_through);
@@ -62,6 +64,17 @@ public:
   /// A sidecar that is damaged counts as none.
   caf::expected<std::vector<std::shared_ptr<file_sums>>>
   open(const std::vector<std::shared_ptr<const disk_file>>& files) const;
+
+  /// The record of a file of `size_bytes` that will lie at `place` but does not yet: kept in memory
+  /// until `settle`.
+  std::shared_ptr<file_sums> begin(const std::filesystem::path& place, uint64_t size_bytes) const;
+  /// The file of such a record, all of it right, lies at its place now: writes down what was
+  /// learned of it.
+  caf::error settle(file_sums& sums, const disk_file& file) const;
+
+  /// What is recorded of this very state of a file, quarantined or not; null if nothing is.
+  std::shared_ptr<file_sums> recorded(const disk_file& file) const;
+  uint32_t chunk_bytes() const { return chunk_bytes_; }
 
   /// Where the record of `file` is kept.
   std::filesystem::path sidecar_of(const std::filesystem::path& file) const;

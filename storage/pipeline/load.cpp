@@ -72,7 +72,31 @@ void load::let_go(uint32_t chunks) {
 }
 
 bool load::may_go_on() const {
-  return next_ < chunks_.size() && (plan_.held_max == 0 || next_ - let_go_.load() < plan_.held_max);
+  // Who passes through a small pool must not fill it with what is needed later.
+  return next_ < chunks_.size() &&
+         (plan_.held_max == 0 || (parked_ == 0 && next_ - let_go_.load() < plan_.held_max));
+}
+
+bool load::park(size_t index) {
+  const auto& chunk = chunks_[index];
+  const auto tell = [arrived = arrived_, conductor = conductor_, index] {
+    {
+      const std::lock_guard guard{arrived->mutex};
+      arrived->chunks.push_back(index);
+    }
+    conductor->wake();
+  };
+  if (plan_.files[chunk.file].origin->is_there(chunk.offset, chunk.length, tell))
+    return false;
+  ++parked_;
+  return true;
+}
+
+void load::take_arrived() {
+  const std::lock_guard guard{arrived_->mutex};
+  parked_ -= arrived_->chunks.size();
+  again_.insert(again_.end(), arrived_->chunks.begin(), arrived_->chunks.end());
+  arrived_->chunks.clear();
 }
 
 load_counts load::counts() const {
@@ -91,7 +115,7 @@ void load::fail(caf::error why) {
 }
 
 bool load::over() const {
-  return pending_ == 0 && (stopped_ || (next_ == chunks_.size() && again_.empty()));
+  return pending_ == 0 && (stopped_ || (next_ == chunks_.size() && again_.empty() && parked_ == 0));
 }
 
 void load::deliver(size_t index, chunk_lease lease, bool from_pool) {

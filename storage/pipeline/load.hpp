@@ -105,12 +105,22 @@ private:
   bool over() const;
   /// A chunk that was not asked for before may be asked for now.
   bool may_go_on() const;
+  // Of the pipeline, under its mutex:
+  /// True if the bytes of a chunk have to be waited for; it comes back by `take_arrived`.
+  bool park(size_t index);
+  void take_arrived();
 
   const load_plan plan_;
   const load_events events_;
   const instant began_;
   const std::shared_ptr<waker> conductor_;
   std::vector<chunk> chunks_;
+  /// Parked chunks whose bytes have come. Their origin may tell so after this load has ended.
+  struct arrived_chunks {
+    std::mutex mutex;
+    std::vector<size_t> chunks;
+  };
+  const std::shared_ptr<arrived_chunks> arrived_ = std::make_shared<arrived_chunks>();
 
   std::atomic<load_priority> priority_;
   std::atomic<bool> stopped_{false};
@@ -118,7 +128,8 @@ private:
 
   // Of the pipeline, under its mutex:
   size_t next_ = 0;           ///< first chunk that was not asked for
-  std::vector<size_t> again_; ///< chunks that have to be read once more
+  std::vector<size_t> again_; ///< chunks whose turn has come again
+  size_t parked_ = 0;         ///< chunks whose bytes are still to be fetched to this machine
   size_t pending_ = 0;        ///< asked for, not yet delivered
 
   mutable std::mutex mutex_; ///< of what follows

@@ -94,9 +94,14 @@ std::shared_ptr<load_pipeline::flight> load_pipeline::next() {
     return a->priority_.load() > b->priority_.load();
   });
   const bool full = in_flight_ >= window_ || blocked_at_ == room_->load();
-  for (const auto& who : turns)
+  for (const auto& who : turns) {
+    who->take_arrived();
     while (!who->stopped_ && (!who->again_.empty() || who->may_go_on())) {
       const bool again = !who->again_.empty();
+      if (!again && who->park(who->next_)) {
+        ++who->next_;
+        continue;
+      }
       const waiter me{who, again ? who->again_.back() : who->next_};
       const auto& chunk = who->chunks_[me.chunk];
       const auto& file = who->plan_.files[chunk.file];
@@ -123,6 +128,7 @@ std::shared_ptr<load_pipeline::flight> load_pipeline::next() {
       ++in_flight_;
       return out;
     }
+  }
   return nullptr;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -6,6 +7,8 @@
 #include "storage/integrity/checksum.hpp"
 
 namespace troupe::storage {
+
+class arrival;
 
 /// One file that chunks come from, in one state. Functions may be called from any thread.
 class chunk_origin {
@@ -18,6 +21,12 @@ public:
   virtual checksum key() const = 0;
   /// As `disk_reader::read`.
   virtual void read(uint64_t offset, std::span<std::byte> into, read_done done) = 0;
+  /// Calls `then` once a read of that range would not have to wait for bytes that are still to be
+  /// fetched, or would fail; on any thread, and with nothing said once nobody wants to hear. True
+  /// if that is so already: then it is not called.
+  virtual bool is_there(uint64_t, uint64_t /*length*/, std::function<void()> /*then*/) {
+    return true;
+  }
   /// Fails with `changed` if the file is no longer what it was.
   virtual caf::error check_unchanged() const = 0;
 };
@@ -26,5 +35,10 @@ public:
 /// away last on the reader's own thread, which cannot wait for itself.
 std::shared_ptr<chunk_origin> make_disk_origin(disk_reader& reader,
                                                std::shared_ptr<const disk_file> file);
+
+/// A file on its way to the disk, whose chunks can be read as soon as they have come. It has the
+/// key that the finished file will have. As `make_disk_origin`.
+std::shared_ptr<chunk_origin> make_arriving_origin(disk_reader& reader,
+                                                   std::shared_ptr<arrival> file);
 
 } // namespace troupe::storage

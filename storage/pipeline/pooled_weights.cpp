@@ -39,6 +39,7 @@ pooled_weights::start(const std::shared_ptr<weight_tiers>& tiers,
   if (!*may)
     return std::shared_ptr<pooled_weights>{};
   out->load_ = tiers->pipeline().start(std::move(plan), wish.priority, out->events());
+  out->follow_arrivals();
   return out;
 }
 
@@ -61,14 +62,17 @@ void pooled_weights::list_parts(const std::vector<std::string>& names) {
 caf::expected<bool> pooled_weights::prepare(const weights_wish& wish, load_plan& plan) {
   const uint64_t chunk = tiers_->pool().chunk_bytes();
   list_parts(wish.names);
+  model_ = wish.arriving;
   std::vector<std::shared_ptr<const disk_file>> opened;
   for (const auto& file : files_->files()) {
-    auto one = disk_file::of(file.fd(), file.path());
+    arriving_.push_back(model_ ? model_->find(file.path()) : nullptr);
+    auto one = disk_file::of(file.fd(), file.path(), !arriving_.back());
     if (!one)
       return one.error();
     opened.push_back(std::move(*one));
   }
-  bool cached = tiers_->map_cached_files_;
+  unchecked_ = arriving_.size() - std::count(arriving_.begin(), arriving_.end(), nullptr);
+  bool cached = tiers_->map_cached_files_ && unchecked_ == 0;
   for (const auto& [where, users] : users_) {
     const auto [file, at] = where;
     const auto length = std::min(chunk, opened[file]->size_bytes() - at * chunk);
@@ -77,18 +81,86 @@ caf::expected<bool> pooled_weights::prepare(const weights_wish& wish, load_plan&
   }
   if (cached || !make_room(wish, plan))
     return false;
-  auto sums = tiers_->sums_.open(opened);
-  if (!sums)
-    return sums.error();
+  if (auto why = add_files(opened, plan))
+    return why;
+  plan.ranges = parts_;
+  return true;
+}
+
+caf::error pooled_weights::add_files(const std::vector<std::shared_ptr<const disk_file>>& opened,
+                                     load_plan& plan) {
+  std::vector<std::shared_ptr<const disk_file>> here;
+  for (size_t i = 0; i < opened.size(); ++i)
+    if (!arriving_[i])
+      here.push_back(opened[i]);
+  auto known = tiers_->sums_.open(here);
+  if (!known)
+    return std::move(known.error());
+  auto next = known->begin();
   for (size_t i = 0; i < opened.size(); ++i) {
     auto view = chunk_view::make(tiers_->pool_, opened[i]->size_bytes());
     if (!view)
-      return view.error();
+      return std::move(view.error());
     views_.push_back(std::move(*view));
-    plan.files.push_back({make_disk_origin(*tiers_->reader_, opened[i]), sums->at(i)});
+    if (arriving_[i])
+      plan.files.push_back({make_arriving_origin(*tiers_->reader_, arriving_[i]),
+                            tiers_->sums_.begin(opened[i]->path(), opened[i]->size_bytes())});
+    else
+      plan.files.push_back({make_disk_origin(*tiers_->reader_, opened[i]), *next++});
   }
-  plan.ranges = parts_;
-  return true;
+  for (size_t i = 0; i < opened.size(); ++i)
+    if (arriving_[i])
+      arriving_[i]->when_settled(
+          [to = std::weak_ptr{tiers_}, sums = plan.files[i].sums, path = opened[i]->path()] {
+            const auto tiers = to.lock();
+            // What cannot be recorded is learned by the next load.
+            if (const auto file = disk_file::open(path, false); file && tiers)
+              (void)tiers->sums_.settle(*sums, **file);
+          });
+  return {};
+}
+
+/// Tells in which order the files on their way are wanted, and hears whether they are right.
+void pooled_weights::follow_arrivals() {
+  if (!model_)
+    return;
+  checks_->to = this;
+  std::vector<arriving_model::wish> order;
+  for (const auto& part : parts_)
+    if (arriving_[part.file])
+      order.push_back({files_->files()[part.file].path(), {part.offset, part.length}});
+  model_->prefer(order);
+  for (const auto& file : arriving_)
+    if (file)
+      file->when_checked(
+          [checks = checks_, to = std::weak_ptr{tiers_->pool_},
+           key = make_arriving_origin(*tiers_->reader_, file)->key()](const caf::error& why) {
+            if (const auto pool = to.lock(); pool && why)
+              pool->forget(key);
+            const std::lock_guard guard{checks->mutex};
+            if (checks->to != nullptr)
+              checks->to->one_checked(why);
+          });
+}
+
+void pooled_weights::one_checked(const caf::error& why) {
+  {
+    const std::lock_guard guard{mutex_};
+    --unchecked_;
+    if (why && !state_.why)
+      state_.why = why;
+    note_end();
+  }
+  if (why)
+    load_->cancel();
+}
+
+/// With the mutex held.
+void pooled_weights::note_end() {
+  state_.over = all_read_ && (unchecked_ == 0 || state_.why);
+  if (state_.over && !state_.why)
+    state_.parts = parts_.size();
+  changed_.notify_all();
 }
 
 bool pooled_weights::make_room(const weights_wish& wish, load_plan& plan) {
@@ -124,20 +196,27 @@ load_events pooled_weights::events() {
           },
       .done =
           [this](caf::error why) {
+            if (why)
+              for (const auto& file : arriving_)
+                if (file && file->why())
+                  tiers_->pool_->forget(make_arriving_origin(*tiers_->reader_, file)->key());
             const std::lock_guard guard{mutex_};
-            state_.over = true;
-            state_.why = std::move(why);
+            all_read_ = true;
             if (!state_.why)
-              state_.parts = parts_.size();
-            changed_.notify_all();
+              state_.why = std::move(why);
+            note_end();
           }};
 }
 
 pooled_weights::~pooled_weights() {
+  {
+    const std::lock_guard guard{checks_->mutex};
+    checks_->to = nullptr;
+  }
   if (load_) {
     load_->cancel();
     std::unique_lock guard{mutex_};
-    changed_.wait(guard, [this] { return state_.over; });
+    changed_.wait(guard, [this] { return all_read_; });
   }
   views_.clear();
   tiers_->pool().unreserve(reserved_);
@@ -179,8 +258,9 @@ caf::error pooled_weights::wait(std::string_view name, uint64_t bytes,
   const auto needed =
       tensors_.find(name)->second.first_part + (bytes + part_bytes - 1) / part_bytes;
   std::unique_lock guard{mutex_};
-  changed_.wait(guard, stop, [&] { return state_.over || state_.parts >= needed; });
-  return state_.parts >= needed ? caf::error{} : state_.why;
+  changed_.wait(guard, stop, [&] { return state_.over || state_.why || usable() >= needed; });
+  // What came of files of which one is wrong is of no use, however much of it there is.
+  return usable() >= needed && (!model_ || !state_.why) ? caf::error{} : state_.why;
 }
 
 pooled_weights::state pooled_weights::follow(uint64_t bytes) const {

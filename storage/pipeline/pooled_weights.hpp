@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -16,6 +17,7 @@
 #include "base/error.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 #include "storage/pool/chunk_view.hpp"
+#include "storage/store/arrival.hpp"
 
 namespace troupe::storage {
 
@@ -26,10 +28,17 @@ struct weights_wish {
   /// before the last ones have come. Otherwise the pool has to hold all.
   bool in_order = true;
   load_priority priority = load_priority::demand;
+  /// The checkpoint's files that are still on their way, or null.
+  std::shared_ptr<const arriving_model> arriving{};
 };
 
 /// Tensors of a checkpoint that lie, or will lie, in the pool: loaded in the order in which they
 /// are needed. Addresses are known from the start, bytes are there after `wait`.
+///
+/// Of a file that is still being fetched, chunks come as the file does. The last part of all is
+/// held back until every such file has turned out to be what its source vouches for: who waits for
+/// all tensors before it makes use of them never uses wrong ones. If one is wrong, the load fails,
+/// and what was read of that file is thrown out of the pool.
 class pooled_weights {
 public:
   /// Begins to load. Null if another way is better: the pool cannot even hold what is needed at the
@@ -86,7 +95,14 @@ private:
   /// False if the load is not to be.
   caf::expected<bool> prepare(const weights_wish& wish, load_plan& plan);
   bool make_room(const weights_wish& wish, load_plan& plan);
+  caf::error add_files(const std::vector<std::shared_ptr<const disk_file>>& opened,
+                       load_plan& plan);
   load_events events();
+  void follow_arrivals();
+  void one_checked(const caf::error& why);
+  /// Parts that may be used; with the mutex held.
+  size_t usable() const { return std::min(state_.parts, parts_.size() - (unchecked_ > 0 ? 1 : 0)); }
+  void note_end();
 
   std::shared_ptr<weight_tiers> tiers_;
   std::shared_ptr<const checkpoint> files_;
@@ -99,10 +115,21 @@ private:
   bool passing_ = false;
   uint64_t total_bytes_ = 0;
   std::shared_ptr<load> load_;
+  /// Files that are on their way, by their index; null = here.
+  std::vector<std::shared_ptr<arrival>> arriving_;
+  std::shared_ptr<const arriving_model> model_; ///< keeps them
+  /// Arrivals tell what became of them when this may be gone.
+  struct checks {
+    std::mutex mutex;
+    pooled_weights* to = nullptr;
+  };
+  const std::shared_ptr<checks> checks_ = std::make_shared<checks>();
 
   mutable std::mutex mutex_;
   mutable std::condition_variable_any changed_;
   state state_;
+  size_t unchecked_ = 0;  ///< files on their way of which it is not known whether they are right
+  bool all_read_ = false; ///< the load has ended
 };
 
 /// Chunks that have to be in the pool together for whoever goes through `parts` in order, with

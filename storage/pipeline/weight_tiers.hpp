@@ -34,6 +34,7 @@ public:
   uint32_t chunk_bytes() const { return pool_->chunk_bytes(); }
   /// What is recorded of a checkpoint's files, in their order. Fails as `ledger::open` does.
   caf::expected<std::vector<std::shared_ptr<file_sums>>> open_sums(const checkpoint& files) const;
+  const ledger& records() const { return sums_; }
   load_pipeline& pipeline() { return *pipeline_; }
   disk_reader& reader() { return *reader_; }
   bool maps_cached_files() const { return map_cached_files_; }

@@ -164,6 +164,33 @@ void chunk_pool::discard(const chunk_lease& bad) {
   }
 }
 
+void chunk_pool::forget(const checksum& file) {
+  {
+    const std::lock_guard guard{mutex_};
+    for (auto at = index_.begin(); at != index_.end();) {
+      if (at->first.file != file) {
+        ++at;
+        continue;
+      }
+      const auto entry = at->second;
+      const auto slot = static_cast<uint32_t>(entry_records_[entry].key.slot);
+      at = index_.erase(at);
+      entry_records_[entry].state.store(phase::empty, std::memory_order_release);
+      free_entries_.push_back(entry);
+      auto& held = slots_[slot];
+      std::erase(held.entries, entry);
+      if (!held.entries.empty() || held.doomed)
+        continue;
+      empty(slot);
+      if (held.readers == 0)
+        free_.push_back(slot);
+      else
+        held.doomed = true; // free with its last lease
+    }
+  }
+  tell_room();
+}
+
 bool chunk_pool::starved() const {
   const std::lock_guard guard{mutex_};
   return !barren_.empty();

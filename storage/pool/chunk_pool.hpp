@@ -142,6 +142,9 @@ public:
   chunk_lease share(const chunk_lease& lease);
   /// Forgets a chunk whose bytes turned out to be wrong; its room is free when the last lease ends.
   void discard(const chunk_lease& lease);
+  /// Forgets all chunks of a file whose bytes turned out to be wrong. Those that belong to another
+  /// file as well stay that one's.
+  void forget(const checksum& file);
 
   /// Sets chunks aside for a load that will hold all it reads. False if so many cannot be had
   /// beside those that are set aside already and a few for everybody else.

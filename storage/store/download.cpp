@@ -1,7 +1,10 @@
 #include "storage/store/download.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <thread>
+#include <unordered_map>
 
 #include "storage/errors.hpp"
 
@@ -13,15 +16,25 @@ namespace {
 constexpr unsigned restarts_max = 3;
 /// Written down so often: what a killed process has to fetch again, for each connection.
 constexpr size_t journal_step_bytes = size_t{256} << 10;
+/// Of a file that is wanted early, so much comes before the rest of any: most headers fit in there.
+constexpr uint64_t head_bytes = uint64_t{256} << 10;
 constexpr auto tell_pause = std::chrono::milliseconds{50};
 
 } // namespace
 
-void download::add(const source_file& file) {
+std::shared_ptr<arrival> download::add(const source_file& file, bool early) {
   auto one = std::make_unique<entry>();
   one->job = std::make_unique<file_job>(file, to_.place(file));
   one->now = to_.has(file) ? state::done : state::waiting;
+  one->early = early;
+  std::shared_ptr<arrival> out;
+  if (early && one->now != state::done) {
+    out = std::make_shared<arrival>(to_.model_dir() / file.path);
+    one->job->tell(out);
+  }
+  turns_.push_back(one.get());
   entries_.push_back(std::move(one));
+  return out;
 }
 
 uint64_t download::missing_bytes() const {
@@ -33,6 +46,7 @@ uint64_t download::missing_bytes() const {
 }
 
 std::vector<source_file> download::files() const {
+  const std::lock_guard guard{mutex_};
   std::vector<source_file> out;
   for (const auto& one : entries_)
     out.push_back(one->job->file());
@@ -47,7 +61,10 @@ caf::error download::run(std::stop_token stop) {
     for (size_t i = 0; i < useful; ++i)
       workers.emplace_back([this] { work(halt_.get_token()); });
   }
-  if (!failed_ && stop.stop_requested())
+  // A stop that came when all was done changes nothing.
+  const bool over =
+      std::ranges::all_of(entries_, [](const auto& x) { return x->now == state::done; });
+  if (!failed_ && !over)
     return caf::make_error(errc::cancelled, "fetching " + from_.name() + ": cancelled");
   tell(true);
   return failed_;
@@ -80,34 +97,54 @@ caf::error download::open(entry& of, const std::stop_token& stop) {
       return why;
   }
   const std::lock_guard guard{mutex_};
-  if (!of.job->ready()) {
-    const auto missing = of.job->missing(how_.part_bytes);
-    of.todo.assign(missing.begin(), missing.end());
-  }
+  if (!of.job->ready())
+    list_parts(of);
   of.now = state::running;
   return {};
 }
 
-/// The next thing to do, in the order of the files; false when there is nothing left.
+/// With the mutex held.
+void download::list_parts(entry& of) {
+  const auto missing = of.job->missing(how_.part_bytes);
+  of.todo.assign(missing.begin(), missing.end());
+  of.head_left = of.early && !of.todo.empty() && of.todo.front().offset < head_bytes;
+  auto first = of.todo.empty() ? byte_range{} : of.todo.front();
+  const auto end = first.offset + first.length;
+  if (!of.head_left || !of.job->file().ranged || end <= head_bytes)
+    return;
+  of.todo.front() = {head_bytes, end - head_bytes};
+  of.todo.push_front({first.offset, head_bytes - first.offset});
+}
+
+bool download::take(entry& from, part& out) {
+  if (from.now == state::waiting) {
+    from.now = state::opening;
+    out = {&from, {}, true};
+  } else if (from.now == state::running && !from.restart && !from.todo.empty()) {
+    out = {&from, from.todo.front(), false};
+    from.todo.pop_front();
+    from.head_left = false;
+  } else {
+    return false;
+  }
+  ++from.open_parts;
+  return true;
+}
+
+/// The next thing to do; false when there is nothing left.
 bool download::next(part& out, std::unique_lock<std::mutex>& guard, const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    bool left = false;
-    for (const auto& one : entries_) {
-      left = left || one->now != state::done;
-      if (one->now == state::waiting) {
-        one->now = state::opening;
-        ++one->open_parts;
-        out = {one.get(), {}, true};
+    // What a model is understood by, and the heads of its weights, before everything else.
+    const auto urgent = [](const entry& x) {
+      return !x.early || x.now == state::waiting || x.head_left;
+    };
+    for (auto* one : turns_)
+      if (urgent(*one) && take(*one, out))
         return true;
-      }
-      if (one->now == state::running && !one->restart && !one->todo.empty()) {
-        out = {one.get(), one->todo.front(), false};
-        one->todo.pop_front();
-        ++one->open_parts;
+    for (auto* one : turns_)
+      if (take(*one, out))
         return true;
-      }
-    }
-    if (!left)
+    if (std::ranges::all_of(entries_, [](const auto& x) { return x->now == state::done; }))
       return false;
     changed_.wait(guard, stop, [this, seen = events_] { return events_ != seen; });
   }
@@ -164,14 +201,14 @@ caf::error download::after_part(entry& of, const caf::error& why, const std::sto
   of.now = state::finishing;
   const bool again = of.restart;
   guard.unlock();
-  auto wrong = again ? start_again(of, stop) : finish(of, stop);
+  auto wrong = again ? start_again(of, why, stop) : finish(of, stop);
   guard.lock();
   signal();
   return wrong;
 }
 
 /// Fetches a file from its beginning: it is another one now, or ranges of it cannot be had.
-caf::error download::start_again(entry& of, const std::stop_token& stop) {
+caf::error download::start_again(entry& of, const caf::error& why, const std::stop_token& stop) {
   auto file = of.job->file();
   if (of.ask_again) {
     auto fresh = from_.stat(file.path, stop);
@@ -181,11 +218,13 @@ caf::error download::start_again(entry& of, const std::stop_token& stop) {
   } else {
     file.ranged = false;
   }
+  of.job->disown(
+      why ? why
+          : caf::make_error(errc::changed, file.path + " of " + from_.name() + " has changed"));
   const std::lock_guard guard{mutex_}; // `snapshot` reads what the file is
-  if (auto why = of.job->restart(std::move(file)))
-    return why;
-  const auto missing = of.job->missing(how_.part_bytes);
-  of.todo.assign(missing.begin(), missing.end());
+  if (auto wrong = of.job->restart(std::move(file)))
+    return wrong;
+  list_parts(of);
   of.restart = of.ask_again = false;
   ++of.restarts;
   of.now = state::running;
@@ -196,7 +235,7 @@ caf::error download::finish(entry& of, const std::stop_token& stop) {
   auto why = of.job->finish(stop);
   if (why == errc::corrupted) {
     if (of.restarts + 1 < restarts_max)
-      return start_again(of, stop);
+      return start_again(of, why, stop);
     return caf::make_error(errc::corrupted, "fetching " + of.job->file().path + " from " +
                                                 from_.name() + ": it arrived damaged " +
                                                 std::to_string(restarts_max) +
@@ -210,6 +249,45 @@ caf::error download::finish(entry& of, const std::stop_token& stop) {
   }
   tell(true);
   return {};
+}
+
+void download::prefer(const std::vector<arriving_model::wish>& order) {
+  using wanted_ranges = std::map<uint64_t, std::pair<uint64_t, size_t>>; // offset -> end, index
+  std::unordered_map<std::string, wanted_ranges> by_file;
+  for (size_t i = 0; i < order.size(); ++i)
+    if (const auto& [offset, length] = order[i].range; length != 0)
+      by_file[order[i].file.native()].emplace(offset, std::pair{offset + length, i});
+  const std::lock_guard guard{mutex_};
+  std::map<const entry*, size_t> first; // the wish that needs the file first
+  for (const auto& one : entries_) {
+    const auto& wanted = by_file[(to_.model_dir() / one->job->file().path).native()];
+    const auto rank = [&](byte_range part) {
+      auto out = order.size(); // what nobody asked for comes last
+      auto at = wanted.upper_bound(part.offset);
+      if (at != wanted.begin() && std::prev(at)->second.first > part.offset)
+        --at;
+      for (; at != wanted.end() && at->first < part.offset + part.length; ++at)
+        out = std::min(out, at->second.second);
+      return out;
+    };
+    first[one.get()] = one->early ? rank({0, UINT64_MAX}) : 0;
+    if (one->job->file().sha256.empty() && one->job->file().ranged)
+      std::ranges::stable_sort(one->todo, {}, rank);
+  }
+  std::ranges::stable_sort(turns_, {}, [&](const entry* x) { return first.at(x); });
+}
+
+bool download::wait_for_small(const std::stop_token& stop) {
+  std::unique_lock guard{mutex_};
+  const auto small_here = [this] {
+    return std::ranges::all_of(entries_,
+                               [](const auto& x) { return x->early || x->now == state::done; });
+  };
+  while (!small_here()) {
+    if (failed_ || !changed_.wait(guard, stop, [this, seen = events_] { return events_ != seen; }))
+      return false;
+  }
+  return true;
 }
 
 void download::signal() {

@@ -18,11 +18,19 @@ public:
            const pull_observer& observer)
       : from_{from}, to_{to}, how_{how}, observer_{observer} {}
 
-  /// Adds a file to be fetched, unless it is there; before `run`.
-  void add(const source_file& file);
+  /// Adds a file to be fetched, unless it is there; before `run`. With `early`, its beginning comes
+  /// before the rest of others, and what comes of it can be read: what is returned tells. Null if
+  /// it is there.
+  std::shared_ptr<arrival> add(const source_file& file, bool early = false);
   uint64_t missing_bytes() const;
   /// Fetches everything; the first failure ends it all.
   caf::error run(std::stop_token stop);
+  /// Fetches in about this order from now on: the files as they are needed first, and of each,
+  /// what is needed first. But a file with a sha256 is fetched from its beginning, as only in that
+  /// order its checksum can be computed on the way.
+  void prefer(const std::vector<arriving_model::wish>& order);
+  /// Blocks until all files that are not `early` ones are here, or the download is over.
+  bool wait_for_small(const std::stop_token& stop);
   pull_progress progress() const;
   /// The files as they were fetched in the end.
   std::vector<source_file> files() const;
@@ -32,6 +40,8 @@ private:
   struct entry {
     std::unique_ptr<file_job> job;
     state now = state::waiting;
+    bool early = false;
+    bool head_left = false; ///< its beginning is the next part
     std::deque<byte_range> todo;
     unsigned open_parts = 0;
     unsigned restarts = 0;
@@ -45,11 +55,13 @@ private:
   };
 
   void work(const std::stop_token& stop);
+  void list_parts(entry& of);
+  bool take(entry& from, part& out);
   bool next(part& out, std::unique_lock<std::mutex>& guard, const std::stop_token& stop);
   caf::error open(entry& of, const std::stop_token& stop);
   caf::error fetch(entry& of, byte_range range, const std::stop_token& stop);
   caf::error after_part(entry& of, const caf::error& why, const std::stop_token& stop);
-  caf::error start_again(entry& of, const std::stop_token& stop);
+  caf::error start_again(entry& of, const caf::error& why, const std::stop_token& stop);
   caf::error finish(entry& of, const std::stop_token& stop);
   void fail(const caf::error& why);
   /// Something has happened that a waiting thread may want to know; the mutex is held.
@@ -62,6 +74,7 @@ private:
   const pull_setup& how_;
   const pull_observer& observer_;
   std::vector<std::unique_ptr<entry>> entries_;
+  std::vector<entry*> turns_; ///< the order in which they are fetched
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   uint64_t events_ = 0;

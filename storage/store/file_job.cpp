@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 #include <utility>
 
@@ -48,7 +49,7 @@ caf::error file_job::open(bool published) {
   if (published || (!place_.blob.empty() && has_size(place_.blob, file_.size_bytes))) {
     ready_ = true;
     done_bytes_ = file_.size_bytes;
-    return {};
+    return arrival_ ? show_whole(published ? arrival_->place() : place_.blob) : caf::error{};
   }
   if (auto why = make_directories(place_.partial.parent_path()))
     return why;
@@ -72,7 +73,24 @@ caf::error file_job::open(bool published) {
   }
   ready_ = journal_->content().verified;
   done_bytes_ = journal_->content().done.covered();
-  return {};
+  stamp_ns_ = std::chrono::nanoseconds{std::chrono::system_clock::now().time_since_epoch()}.count();
+  if (!arrival_)
+    return {};
+  return arrival_->begin(fd_, ready_ ? std::nullopt : std::optional{stamp_ns_},
+                         journal_->content().done);
+}
+
+/// Tells of a file that is there already.
+caf::error file_job::show_whole(const std::filesystem::path& at) {
+  const int fd = ::open(at.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return caf::make_error(errc::unreadable, at.string() + ": cannot be opened: " +
+                                                 std::generic_category().message(errno));
+  range_set all;
+  all.add({0, file_.size_bytes});
+  auto why = arrival_->begin(fd, std::nullopt, all);
+  ::close(fd);
+  return why;
 }
 
 std::vector<byte_range> file_job::missing(uint64_t piece) const {
@@ -95,10 +113,21 @@ caf::error file_job::write(uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 caf::error file_job::remember(byte_range range) {
-  const std::lock_guard guard{mutex_};
-  auto why = journal_->add(range);
-  done_bytes_ = journal_->content().done.covered();
-  return why;
+  {
+    const std::lock_guard guard{mutex_};
+    auto why = journal_->add(range);
+    done_bytes_ = journal_->content().done.covered();
+    if (why)
+      return why;
+  }
+  if (arrival_)
+    arrival_->came(range);
+  return {};
+}
+
+void file_job::disown(const caf::error& why) {
+  if (const auto lost = std::exchange(arrival_, nullptr))
+    lost->fail(why);
 }
 
 caf::error file_job::restart(source_file file) {
@@ -154,6 +183,13 @@ caf::error file_job::finish(const std::stop_token& stop) {
     checksum_.reset();
     if (found != file_.sha256)
       return caf::make_error(errc::corrupted, "the sha256 is " + found + ", not " + file_.sha256);
+    // Who waits for the bytes need not wait for the disk.
+    if (arrival_)
+      arrival_->checked();
+    const timespec stamp{stamp_ns_ / 1'000'000'000, stamp_ns_ % 1'000'000'000};
+    const timespec times[2] = {{0, UTIME_OMIT}, stamp};
+    if (arrival_ && ::futimens(fd_, times) != 0)
+      return failure("dated", errno);
     // A renamed file must not be empty after a power cut.
     if (::fdatasync(fd_) != 0)
       return failure("written", errno);
@@ -161,6 +197,8 @@ caf::error file_job::finish(const std::stop_token& stop) {
       return why;
     ready_ = true;
   }
+  if (arrival_)
+    arrival_->checked();
   if (!place_.blob.empty() && fd_ >= 0) {
     if (auto why = move_file(place_.partial, place_.blob))
       return why;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "storage/sources/source.hpp"
+#include "storage/store/arrival.hpp"
 #include "storage/store/file_lock.hpp"
 #include "storage/store/journal.hpp"
 #include "storage/store/layout.hpp"
@@ -26,6 +27,10 @@ public:
   const source_file& file() const { return file_; }
   const file_place& place() const { return place_; }
 
+  /// Tells `who` from now on what there is of the file; before `open`.
+  void tell(std::shared_ptr<arrival> who) { arrival_ = std::move(who); }
+  const std::shared_ptr<arrival>& told() const { return arrival_; }
+
   /// Waits until no other process fetches this file.
   caf::error lock(const std::stop_token& stop);
   /// Takes up what an earlier attempt left. `ready()` afterwards if all of it is there, or if it
@@ -36,6 +41,8 @@ public:
   std::vector<byte_range> missing(uint64_t piece) const;
   /// Writes bytes to their place and remembers them.
   caf::error write(uint64_t offset, std::span<const std::byte> bytes);
+  /// Fails the arrival that is told of this file, if any: what has come is of no use.
+  void disown(const caf::error& why);
   /// Forgets what has come, as it is of no use; `file` is what the source says now.
   caf::error restart(source_file file);
   /// Checks the whole (`corrupted`), makes it lasting, and puts it where the layout wants it.
@@ -48,6 +55,7 @@ public:
 
 private:
   caf::error remember(byte_range range);
+  caf::error show_whole(const std::filesystem::path& at);
   caf::error failure(const std::string& what, int code) const;
 
   source_file file_;
@@ -55,6 +63,10 @@ private:
   std::optional<file_lock> lock_;
   int fd_ = -1;
   bool ready_ = false;
+  std::shared_ptr<arrival> arrival_; ///< or null
+  /// The time of modification that the finished file gets, so that what is read from it on its way
+  /// is known for a part of the finished file.
+  int64_t stamp_ns_ = 0;
   mutable std::mutex mutex_; // of the journal
   std::optional<journal> journal_;
   std::mutex checksum_mutex_;

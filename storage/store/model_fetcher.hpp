@@ -3,7 +3,9 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include "storage/store/pull.hpp"
 
@@ -17,10 +19,18 @@ public:
   model_fetcher(const model_fetcher&) = delete;
   model_fetcher& operator=(const model_fetcher&) = delete;
 
-  /// Begins to fetch; both functions are called on a thread of this object, `done` last and once.
-  /// What is complete on this machine is used without asking the source.
-  void fetch(pull_request what, pull_observer observer,
-             std::function<void(caf::expected<pulled_model>)> done);
+  using ending = std::function<void(caf::expected<pulled_model>)>;
+
+  /// Begins to fetch; the functions are called on threads of this object, `done` last and once.
+  /// What is complete on this machine is used without asking the source. Who wants what is being
+  /// fetched already takes part in that; `early` may then be called before this returns.
+  void fetch(pull_request what, pull_observer observer, ending done, early_opening early = {});
+
+  /// What a fetch other than of a whole model does; blocks.
+  using errand = std::function<caf::expected<pulled_model>(const pull_setup&, const pull_observer&,
+                                                           const std::stop_token&)>;
+  /// Does `work` on a thread of this object, and tells as `fetch` does.
+  void run(errand work, pull_observer observer, ending done);
 
   /// As `find_pulled`.
   std::filesystem::path find(const pull_request& what) const { return find_pulled(what, how_); }
@@ -30,10 +40,24 @@ public:
   void stop();
 
 private:
+  struct member {
+    pull_observer observer;
+    ending done;
+    early_opening early;
+  };
   struct job {
+    std::optional<pull_request> what; ///< nothing = an errand of its own
+    errand work;
     std::jthread thread;
+    // Under the mutex:
+    std::vector<member> members;
+    std::shared_ptr<const arriving_model> arriving; ///< once it can be opened
     bool over = false;
   };
+  bool join(const pull_request& what, member& one);
+  void work(job& self, const std::stop_token& stop);
+  std::vector<member> members_of(const job& one);
+  void start(std::shared_ptr<job> fresh);
 
   const pull_setup how_;
   std::mutex mutex_;

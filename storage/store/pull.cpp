@@ -1,10 +1,16 @@
 #include "storage/store/pull.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <optional>
+#include <thread>
 
 #include "storage/errors.hpp"
 #include "storage/model_dir.hpp"
+#include "storage/safetensors.hpp"
 #include "storage/sources/open_source.hpp"
 #include "storage/store/download.hpp"
 #include "storage/store/file_selection.hpp"
@@ -121,10 +127,66 @@ caf::error advised(caf::error why, bool begun) {
   return caf::make_error(static_cast<errc>(why.code()), describe(why) + "; " + advice);
 }
 
+/// Waits for the head of a file in safetensors: what tells where its tensors lie.
+caf::error wait_for_head(const arrival& file, const std::stop_token& stop) {
+  std::array<std::byte, 8> first{};
+  if (auto why = file.wait({0, first.size()}, stop))
+    return why;
+  const auto opened = file.file();
+  if (::pread(opened->buffered_fd(), first.data(), first.size(), 0) != ssize_t{first.size()})
+    return caf::make_error(errc::unreadable, opened->path().string() + ": cannot be read");
+  const auto bytes = safetensors_head_bytes(first, opened->size_bytes(), opened->path().string());
+  return bytes ? file.wait({0, *bytes}, stop) : bytes.error();
+}
+
+/// Lets a model be opened whose weights are on their way, as soon as that can be done.
+void open_early(download& all, model_layout& layout,
+                const std::shared_ptr<const arriving_model>& model, const early_opening& early,
+                const std::stop_token& stop) {
+  for (const auto& file : model->files())
+    if (!file->place().native().ends_with(".safetensors"))
+      return;
+  if (!all.wait_for_small(stop))
+    return;
+  for (const auto& file : model->files())
+    if (wait_for_head(*file, stop))
+      return;
+  auto small = all.files();
+  std::erase_if(small, [](const source_file& x) { return is_weight_file(x.path); });
+  if (!layout.publish(small, stop))
+    early(model);
+}
+
+/// Runs a download; what comes of its `files` shows meanwhile.
+caf::error run_shown(download& all, model_layout& layout, uint64_t weight_bytes,
+                     std::vector<std::shared_ptr<arrival>> files, const early_opening& early,
+                     const std::stop_token& stop) {
+  const auto model =
+      std::make_shared<arriving_model>(layout.model_dir(), weight_bytes, std::move(files));
+  model->fetched_by([&all](const auto& order) { all.prefer(order); });
+  std::optional<std::thread> opener;
+  if (!model->files().empty())
+    opener.emplace([&] { open_early(all, layout, model, early, stop); });
+  auto why = all.run(stop);
+  if (why) {
+    why = advised(std::move(why), true);
+    model->fail(why);
+  }
+  model->fetched_by({});
+  if (opener)
+    opener->join();
+  if (!why)
+    why = layout.publish(all.files(), stop);
+  for (const auto& file : model->files())
+    why ? file->fail(why) : file->settled();
+  return why;
+}
+
 } // namespace
 
 caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how,
-                                 const pull_observer& observer, std::stop_token stop) {
+                                 const pull_observer& observer, std::stop_token stop,
+                                 const early_opening& early) {
   auto from = open_source(what.from, how.over);
   if (!from)
     return std::move(from.error());
@@ -146,6 +208,7 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
     return std::move(use.error());
   pulled_model out{.name = name_of(what), .dir = (*layout)->model_dir()};
   download all{**from, **layout, how, observer};
+  std::vector<std::shared_ptr<arrival>> coming;
   for (const auto& file : *files) {
     const bool weights = is_weight_file(file.path);
     out.weight_bytes += weights ? file.size_bytes : 0;
@@ -153,13 +216,12 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
       continue;
     out.total_bytes += file.size_bytes;
     ++out.files;
-    all.add(file);
+    if (auto shown = all.add(file, weights && early))
+      coming.push_back(std::move(shown));
   }
   if (auto why = check_space(**layout, all.missing_bytes(), what.from.text))
     return why;
-  if (auto why = all.run(stop))
-    return advised(std::move(why), true);
-  if (auto why = (*layout)->publish(all.files(), stop))
+  if (auto why = run_shown(all, **layout, out.weight_bytes, std::move(coming), early, stop))
     return why;
   out.fetched_bytes = all.progress().fetched_bytes;
   return out;

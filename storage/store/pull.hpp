@@ -9,6 +9,7 @@
 #include "storage/sources/http.hpp"
 #include "storage/sources/location.hpp"
 #include "storage/sources/retry.hpp"
+#include "storage/store/arrival.hpp"
 
 namespace troupe::storage {
 
@@ -56,13 +57,19 @@ struct pulled_model {
   size_t files = 0;
 };
 
+/// Called once, on another thread than the caller's of `pull` and before that returns, when the
+/// small files of a model are here and the heads of its weights are: from then on it can be opened.
+/// Not called if there is nothing left to fetch, or if the heads make no sense.
+using early_opening = std::function<void(std::shared_ptr<const arriving_model>)>;
+
 /// Brings the files of a model to this machine, several parts at a time, and publishes them
 /// together. Blocks. Takes up what an earlier call left; of several calls, also in other processes,
 /// each file is fetched by one only. A failure says what was fetched, from where, what happened and
 /// what to do, and leaves no model but what is needed to go on. A location of this machine is used
 /// where it is.
 caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how,
-                                 const pull_observer& observer, std::stop_token stop);
+                                 const pull_observer& observer, std::stop_token stop,
+                                 const early_opening& early = {});
 
 /// The model's directory if it is complete on this machine: nothing is asked of the network.
 std::filesystem::path find_pulled(const pull_request& what, const pull_setup& how);

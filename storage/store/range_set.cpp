@@ -27,6 +27,21 @@ uint64_t range_set::front() const {
   return ends_.empty() || ends_.begin()->first != 0 ? 0 : ends_.begin()->second;
 }
 
+bool range_set::has(byte_range range) const {
+  if (range.length == 0)
+    return true;
+  const auto here = around(range.offset);
+  return here && range.length <= here->offset + here->length - range.offset;
+}
+
+std::optional<byte_range> range_set::around(uint64_t offset) const {
+  const auto next = ends_.upper_bound(offset);
+  if (next == ends_.begin() || std::prev(next)->second <= offset)
+    return std::nullopt;
+  const auto& [begin, end] = *std::prev(next);
+  return byte_range{begin, end - begin};
+}
+
 std::vector<byte_range> range_set::missing(uint64_t size, uint64_t piece) const {
   std::vector<byte_range> out;
   const auto cut = [&](uint64_t begin, uint64_t end) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "storage/sources/source.hpp"
@@ -15,6 +16,10 @@ public:
   uint64_t covered() const { return covered_; }
   /// How many bytes are there without a gap from the beginning.
   uint64_t front() const;
+  /// Whether all of a range is there.
+  bool has(byte_range range) const;
+  /// What is there around a byte, without a gap; nothing if that byte is not.
+  std::optional<byte_range> around(uint64_t offset) const;
   /// The gaps in [0, size), cut into pieces of at most `piece` bytes that begin at multiples of it
   /// where the gap does not begin within one.
   std::vector<byte_range> missing(uint64_t size, uint64_t piece) const;

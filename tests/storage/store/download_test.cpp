@@ -1,9 +1,11 @@
 // The download engine against a source in memory that fails in every way that a source may.
 #include "storage/store/download.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include <gtest/gtest.h>
 
@@ -234,6 +236,96 @@ TEST_F(download_test, an_observer_sees_it_grow_to_the_whole) {
   };
   ASSERT_FALSE(fetch());
   EXPECT_EQ(seen, (8u << 20) + 3);
+}
+
+/// Fetches with the weights wanted early; `hears` gets what comes of them.
+class early_download_test : public download_test {
+protected:
+  void begin(const std::vector<std::string>& early) {
+    layout_ = std::move(*make_store_layout(dir.path(), "m", *parse_location("https://host/m")));
+    all_.emplace(from, *layout_, how, observer);
+    for (const auto& [path, content] : from.files) {
+      const bool wanted = std::ranges::find(early, path) != early.end();
+      coming[path] = all_->add(*from.stat(path, {}), wanted);
+    }
+  }
+  download& all() { return *all_; }
+
+  std::map<std::string, std::shared_ptr<arrival>> coming;
+
+private:
+  std::unique_ptr<model_layout> layout_;
+  std::optional<download> all_;
+};
+
+TEST_F(early_download_test, heads_come_first_and_then_the_files_as_they_are_preferred) {
+  how.connections = 1;
+  from.files = {{"a", pattern(3u << 20, 1)}, {"b", pattern(3u << 20, 2)}, {"z", "small"}};
+  begin({"a", "b"});
+  ASSERT_TRUE(coming["a"] && coming["b"] && !coming["z"]);
+  coming["b"]->when_there({0, 100}, [&](const caf::error& why) {
+    EXPECT_FALSE(why);
+    all().prefer({{coming["b"]->place(), {0, 3u << 20}}, {coming["a"]->place(), {0, 3u << 20}}});
+  });
+  ASSERT_FALSE(all().run({}));
+  std::vector<uint64_t> lengths;
+  for (const auto& read : from.reads)
+    lengths.push_back(read.length);
+  const std::vector<uint64_t> heads_first{256 << 10, 256 << 10, 5};
+  EXPECT_EQ(std::vector(lengths.begin(), lengths.begin() + 3), heads_first);
+  EXPECT_TRUE(coming["a"]->has({0, 3u << 20}));
+  EXPECT_FALSE(coming["a"]->why());
+}
+
+TEST_F(early_download_test, without_a_checksum_the_parts_of_a_file_come_as_they_are_preferred) {
+  how.connections = 1;
+  from.sums = false;
+  from.files = {{"a", pattern(4u << 20, 1)}};
+  begin({"a"});
+  coming["a"]->when_there({0, 1}, [&](const caf::error&) {
+    all().prefer({{coming["a"]->place(), {3u << 20, 5}}, {coming["a"]->place(), {1u << 20, 5}}});
+  });
+  ASSERT_FALSE(all().run({}));
+  ASSERT_EQ(from.reads.size(), 5u);
+  EXPECT_EQ(from.reads[1].offset, 3u << 20);
+  EXPECT_EQ(from.reads[2].offset, 1u << 20);
+}
+
+TEST_F(early_download_test, a_wrong_checksum_fails_the_arrival_and_the_file_comes_anew) {
+  from.files = {{"a", pattern(2u << 20, 1)}};
+  auto wrong = from.files["a"];
+  wrong[12345] ^= 1;
+  from.served["a"] = wrong;
+  begin({"a"});
+  std::optional<caf::error> said;
+  coming["a"]->when_checked([&](const caf::error& why) {
+    said = why;
+    const std::lock_guard guard{from.mutex};
+    from.served.clear();
+  });
+  ASSERT_FALSE(all().run({}));
+  ASSERT_TRUE(said);
+  EXPECT_EQ(*said, errc::corrupted);
+}
+
+TEST_F(early_download_test, what_an_earlier_attempt_left_is_there_at_once) {
+  from.files = {{"a", pattern(4u << 20, 1)}};
+  from.before = [&](const source_file&, byte_range range) -> std::pair<caf::error, size_t> {
+    if (range.offset >= 3u << 20)
+      return {caf::make_error(errc::denied, "no more"), 0};
+    return {{}, range.length};
+  };
+  how.connections = 1;
+  begin({"a"});
+  EXPECT_EQ(all().run({}), errc::denied);
+  const auto first = coming["a"];
+  EXPECT_TRUE(first->has({0, 3u << 20}));
+  from.before = {};
+  const auto sent = from.sent.load();
+  begin({"a"});
+  ASSERT_FALSE(all().run({}));
+  EXPECT_EQ(from.sent - sent, 1u << 20);
+  EXPECT_TRUE(coming["a"]->has({0, 4u << 20}));
 }
 
 } // namespace
