@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,10 @@
 #include "base/instant.hpp"
 #include "engine/engine.hpp"
 #include "policies/load_cost.hpp"
+
+namespace troupe::storage {
+class arriving_model;
+}
 
 /// What the nodes of a cluster say to each other. Each of these encodes as Cap'n Proto; the
 /// conversions are in wire.cpp, the schema is schemas/cluster.capnp.
@@ -88,7 +93,12 @@ struct load_order {
   std::string draft_dir{};   ///< of the model that guesses for it; empty = none
   std::string origin{};      ///< with an empty `dir`: where the model is to be fetched from
   uint64_t weight_bytes = 0; ///< of the model, as far as the head knows
-  bool mapped = false;       ///< past the pool, which had no memory for it; stays on its node
+  // These stay on their node:
+  bool mapped = false;  ///< past the pool, which had no memory for it
+  bool whole = false;   ///< not before all of it is on this machine
+  std::string damage{}; ///< found in the files at `dir`, which are to be mended first
+  /// Set while weights in `dir` are still on their way from `origin`.
+  std::shared_ptr<const storage::arriving_model> arriving{};
 };
 
 struct model_ref {

@@ -8,6 +8,7 @@
 #include "actors/worker_loads.hpp"
 #include "engine/errors.hpp"
 #include "policies/turns.hpp"
+#include "storage/errors.hpp"
 
 namespace troupe::actors {
 
@@ -289,9 +290,14 @@ void on_down(pointer self, const caf::down_msg& down) {
 } // namespace
 
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
+  // Damaged files may be mended by the next load, and otherwise refuse it.
+  const bool damaged = why == storage::errc::corrupted;
+  const auto kind = damaged ? loss_kind::retry : loss_kind::internal;
+  if (damaged)
+    self->state.doubted.insert(id);
   while (!x.runners.empty()) {
     const auto at = x.runners.begin();
-    lose(self, at->second.sink, {id, at->first, at->second.epoch}, loss_kind::internal,
+    lose(self, at->second.sink, {id, at->first, at->second.epoch}, kind,
          "running model " + id.text + ": " + describe(why));
     retire(self, id, x, at);
   }

@@ -66,6 +66,9 @@ struct gpu_worker_state {
   std::map<model_id, hosted_model> models;
   std::map<model_id, loading_model> loading;
   std::map<caf::actor_addr, std::set<std::pair<model_id, sequence_id>>> sinks;
+  /// Models that turned out to be damaged when they ran already: their next load comes to its end
+  /// before they run.
+  std::set<model_id> doubted;
   model_id last_stepped;
   bool stepping = false, leaving = false;
   worker_report pending; ///< told to the scheduler after the current message

@@ -138,7 +138,8 @@ struct fetched_files {
   uint64_t fetched_bytes = 0; ///< over the network: the rest was here
 };
 
-/// A fetch has ended, for `order`.
+/// A fetch has ended, for `order`; or, with `order.arriving` set, it has come far enough for the
+/// model to be opened.
 struct fetched_model {
   load_order order;
   caf::strong_actor_ptr worker; ///< that wants it; null = the text side alone was wanted

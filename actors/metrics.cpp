@@ -41,6 +41,9 @@ struct metrics::families {
                                            "Used share of the KV blocks, 0 to 1")},
         swap_bytes{family<prometheus::Gauge>(in, "troupe_swap_bytes",
                                              "Host memory that pushed out sequences take")},
+        bound_bytes{family<prometheus::Gauge>(in, "troupe_load_bound_bytes",
+                                              "Weights of a load that goes on beside the engine "
+                                              "that have got to where that reads them")},
         steps{family<prometheus::Counter>(in, "troupe_engine_steps_total",
                                           "Batches that were computed")},
         rows{family<prometheus::Counter>(in, "troupe_engine_rows_total",
@@ -87,7 +90,7 @@ struct metrics::families {
             in, "troupe_first_token_prediction_error_ratio",
             "Predicted time to first token against the real one: |predicted / real - 1|, by where "
             "the weights were")} {}
-  gauge &running, &waiting, &kv_usage, &swap_bytes;
+  gauge &running, &waiting, &kv_usage, &swap_bytes, &bound_bytes;
   counter &steps, &rows, &guesses, &preemptions;
   gauge &state, &drift;
   prometheus::Gauge& workers;
@@ -120,6 +123,7 @@ model_metrics& metrics::of(const model_id& model) {
                     &f.waiting.Add(label),
                     &f.kv_usage.Add(label),
                     &f.swap_bytes.Add(label),
+                    &f.bound_bytes.Add(label),
                     &f.steps.Add(label),
                     &f.rows.Add(label),
                     &f.guesses.Add({{"model", model.text}, {"result", "wrong"}}),

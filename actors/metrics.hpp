@@ -25,6 +25,7 @@ struct model_metrics {
   prometheus::Gauge* waiting;
   prometheus::Gauge* kv_usage;
   prometheus::Gauge* swap_bytes;
+  prometheus::Gauge* bound_bytes;
   prometheus::Counter* steps;
   prometheus::Counter* rows;
   prometheus::Counter* wrong_guesses;

@@ -55,16 +55,17 @@ caf::expected<model_text> load_text(text_loader_setup& setup, model_card& card,
 void fetch_text(text_loader_actor::stateful_pointer<text_loader_state> self,
                 const model_card& card) {
   const auto me = caf::actor_cast<text_loader_actor>(self);
-  self->state.setup.fetch(card.source.origin, card.source.id.text, false, {},
-                          [me, id = card.source.id](caf::expected<fetched_files> files) {
-                            fetched_model out;
-                            out.order.model = id;
-                            if (files)
-                              out.files = std::move(*files);
-                            else
-                              out.why = std::move(files.error());
-                            caf::anon_send(me, atom::fetched_v, std::move(out));
-                          });
+  fetch_events events;
+  events.then = [me, id = card.source.id](caf::expected<fetched_files> files) {
+    fetched_model out;
+    out.order.model = id;
+    if (files)
+      out.files = std::move(*files);
+    else
+      out.why = std::move(files.error());
+    caf::anon_send(me, atom::fetched_v, std::move(out));
+  };
+  self->state.setup.fetch(card.source.origin, card.source.id.text, false, std::move(events));
 }
 
 } // namespace

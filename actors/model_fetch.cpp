@@ -1,9 +1,31 @@
 #include "actors/model_fetch.hpp"
 
 #include "actors/errors.hpp"
+#include "storage/pipeline/weight_tiers.hpp"
+#include "storage/store/mend.hpp"
 #include "storage/store/model_fetcher.hpp"
 
 namespace troupe::actors {
+
+namespace {
+
+storage::pull_observer observer_of(const fetch_events& events) {
+  return [progress = events.progress](const storage::pull_progress& x) {
+    if (progress)
+      progress(x.done_bytes, x.total_bytes);
+  };
+}
+
+storage::model_fetcher::ending ending_of(const fetch_events& events) {
+  return [then = events.then](const caf::expected<storage::pulled_model>& got) {
+    if (got)
+      then(fetched_files{got->dir.string(), got->weight_bytes, got->fetched_bytes});
+    else
+      then(got.error());
+  };
+}
+
+} // namespace
 
 model_find make_model_find(std::shared_ptr<storage::model_fetcher> fetcher) {
   return [fetcher = std::move(fetcher)](const std::string& origin, const std::string& name) {
@@ -16,25 +38,31 @@ model_find make_model_find(std::shared_ptr<storage::model_fetcher> fetcher) {
 
 model_fetch make_model_fetch(std::shared_ptr<storage::model_fetcher> fetcher) {
   return [fetcher = std::move(fetcher)](const std::string& origin, const std::string& name,
-                                        bool weights, auto progress, auto then) {
+                                        bool weights, fetch_events events) {
     const auto from = storage::parse_location(origin);
     if (!from)
-      return then(from.error());
+      return events.then(from.error());
     if (!fetcher)
-      return then(caf::make_error(errc::load_failed,
-                                  "fetching " + from->text + ": this node fetches no models"));
-    fetcher->fetch(
-        {.from = *from, .name = name, .include = {}, .weights = weights},
-        [progress = std::move(progress)](const storage::pull_progress& x) {
-          if (progress)
-            progress(x.done_bytes, x.total_bytes);
+      return events.then(caf::make_error(errc::load_failed, "fetching " + from->text +
+                                                                ": this node fetches no models"));
+    fetcher->fetch({.from = *from, .name = name, .include = {}, .weights = weights},
+                   observer_of(events), ending_of(events), std::move(events.early));
+  };
+}
+
+model_mend make_model_mend(std::shared_ptr<storage::model_fetcher> fetcher,
+                           std::shared_ptr<storage::weight_tiers> tiers) {
+  return [fetcher = std::move(fetcher), tiers = std::move(tiers)](const std::string& dir,
+                                                                  const fetch_events& events) {
+    if (!fetcher || !tiers)
+      return events.then(
+          caf::make_error(errc::load_failed, "this node cannot fetch the damaged part anew"));
+    fetcher->run(
+        [tiers, dir](const storage::pull_setup& how, const storage::pull_observer& observer,
+                     const std::stop_token& stop) {
+          return storage::mend(dir, tiers->records(), how, observer, stop);
         },
-        [then = std::move(then)](const caf::expected<storage::pulled_model>& got) {
-          if (got)
-            then(fetched_files{got->dir.string(), got->weight_bytes, got->fetched_bytes});
-          else
-            then(got.error());
-        });
+        observer_of(events), ending_of(events));
   };
 }
 

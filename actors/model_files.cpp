@@ -15,6 +15,7 @@
 #include "storage/pipeline/mapped_check.hpp"
 #include "storage/pipeline/prefetch.hpp"
 #include "storage/pipeline/tier_survey.hpp"
+#include "storage/store/arrival.hpp"
 #include "storage/store/in_use.hpp"
 
 namespace troupe::actors {
@@ -72,11 +73,23 @@ caf::expected<model_parts> gguf_model(const std::string& path) {
   return out;
 }
 
-caf::expected<model_parts> directory_model(const std::string& path) {
+/// For a model that has to be here whole first.
+caf::error not_yet(const std::string& path) {
+  return caf::make_error(storage::errc::not_downloaded, path + ": not all of it is here yet");
+}
+
+caf::expected<model_parts>
+directory_model(const std::string& path,
+                const std::shared_ptr<const storage::arriving_model>& arriving) {
   auto config = engine::load_model_config(path);
   if (!config)
     return config.error();
-  auto files = storage::checkpoint::open(path);
+  if (arriving && config->packed) // its tensors are looked into
+    return not_yet(path);
+  storage::file_places places;
+  if (arriving)
+    places = [arriving](const std::filesystem::path& file) { return arriving->elsewhere(file); };
+  auto files = storage::checkpoint::open(path, places);
   if (!files)
     return files.error();
   model_parts out{*files, std::move(*config), {}};
@@ -89,8 +102,10 @@ caf::expected<model_parts> directory_model(const std::string& path) {
   return out;
 }
 
-caf::expected<model_parts> open_model(const std::string& path) {
-  return storage::is_gguf(path) ? gguf_model(path) : directory_model(path);
+caf::expected<model_parts>
+open_model(const std::string& path,
+           const std::shared_ptr<const storage::arriving_model>& arriving = {}) {
+  return storage::is_gguf(path) ? gguf_model(path) : directory_model(path, arriving);
 }
 
 /// Keeps `weights`, and lets whoever removes models see that this one is in use.
@@ -129,18 +144,20 @@ caf::expected<opened_weights> open_mapped(const model_parts& model, const open_p
                         .whence = [whence] { return whence; }};
 }
 
-caf::expected<opened_weights> open_weights(const model_parts& model, bool mapped,
+caf::expected<opened_weights> open_weights(const model_parts& model, const load_order& order,
                                            const open_progress& progress,
                                            const std::shared_ptr<storage::weight_tiers>& tiers) {
-  if (!progress(0, model.files->size_bytes()))
+  if (!order.arriving && !progress(0, model.files->size_bytes()))
     return caf::make_error(storage::errc::cancelled, "the load was cancelled");
-  if (tiers && !mapped) {
-    auto pooled = open_pooled(tiers, model.files, model.form);
+  if (tiers && !order.mapped) {
+    auto pooled = open_pooled(tiers, model.files, model.form, order.arriving);
     if (!pooled)
       return pooled.error();
     if (*pooled)
       return std::move(**pooled);
   }
+  if (order.arriving)
+    return not_yet(order.dir);
   return open_mapped(model, progress, tiers);
 }
 
@@ -164,18 +181,18 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
                               const std::shared_ptr<storage::weight_tiers>& tiers) {
   opened_model out;
   const auto open = [&](const std::string& dir, std::shared_ptr<const engine::model_config>& config,
-                        uint64_t& bytes) -> caf::expected<opened_weights> {
-    auto model = open_model(dir);
+                        uint64_t& bytes, const load_order& how) -> caf::expected<opened_weights> {
+    auto model = open_model(dir, how.arriving);
     if (!model)
       return model.error();
     bytes += model->files->size_bytes();
-    auto weights = open_weights(*model, order.mapped, progress, tiers);
+    auto weights = open_weights(*model, how, progress, tiers);
     if (weights)
       weights->keep_alive = held(std::move(weights->keep_alive), dir);
     config = std::make_shared<const engine::model_config>(std::move(model->config));
     return weights;
   };
-  auto own = open(order.dir, out.config, out.weight_bytes);
+  auto own = open(order.dir, out.config, out.weight_bytes, order);
   if (!own) {
     out.why = own.error();
     return out;
@@ -183,7 +200,9 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
   opened_weights small;
   if (!order.draft_dir.empty()) {
     auto draft = std::make_shared<engine::draft_source>();
-    auto opened = open(order.draft_dir, draft->config, out.weight_bytes);
+    auto here = order; // a draft model is never fetched
+    here.arriving = nullptr;
+    auto opened = open(order.draft_dir, draft->config, out.weight_bytes, here);
     if (!opened) {
       out.why = opened.error();
       return out;

@@ -9,7 +9,9 @@ namespace troupe::actors {
 
 /// Opens the files that `order` names, those of its draft model too, and brings the weights into
 /// memory: through `tiers` where that pays, mapped where it does not or where there are no tiers
-/// (null). Blocks, but with `opened_model::follow` only until the load has begun.
+/// (null). Blocks, but with `opened_model::follow` only until the load has begun. With
+/// `order.arriving` never for bytes that are still on their way: what cannot be done without them
+/// fails.
 opened_model open_model_files(const load_order& order, const open_progress& progress,
                               const std::shared_ptr<storage::weight_tiers>& tiers = {});
 

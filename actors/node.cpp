@@ -270,9 +270,14 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto open = [tiers = tiers_](const load_order& order, const open_progress& progress) {
     return open_model_files(order, progress, tiers);
   };
-  const auto loader = system_->spawn<caf::detached>(
-      checkpoint_loader, checkpoint_loader_setup{open, make_model_fetch(options_.fetcher), book_,
-                                                 stopping_, loader_card});
+  checkpoint_loader_setup loading;
+  loading.open = open;
+  loading.fetch = make_model_fetch(options_.fetcher);
+  loading.mend = make_model_mend(options_.fetcher, tiers_);
+  loading.book = book_;
+  loading.stop = stopping_;
+  loading.self_card = loader_card;
+  const auto loader = system_->spawn<caf::detached>(checkpoint_loader, std::move(loading));
   enrol(erase(loader), loader_card);
   gpu_worker_setup setup;
   setup.node = name_;

@@ -71,9 +71,10 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
 
 caf::expected<std::optional<opened_weights>>
 open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
-            const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form) {
-  const auto started =
-      pooled_weights::start(tiers, files, {.names = form.names, .in_order = form.in_order});
+            const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form,
+            const std::shared_ptr<const storage::arriving_model>& arriving) {
+  const auto started = pooled_weights::start(
+      tiers, files, {.names = form.names, .in_order = form.in_order, .arriving = arriving});
   if (!started)
     return started.error();
   const auto& weights = *started;

@@ -39,9 +39,11 @@ struct opened_weights {
 };
 
 /// Begins to load weights into the host pool, in the order in which the engine uses them. None if
-/// the mapped files are the better way. Blocks only while `form` looks into tensors.
+/// the mapped files are the better way. Blocks only while `form` looks into tensors. `arriving` has
+/// the files that are still on their way, or is null.
 caf::expected<std::optional<opened_weights>>
 open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
-            const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form);
+            const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form,
+            const std::shared_ptr<const storage::arriving_model>& arriving = {});
 
 } // namespace troupe::actors

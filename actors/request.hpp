@@ -104,7 +104,7 @@ struct failure {
 /// Where the wake-up of a cold model stands.
 struct load_progress {
   model_id model;
-  std::string phase; ///< "queued", "downloading", "loading", "ready"
+  std::string phase; ///< "queued", "downloading", "loading", "bound", "ready"
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
 };

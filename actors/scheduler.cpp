@@ -342,6 +342,7 @@ void unloaded(pointer self, const model_id& id) {
   auto& model = state.models.at(id);
   model.progress = {};
   model.meters->kv_usage->Set(0);
+  model.meters->bound_bytes->Set(0);
   model.meters->swap_bytes->Set(0);
   answer_unloads(self, id);
   decide(self);
@@ -412,7 +413,10 @@ scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
         count();
         if (!self->state.policy.knows(x.model))
           return;
-        self->state.models.at(x.model).progress = x;
+        auto& model = self->state.models.at(x.model);
+        if (x.phase == "bound")
+          return model.meters->bound_bytes->Set(static_cast<double>(x.done_bytes));
+        model.progress = x;
         tell_waiting(self, x.model);
       },
       [=](atom::forecast, const load_account& x) {

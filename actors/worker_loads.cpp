@@ -34,6 +34,32 @@ bool files_broken(const caf::error& why) {
   return false;
 }
 
+/// Has the loader begin anew, as `x.order` says by now.
+void load_again(worker_pointer self, const model_id& id, loading_model& x) {
+  auto& state = self->state;
+  x.engine = nullptr;
+  x.order.arriving = nullptr;
+  state.setup.book->drop(self->id(), id);
+  state.setup.book->announce(self->id(), id, self->clock().now());
+  self->send(state.setup.loader, atom::load_v, x.order);
+}
+
+/// True if what is damaged of the model's files can perhaps be had anew: that is being tried.
+bool mend(worker_pointer self, const model_id& id, loading_model& x, const caf::error& why) {
+  if (why != storage::errc::corrupted || x.order.dir.empty() || !x.order.damage.empty())
+    return false;
+  x.order.damage = describe(why);
+  load_again(self, id, x);
+  return true;
+}
+
+/// Shows how much of a model an engine has that waits for the rest.
+void tell_bound(worker_pointer self, const model_id& id, const engine::weight_state& now) {
+  if (self->state.scheduler)
+    self->send(self->state.scheduler, atom::progress_v,
+               load_progress{id, "bound", now.total_bytes - now.left_bytes, now.total_bytes});
+}
+
 /// Tells how a load ended, and forgets it.
 void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
   auto& state = self->state;
@@ -57,6 +83,7 @@ void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
       note_ready(self, id, model);
   }
   state.loading.erase(at);
+  state.doubted.erase(id);
   if (state.scheduler)
     self->send(state.scheduler, atom::loaded_v, std::move(out));
   show_worker(self);
@@ -104,14 +131,21 @@ void look_at_weights(worker_pointer self, const model_id& id) {
   const auto now = x.engine->weights();
   if (now.why == storage::errc::no_memory && !x.order.mapped) {
     // The page cache makes do with what there is.
-    x.engine = nullptr;
     x.order.mapped = true;
-    state.setup.book->drop(self->id(), id);
-    state.setup.book->announce(self->id(), id, self->clock().now());
-    return self->send(state.setup.loader, atom::load_v, x.order);
+    return load_again(self, id, x);
+  }
+  if (x.order.arriving &&
+      (now.why == storage::errc::corrupted || now.why == storage::errc::changed)) {
+    // What came was not what it should be, and is being fetched anew.
+    x.order.whole = true;
+    return load_again(self, id, x);
   }
   if (now.why)
-    return end_load(self, id, now.why);
+    return mend(self, id, x, now.why) ? void() : end_load(self, id, now.why);
+  tell_bound(self, id, now);
+  // A source may stop for minutes: this thread, which others wait for, must not wait for it.
+  if (now.left_bytes > 0 && (x.order.arriving || state.doubted.contains(id)))
+    return;
   const auto seconds = std::chrono::duration<double>(self->clock().now() - x.bound_since).count();
   const auto done = static_cast<double>(now.total_bytes - now.left_bytes);
   if (policies::may_start_early(static_cast<double>(now.left_bytes),
@@ -125,8 +159,10 @@ void open_engine(worker_pointer self, opened_model& x) {
   const auto at = state.loading.find(id);
   if (at == state.loading.end())
     return;
+  if (!x.order.arriving)
+    at->second.order.dir = x.order.dir;
   if (x.why)
-    return end_load(self, id, x.why);
+    return mend(self, id, at->second, x.why) ? void() : end_load(self, id, x.why);
   // Weak: the engine is this actor's own.
   x.order.options.on_weights = [me = caf::actor_cast<caf::weak_actor_ptr>(self), id] {
     if (const auto worker = caf::actor_cast<caf::strong_actor_ptr>(me))
@@ -137,6 +173,7 @@ void open_engine(worker_pointer self, opened_model& x) {
   if (!engine)
     return end_load(self, id, engine.error());
   at->second.engine = std::move(*engine);
+  at->second.order.arriving = x.order.arriving;
   at->second.weight_bytes = x.weight_bytes;
   at->second.bound_since = self->clock().now();
   at->second.making_seconds = std::chrono::duration<double>(at->second.bound_since - began).count();

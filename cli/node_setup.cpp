@@ -215,9 +215,8 @@ actors::node_options node_options_of(const config::settings& settings,
   out.storage = storage_options_of(settings.storage);
   out.cluster_listen = settings.cluster.listen;
   out.join = settings.cluster.join;
-  if (std::ranges::any_of(models, [](const auto& x) { return x.dir.empty(); }) ||
-      out.role == actors::node_role::worker)
-    out.fetcher = std::make_shared<storage::model_fetcher>(pull_setup_of(settings));
+  // For models that are not here, and for damaged files of those that are.
+  out.fetcher = std::make_shared<storage::model_fetcher>(pull_setup_of(settings));
   for (const auto& model : models) {
     const auto given = config::settings_for(settings, model.id.text);
     actors::model_settings one;
