@@ -12,7 +12,7 @@ bool weights_valid(const fair_request& request, size_t levels) {
 }
 
 uint32_t fair_requests::find(uint64_t id) const {
-  return table_.find(mix_bits(id), [&](uint32_t slot) { return entries_[slot].request.id == id; });
+  return table_.find(hash(id), [&](uint32_t slot) { return entries_[slot].request.id == id; });
 }
 
 uint32_t fair_requests::add(const fair_request& request) {
@@ -27,14 +27,12 @@ uint32_t fair_requests::add(const fair_request& request) {
     free_.pop_back();
   }
   entries_[slot] = entry{.request = request};
-  table_.insert(mix_bits(request.id), slot,
-                [&](uint32_t x) { return mix_bits(entries_[x].request.id); });
+  table_.insert(hash(request.id), slot);
   return slot;
 }
 
 void fair_requests::erase(uint32_t slot) {
-  table_.erase(mix_bits(entries_[slot].request.id), slot,
-               [&](uint32_t x) { return mix_bits(entries_[x].request.id); });
+  table_.erase(hash(entries_[slot].request.id), slot);
   free_.push_back(slot);
 }
 

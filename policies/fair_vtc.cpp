@@ -11,6 +11,7 @@ virtual_token_counter::virtual_token_counter(vtc_config config)
 fair_arrival virtual_token_counter::arrive(const fair_request& request, instant) {
   if (!weights_valid(request, config_.levels))
     return fair_arrival::bad_weight;
+  table_.prefetch(hash(static_cast<uint32_t>(index(request.priority)), request.shares[0].id));
   const auto slot = requests_.add(request);
   if (slot == fair_requests::none)
     return fair_arrival::duplicate;
@@ -81,7 +82,21 @@ fair_request virtual_token_counter::take_slot(uint32_t slot) {
     ++nodes_[at].running;
   leave(leaf);
   charge_path(x, input + ahead, ahead, input);
+  look_ahead(false);
   return x.request;
+}
+
+/// Has the organisation whose turn comes next brought near, or, once it is, its first request: with
+/// many tenants, waiting for memory is most of what a decision takes.
+void virtual_token_counter::look_ahead(bool is_near) const {
+  const auto first = next_class();
+  if (first == fair_priorities)
+    return;
+  const auto& next = nodes_[groups_[first].turns.top()];
+  if (!is_near)
+    __builtin_prefetch(&next);
+  else if (next.line.first != none)
+    requests_.prefetch(next.line.first);
 }
 
 bool virtual_token_counter::remove(uint64_t id) {
@@ -138,6 +153,7 @@ void virtual_token_counter::finish(uint64_t id) {
     charge_path(x, -refund, -refund, 0);
   }
   requests_.erase(slot);
+  look_ahead(true); // its place is free for the next one now
   for (auto at = leaf; at != none; at = groups_[nodes_[at].group].parent)
     if (--nodes_[at].running == 0)
       nodes_[at].prepaid = 0; // but for what rounding leaves over, it is

@@ -87,7 +87,7 @@ private:
   static constexpr uint32_t none = id_table::none;
   /// A tenant on some level. In its group's `turns` while it waits, in `idle` while it only has
   /// debt.
-  struct node {
+  struct alignas(64) node { // one cache line
     uint64_t id = 0;
     double counter = 0;
     double prepaid = 0;      ///< part of the counter for tokens that are still to come
@@ -125,6 +125,7 @@ private:
   size_t next_class() const;
   uint32_t next_slot() const;
   fair_request take_slot(uint32_t slot);
+  void look_ahead(bool is_near) const;
   void charge_path(const fair_requests::entry& x, double charged, double prepaid, double service);
 
   vtc_config config_;

@@ -35,8 +35,7 @@ uint32_t virtual_token_counter::add_node(uint32_t group, uint64_t id, bool leaf)
   nodes_[slot] = node{.id = id, .group = group, .members = members, .line = {}};
   if (config_.lift)
     nodes_[slot].counter = std::max(lift_level(groups_[group]), groups_[group].entry);
-  table_.insert(hash(group, id), slot,
-                [&](uint32_t x) { return hash(nodes_[x].group, nodes_[x].id); });
+  table_.insert(hash(group, id), slot);
   return slot;
 }
 
@@ -85,8 +84,7 @@ void virtual_token_counter::drop(uint32_t which) {
   auto& siblings = groups_[x.group];
   if (places_[which] != indexed_heap::absent)
     siblings.idle.erase(which, places_);
-  table_.erase(hash(x.group, x.id), which,
-               [&](uint32_t y) { return hash(nodes_[y].group, nodes_[y].id); });
+  table_.erase(hash(x.group, x.id), which);
   if (siblings.last == which)
     siblings.last = none; // the level has taken its counter over
   if (x.members != none) {
