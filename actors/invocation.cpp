@@ -98,19 +98,18 @@ void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
     choice.at = phase::queued;
     choice.worker = nullptr;
     const auto prompt = static_cast<uint32_t>(state.prompts[choice.prompt].size());
-    order.sequences.push_back(
-        {.id = {state.setup.number, i},
-         .epoch = choice.text.reopen(),
-         .accepted = state.accepted,
-         .since = now,
-         .resumed = resumed,
-         .tenant = {std::hash<std::string>{}(request.tenant), request.tenant_weight},
-         .tenant_name = request.tenant,
-         .priority = request.priority,
-         .input_tokens = prompt,
-         // The other choices of a prompt find it computed.
-         .cached_tokens = i % request.n == 0 ? 0 : prompt,
-         .output_max = answer_max(self, prompt)});
+    order.sequences.push_back({.id = {state.setup.number, i},
+                               .epoch = choice.text.reopen(),
+                               .accepted = state.accepted,
+                               .since = now,
+                               .resumed = resumed,
+                               .tenant = {std::hash<std::string>{}(request.tenant), request.tenant_weight},
+                               .tenant_name = request.tenant,
+                               .priority = request.priority,
+                               .input_tokens = prompt,
+                               // The other choices of a prompt find it computed.
+                               .cached_tokens = i % request.n == 0 ? 0 : prompt,
+                               .output_max = answer_max(self, prompt)});
   }
   self->send(state.setup.scheduler, atom::enqueue_v, std::move(order));
 }
@@ -287,6 +286,7 @@ void dispatch(pointer self, const dispatch_order& order) {
   sequence.prompt_size = static_cast<uint32_t>(prompt.size());
   sequence.sampling = state.sampling;
   sequence.sampling.seed = choice.seed;
+  sequence.urgent = order.urgent;
   sequence.sampling.max_tokens = answer_max(self, sequence.prompt_size);
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }

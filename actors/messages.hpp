@@ -89,6 +89,7 @@ struct dispatch_order {
   uint32_t epoch = 0;
   caf::strong_actor_ptr worker;
   std::string worker_name{}; ///< for people: "cpu@node"
+  bool urgent = false;       ///< see policies::dispatch_intent
 };
 
 /// A first token came: what it took since the first step that held its sequence.

@@ -88,7 +88,7 @@ void carry_out(pointer self, dispatch_intent& x) {
   self->send(invocation_of(owner->second.invocation), atom::dispatch_v,
              dispatch_order{x.sequence.id, x.sequence.epoch,
                             caf::actor_cast<caf::strong_actor_ptr>(worker->second.handle),
-                            hello.device + "@" + hello.node});
+                            hello.device + "@" + hello.node, x.urgent});
 }
 
 void carry_out(pointer self, load_intent& x) {

@@ -170,6 +170,7 @@ std::string encode(const run_order& x) {
   fill_tokens(to.initTokens(count(x.sequence.tokens.size())), x.sequence.tokens);
   to.setPromptSize(x.sequence.prompt_size);
   to.setSalt(x.sequence.salt);
+  to.setUrgent(x.sequence.urgent);
   write(to.initSampling(), x.sequence.sampling);
   return cp::to_bytes(message);
 }
@@ -183,6 +184,7 @@ caf::error decode(std::string_view bytes, run_order& x) {
     x.sequence.tokens = tokens(from.getTokens());
     x.sequence.prompt_size = from.getPromptSize();
     x.sequence.salt = from.getSalt();
+    x.sequence.urgent = from.getUrgent();
     x.sequence.sampling = read(from.getSampling());
     return {};
   });

@@ -60,10 +60,13 @@ struct sequence_request {
   /// Only sequences of the same salt share what was computed for their prompts: whoever must not
   /// learn from timing what others asked gets one of their own.
   uint64_t salt = 0;
+  /// Its prompt goes before others', and those that decode wait longer for it than for others (see
+  /// policies::step_budget_config): for who has little running beside somebody who has much.
+  bool urgent = false;
 };
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, sequence_request& x) {
-  return f(x.id, x.epoch, x.tokens, x.prompt_size, x.sampling, x.salt);
+  return f(x.id, x.epoch, x.tokens, x.prompt_size, x.sampling, x.salt, x.urgent);
 }
 
 enum class finish_reason : uint8_t { none, stop, length };

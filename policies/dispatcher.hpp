@@ -85,6 +85,9 @@ struct dispatch_intent {
   waiting_sequence sequence;
   model_id model;
   worker_id worker = 0;
+  /// Its prompt goes before all others there: its tenant has next to nothing running, while another
+  /// runs more than twice what is kept for those who come back.
+  bool urgent = false;
 };
 struct load_intent {
   model_id model;
@@ -254,6 +257,7 @@ private:
   void let_go(const model_id& model);
   bool may_take(const model_state& model, const resident& from, const fair_share& tenant,
                 instant now) const;
+  bool is_urgent(const model_state& model, const resident& at, const fair_share& tenant) const;
   instant held_until(const model_state& model, instant now) const;
   void note_arrival(model_state& model, instant now);
   void look_ahead(instant now, std::vector<intent>& out);

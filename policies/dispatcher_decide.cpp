@@ -178,12 +178,13 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
         break;
       const auto& next = *popped;
       share_services(model);
+      const bool urgent = is_urgent(model, *best, next.tenant);
       best->assigned[next.id] = next.epoch;
       holds_.started(next.id);
       best->last_used = now;
       best->used = true;
       best->keep_alive = keep_alive_of(model);
-      out.emplace_back(dispatch_intent{next, id, where});
+      out.emplace_back(dispatch_intent{next, id, where, urgent});
     }
   }
 }

@@ -67,18 +67,42 @@ instant dispatcher::held_until(const model_state& model, instant now) const {
   return keep < duration{0} || keep > instant::max() - now ? instant::max() : now + keep;
 }
 
+namespace {
+
+/// Places of a resident, those taken included.
+size_t all_places(const resident& x) {
+  return x.places() + std::max<size_t>(x.assigned.size(), x.known);
+}
+
+/// Of so many places, those that are kept for who comes back.
+size_t kept_places(size_t all, uint32_t per_kept) {
+  return all < 4 ? 0 : std::max<size_t>(1, all / per_kept);
+}
+
+} // namespace
+
 /// Whether a tenant may take one of the places that are free there.
 bool dispatcher::may_take(const model_state& model, const resident& from, const fair_share& tenant,
                           instant now) const {
   if (config_.places_per_kept == 0)
     return true;
   const auto free = from.places();
-  const auto all = free + std::max<size_t>(from.assigned.size(), from.known);
-  const auto kept = all < 4 ? 0 : std::max<size_t>(1, all / config_.places_per_kept);
+  const auto kept = kept_places(all_places(from), config_.places_per_kept);
   const auto& id = model.spec.id;
   if (holds_.holders(id, now) < 2 || holds_.running(tenant.id, id) < kept)
     return true;
   return free > kept && holds_.prompt_tokens(tenant.id, id) < config_.prompt_tokens_ahead;
+}
+
+/// Whether the prompt of a tenant whose turn it is goes before all others. It does not among
+/// tenants who all run about as much, however little that is.
+bool dispatcher::is_urgent(const model_state& model, const resident& at,
+                           const fair_share& tenant) const {
+  if (config_.places_per_kept == 0)
+    return false;
+  const auto kept = kept_places(all_places(at), config_.places_per_kept);
+  return holds_.running(tenant.id, model.spec.id) < kept &&
+         holds_.most_running(model.spec.id) > 2 * kept;
 }
 
 } // namespace troupe::policies

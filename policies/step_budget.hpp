@@ -14,6 +14,10 @@ struct step_budget_config {
   /// Prompts get so many rows of every step, or none of them would ever end under a target that
   /// the decoding alone exceeds.
   uint32_t prompt_rows_min = 16;
+  /// So many times as long a step may take that computes an urgent prompt, which gets so many rows
+  /// of it whatever they take: a short prompt is worth no second step.
+  double haste = 2.25;
+  uint32_t urgent_rows_min = 64;
 };
 
 /// How many rows of a prompt share a step with decoding sequences: as many as let the step end in
@@ -29,6 +33,7 @@ struct step_budget_config {
 /// By the pace of the few that decode now, the prompts of many would come in small pieces, and each
 /// step would be spent on few rows.
 uint32_t prompt_rows(const step_budget_config& config, const step_cost& cost, step_shape decoding,
-                     step_shape all, uint64_t prompt_context, uint32_t rows_max);
+                     step_shape all, uint64_t prompt_context, uint32_t rows_max,
+                     bool urgent = false);
 
 } // namespace troupe::policies

@@ -161,6 +161,7 @@ void tenant_holds::started(sequence_id id) {
     return;
   stop_waiting(id, at->second);
   auto& of = at->second;
+  ++running_[of.model][of.tenant];
   accounts_.at(of.tenant).models.at(of.model).prompt_tokens += of.prompt_tokens;
 }
 
@@ -183,6 +184,16 @@ void tenant_holds::stop_waiting(sequence_id id, sequence& of) {
     waiting.erase(at);
 }
 
+void tenant_holds::stop_running(const sequence& of) {
+  const auto there = running_.find(of.model);
+  const auto own = there->second.find(of.tenant);
+  if (--own->second > 0)
+    return;
+  there->second.erase(own);
+  if (there->second.empty())
+    running_.erase(there);
+}
+
 void tenant_holds::end(sequence_id id, instant now, instant held_until) {
   const auto at = sequences_.find(id);
   if (at == sequences_.end())
@@ -190,7 +201,7 @@ void tenant_holds::end(sequence_id id, instant now, instant held_until) {
   answered(id);
   auto of = std::move(at->second);
   sequences_.erase(at);
-  stop_waiting(id, of);
+  of.waits ? stop_waiting(id, of) : stop_running(of);
   auto& held = accounts_.at(of.tenant).models.at(of.model);
   --held.active;
   held.last_used = now;
@@ -247,11 +258,19 @@ size_t tenant_holds::holders(const model_id& model, instant now) const {
 }
 
 size_t tenant_holds::running(uint64_t tenant, const model_id& model) const {
-  const auto at = accounts_.find(tenant);
-  if (at == accounts_.end())
+  const auto there = running_.find(model);
+  if (there == running_.end())
     return 0;
-  const auto held = at->second.models.find(model);
-  return held == at->second.models.end() ? 0 : held->second.active - held->second.waits;
+  const auto own = there->second.find(tenant);
+  return own == there->second.end() ? 0 : own->second;
+}
+
+size_t tenant_holds::most_running(const model_id& model) const {
+  size_t most = 0;
+  if (const auto there = running_.find(model); there != running_.end())
+    for (const auto& [tenant, sequences] : there->second)
+      most = std::max(most, sequences);
+  return most;
 }
 
 uint64_t tenant_holds::prompt_tokens(uint64_t tenant, const model_id& model) const {

@@ -76,6 +76,8 @@ public:
   size_t holders(const model_id& model, instant now) const;
   /// Sequences of a tenant that run there.
   size_t running(uint64_t tenant, const model_id& model) const;
+  /// Sequences of the tenant that runs most there.
+  size_t most_running(const model_id& model) const;
   /// Tokens of the prompts of those that run and are not answered yet.
   uint64_t prompt_tokens(uint64_t tenant, const model_id& model) const;
   /// Tenants of which something is remembered.
@@ -115,10 +117,13 @@ private:
   bool release(uint64_t tenant, const model_id& model, instant now);
   void tidy(uint64_t tenant, instant now);
   void stop_waiting(sequence_id id, sequence& of);
+  void stop_running(const sequence& of);
 
   std::map<uint64_t, account> accounts_;
   std::map<sequence_id, sequence> sequences_;
   std::map<model_id, std::set<uint64_t>> holders_; ///< tenants
+  /// Tenant -> sequences that run. Those who run none are left out: there are far more of them.
+  std::map<model_id, std::map<uint64_t, size_t>> running_;
 };
 
 } // namespace troupe::policies

@@ -40,6 +40,7 @@ struct RunOrder {
   promptSize @2 :UInt32;
   sampling @3 :Sampling;
   salt @4 :UInt64; # only equal salts share computed prefixes
+  urgent @5 :Bool; # its prompt goes before others'
 }
 
 enum FinishReason {

@@ -130,6 +130,23 @@ void step_planner::give_decoding_rows(uint32_t& budget) {
   }
 }
 
+/// Urgent prompts, the oldest first, in steps that may take longer than others. They leave half of
+/// every other step to those that they passed over in the one before.
+void step_planner::give_urgent_rows(uint32_t& budget) {
+  auto rows_max = prompt_budget(budget, true);
+  if (passed_over_)
+    rows_max = (rows_max + 1) / 2;
+  for (auto one = running_.begin(); one != running_.end() && rows_max > 0; ++one) {
+    if (!one->request.urgent || one->missing() <= 1)
+      continue;
+    const auto rows = static_cast<uint32_t>(std::min<size_t>(one->missing(), rows_max));
+    if (!reserve(one, rows))
+      return;
+    rows_max -= rows;
+    budget -= rows;
+  }
+}
+
 /// Half of the rows, or more, for the oldest prompt, so that it ends however many follow it; the
 /// rest for the shortest ones, which should not wait for a long one's end.
 void step_planner::give_prompt_rows(uint32_t budget) {
@@ -159,15 +176,19 @@ void step_planner::give_prompt_rows(uint32_t budget) {
 }
 
 /// Prompt rows that the step has time for beside the rows that are planned.
-uint32_t step_planner::prompt_budget(uint32_t rows_max) const {
-  const auto prompt = std::find_if(running_.begin(), running_.end(),
-                                   [](const sequence& one) { return one.missing() > 1; });
+uint32_t step_planner::prompt_budget(uint32_t rows_max, bool urgent) const {
+  const auto prompt = std::find_if(running_.begin(), running_.end(), [&](const sequence& one) {
+    return one.missing() > 1 && (one.request.urgent || !urgent);
+  });
   if (prompt == running_.end())
     return 0;
+  auto config = limits_.budget;
+  if (passed_over_ && !urgent)
+    config.prompt_rows_min = 0;
   policies::step_shape all;
   for (const auto& one : running_)
     all = all + policies::step_shape{1, static_cast<double>(one.size())};
-  return policies::prompt_rows(limits_.budget, cost_, shape(), all, prompt->computed, rows_max);
+  return policies::prompt_rows(config, cost_, shape(), all, prompt->computed, rows_max, urgent);
 }
 
 policies::step_shape step_planner::shape() const {
@@ -189,7 +210,10 @@ bool step_planner::plan() {
   }
   uint32_t budget = limits_.rows_max;
   give_decoding_rows(budget);
-  give_prompt_rows(prompt_budget(budget));
+  const auto left = budget;
+  give_urgent_rows(budget);
+  passed_over_ = budget < left && !passed_over_;
+  give_prompt_rows(prompt_budget(budget, false));
   const auto rows = static_cast<uint32_t>(shape().rows);
   if (limits_.draft_max > 0)
     draft(rows);

@@ -39,9 +39,10 @@ struct block_move {
 /// Decides which rows the next step runs. Every running sequence that only needs its next token
 /// gets a row first; what is left of the step goes to prompts, cut into chunks no larger than lets
 /// the step end in time (stall-free batching: Agrawal et al., "Sarathi-Serve", OSDI'24, section 4).
-/// When KV blocks run out, the youngest sequence gives its blocks up; what was in them is computed
-/// anew later, or waits on the host (vLLM, SOSP'23, section 4.5). Rows that are left over check
-/// guesses of what decoding sequences say next.
+/// Urgent prompts come first and may make a step longer; others then get their least part of every
+/// other step only. When KV blocks run out, the youngest sequence gives its blocks up; what was in
+/// them is computed anew later, or waits on the host (vLLM, SOSP'23, section 4.5). Rows that are
+/// left over check guesses of what decoding sequences say next.
 ///
 /// What two sequences of one salt begin with is computed once: whole blocks are shared through the
 /// pool, and of the block where they part the later one gets a copy, so that choices of one prompt
@@ -108,8 +109,9 @@ private:
   void free_saved(sequence& one);
   bool save(sequence& victim);
   void give_decoding_rows(uint32_t& budget);
+  void give_urgent_rows(uint32_t& budget);
   void give_prompt_rows(uint32_t budget);
-  uint32_t prompt_budget(uint32_t rows_max) const;
+  uint32_t prompt_budget(uint32_t rows_max, bool urgent) const;
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
   void preempt_youngest();
   void draft(uint32_t rows_planned);
@@ -128,6 +130,7 @@ private:
   guesser* guesses_;
   std::vector<guess_wish> wishes_;
   uint64_t recomputed_ = 0, swapped_ = 0;
+  bool passed_over_ = false; ///< urgent prompts had the step to themselves
 };
 
 } // namespace troupe::engine

@@ -38,6 +38,7 @@ run_order sample_order() {
   s.ignore_eos = true;
   s.stop_token_ids = {9, 10};
   x.sequence.salt = 1ull << 63;
+  x.sequence.urgent = true;
   return x;
 }
 
@@ -51,6 +52,7 @@ TEST(wire, a_run_order_keeps_every_field) {
   EXPECT_EQ(y.sequence.tokens, x.sequence.tokens);
   EXPECT_EQ(y.sequence.prompt_size, 2u);
   EXPECT_EQ(y.sequence.salt, x.sequence.salt);
+  EXPECT_TRUE(y.sequence.urgent);
   const auto &a = x.sequence.sampling, &b = y.sequence.sampling;
   EXPECT_EQ(a.temperature, b.temperature);
   EXPECT_EQ(a.top_p, b.top_p);

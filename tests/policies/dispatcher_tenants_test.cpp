@@ -144,6 +144,34 @@ TEST_F(dispatcher_tenants_test, who_comes_back_finds_a_place_that_others_were_no
   EXPECT_EQ(take<dispatch_intent>().size(), 1u);
 }
 
+TEST_F(dispatcher_tenants_test, the_prompt_of_who_has_little_is_urgent_beside_who_has_much) {
+  const auto urgent = [&] {
+    std::vector<bool> out;
+    for (const auto& x : take<dispatch_intent>())
+      out.push_back(x.urgent);
+    return out;
+  };
+  for (int i = 0; i < 3; ++i)
+    ask("a", {}, 1);
+  EXPECT_EQ(urgent(), std::vector<bool>(3, false)) << "one of eight places is kept";
+  ask("a", {}, 2);
+  EXPECT_EQ(urgent(), std::vector{true});
+  ask("a", {}, 2);
+  EXPECT_EQ(urgent(), std::vector{false}) << "it runs one already";
+  retire("a", 1);
+  retire("a", 4);
+  retire("a", 5);
+  ask("a", {}, 2);
+  EXPECT_EQ(urgent(), std::vector{false}) << "two are not much";
+}
+
+TEST_F(dispatcher_tenants_test, tenants_who_all_run_little_are_in_no_hurry) {
+  for (uint64_t tenant = 1; tenant <= 8; ++tenant)
+    ask("a", {}, tenant);
+  for (const auto& x : take<dispatch_intent>())
+    EXPECT_FALSE(x.urgent) << x.sequence.tenant.id;
+}
+
 TEST_F(dispatcher_tenants_test, a_lost_worker_ends_what_its_tenants_held) {
   const tenant_caps caps{.warm_models = 1};
   ask("a", caps);

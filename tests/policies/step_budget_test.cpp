@@ -109,6 +109,16 @@ TEST(prompt_rows, take_as_long_again_as_decoding_at_most) {
   EXPECT_EQ(prompt_rows({.patience = 2}, cost, {8, 0}, {8, 0}, 0, 50), 50u);
 }
 
+TEST(prompt_rows, may_take_longer_where_they_are_urgent) {
+  step_cost cost;
+  for (const double rows : {1.0, 8.0, 64.0, 500.0})
+    cost.learn({rows, 0}, of_ms(100 + rows));
+  const step_budget_config config{.patience = 2, .haste = 1.5};
+  EXPECT_NEAR(prompt_rows(config, cost, {8, 0}, {8, 0}, 0, 512, true), 3 * 108 - 108, 2);
+  EXPECT_EQ(prompt_rows(config, cost, {8, 0}, {8, 0}, 0, 50, true), 50u);
+  EXPECT_EQ(prompt_rows({.target = of_ms(1)}, cost, {8, 0}, {8, 0}, 0, 512, true), 64u);
+}
+
 // Two decode, thirty prompts wait: the pace is that of all 32.
 TEST(prompt_rows, are_measured_by_the_step_that_all_will_share) {
   step_cost cost;

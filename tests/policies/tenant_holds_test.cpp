@@ -229,6 +229,21 @@ TEST_F(tenant_holds_test, prompts_count_from_their_start_to_their_first_token) {
 }
 
 /// Random tenants, models and limits beside a plain record of what happened.
+TEST_F(tenant_holds_test, who_runs_most_is_known) {
+  const auto one = begin(acme, "a"), two = begin(acme, "a"), three = begin(umbrella, "a");
+  EXPECT_EQ(holds.most_running({"a"}), 0u) << "they wait";
+  for (const auto id : {one, two, three, two})
+    holds.started(id);
+  EXPECT_EQ(holds.most_running({"a"}), 2u);
+  EXPECT_EQ(holds.running(acme, {"a"}), 2u);
+  EXPECT_EQ(holds.most_running({"b"}), 0u);
+  holds.begin(one, acme, {"a"}, now); // resumed: it waits again
+  EXPECT_EQ(holds.most_running({"a"}), 1u);
+  for (const auto id : {one, two, three, three})
+    end(id);
+  EXPECT_EQ(holds.most_running({"a"}), 0u);
+}
+
 TEST_F(tenant_holds_test, caps_hold_over_random_histories) {
   struct running {
     uint64_t tenant;

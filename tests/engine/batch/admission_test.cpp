@@ -81,6 +81,45 @@ TEST(admission, the_choices_of_a_prompt_compute_it_once_and_one_row_each) {
   }
 }
 
+TEST(admission, an_urgent_prompt_goes_before_those_that_came_first) {
+  step_planner planner{{.sequences_max = 8, .rows_max = 32, .block_size = 4}, 200};
+  planner.add(planned(1, random_tokens(100, 1)));
+  planner.add(planned(2, random_tokens(100, 2)));
+  run_step(planner);
+  EXPECT_EQ(planner.find({2, 0})->computed, 16u);
+  auto hurried = planned(3, random_tokens(100, 3));
+  hurried.request.urgent = true;
+  planner.add(std::move(hurried));
+  for (const size_t computed : {32, 48, 80, 96}) { // half of every other step is left to the rest
+    EXPECT_EQ(run_step(planner), 32u);
+    EXPECT_EQ(planner.find({3, 0})->computed, computed);
+  }
+  run_step(planner);
+  EXPECT_EQ(planner.find({3, 0})->generated(), 1u);
+  EXPECT_GE(planner.find({1, 0})->computed + planner.find({2, 0})->computed, 2 * 32u);
+}
+
+TEST(admission, urgent_prompts_leave_others_a_part_of_every_other_step) {
+  step_planner planner{{.sequences_max = 8, .rows_max = 64, .block_size = 4}, 200};
+  for (const uint64_t rows : {1, 8, 64})
+    planner.learn_step({static_cast<double>(rows), 0}, std::chrono::milliseconds{rows});
+  planner.add(planned(1, random_tokens(1, 1))); // decodes
+  run_step(planner);
+  planner.add(planned(2, random_tokens(200, 2)));
+  auto hurried = planned(3, random_tokens(200, 3));
+  hurried.request.urgent = true;
+  planner.add(std::move(hurried));
+  size_t with_others = 0, steps = 0;
+  for (; planner.find({3, 0}) == nullptr || planner.find({3, 0})->missing() > 1; ++steps) {
+    const auto* other = planner.find({2, 0});
+    const auto before = other == nullptr ? 0 : other->computed;
+    run_step(planner);
+    with_others += planner.find({2, 0})->computed > before + 1; // one may be in the prefix cache
+    ASSERT_LT(steps, 100u);
+  }
+  EXPECT_EQ(with_others, steps / 2);
+}
+
 TEST(admission, a_wait_keeps_its_place_and_its_blocks) {
   // 14 blocks: 10 for the first prompt, 1 + 1 for the rest and the growth of the second one.
   step_planner planner{{.sequences_max = 8, .rows_max = 16, .block_size = 4}, 14};
