@@ -103,7 +103,7 @@ void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
                                .accepted = state.accepted,
                                .since = now,
                                .resumed = resumed,
-                               .tenant = {std::hash<std::string>{}(request.tenant), request.tenant_weight},
+                               .tenant = {request.tenant_id(), request.tenant_weight},
                                .tenant_name = request.tenant,
                                .priority = request.priority,
                                .input_tokens = prompt,
@@ -287,6 +287,7 @@ void dispatch(pointer self, const dispatch_order& order) {
   sequence.sampling = state.sampling;
   sequence.sampling.seed = choice.seed;
   sequence.urgent = order.urgent;
+  sequence.salt = state.setup.request.tenant_id();
   sequence.sampling.max_tokens = answer_max(self, sequence.prompt_size);
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }

@@ -62,6 +62,9 @@ struct invocation_request {
   /// Who pays; requests of one tenant share what its weight is worth under contention.
   std::string tenant = "anonymous";
   double tenant_weight = 1; ///< finite and above 0
+  /// Also the salt of what is computed of its prompts: whether one was asked before is nobody
+  /// else's business.
+  uint64_t tenant_id() const { return std::hash<std::string>{}(tenant); }
   policies::fair_priority priority = policies::fair_priority::standard;
   policies::tenant_caps caps{};
   /// Several prompts (completions only) give prompts.size() * n choices, prompt-major.

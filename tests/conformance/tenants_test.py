@@ -113,6 +113,21 @@ def test_three_saturating_tenants_share_by_weight(url):
     assert seen and max(seen) <= 1, "the bound holds in the running system"
 
 
+def test_no_tenant_learns_from_the_prefix_cache_what_another_asked(url):
+    prompt = "Once upon a time there was a little secret, and it was told to one tenant only. " * 4
+    asked = {"model": "stories-llama", "prompt": prompt, "max_tokens": 1}
+
+    def cached(tenant):
+        status, _, answer = ask(url, "/v1/completions", f"key_{tenant}", asked)
+        assert status == 200, answer
+        return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    assert cached("one") == 0
+    assert cached("one") > 16, "its own prompt is found"
+    assert cached("two") == 0
+    assert cached("two") > 16
+
+
 def test_keys_are_asked_for_and_reach_as_far_as_they_should(url):
     assert ask(url, "/health")[0] == 200
     assert ask(url, "/v1/models")[0] == 401
