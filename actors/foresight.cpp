@@ -45,9 +45,14 @@ std::optional<request_forecast> foresight::of(const awaited_request& request,
                                               instant now) const {
   request_forecast out;
   const auto elapsed = seconds(now - request.accepted);
-  out.prefill = prefill_.seconds(request.model, request.weight_bytes,
-                                 {request.prompt_tokens, request.prompt_tokens});
-  if (model.best != nullptr && model.best->state == policies::residence::ready) {
+  const bool is_there = model.best != nullptr && model.best->state == policies::residence::ready;
+  // A model that has just been loaded has computed nothing yet.
+  out.prefill =
+      prefill_.seconds(request.model, request.weight_bytes,
+                       is_there && model.best->used
+                           ? prefill_.likely_work(request.model, request.prompt_tokens)
+                           : policies::prompt_work{request.prompt_tokens, request.prompt_tokens});
+  if (is_there) {
     out.state = "resident";
     const auto at = services_.find(request.model);
     out.queue = elapsed + policies::place_wait(request.ahead, model.best->places(),

@@ -209,8 +209,9 @@ void enqueue(pointer self, const enqueue_order& order) {
       model.progress = {order.model, "queued", 0, model.card->weight_bytes()};
     self->send(invocation_of(owner), atom::progress_v, model.progress);
   }
-  foretell(self, order.sequences.front().id,
-           state.policy.view(order.model).queued - order.sequences.size());
+  const auto& first = order.sequences.front();
+  foretell(self, first.id,
+           state.policy.ahead_of(order.model, first.tenant, order.sequences.size()));
   decide(self);
   publish(self, order.model);
 }

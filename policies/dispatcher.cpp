@@ -255,6 +255,11 @@ std::vector<waiting_sequence> dispatcher::waiting(const model_id& model) const {
   return models_.at(model).queue.list();
 }
 
+size_t dispatcher::ahead_of(const model_id& model, const fair_share& tenant, size_t count) const {
+  const auto at = models_.find(model);
+  return at == models_.end() ? 0 : at->second.queue.ahead_of(tenant, count);
+}
+
 bool dispatcher::holds(const model_id& id, sequence_id sequence) const {
   const auto at = models_.find(id);
   if (at == models_.end())

@@ -218,6 +218,8 @@ public:
   std::vector<pair_drift> drifts(const model_id& model) const;
   /// Those that wait for a model, in their order.
   std::vector<waiting_sequence> waiting(const model_id& model) const;
+  /// As `fair_order::ahead_of`.
+  size_t ahead_of(const model_id& model, const fair_share& tenant, size_t count) const;
   /// The sequence waits, or runs somewhere as far as is known here.
   bool holds(const model_id& model, sequence_id id) const;
   /// True while no copy is ready to run: requests have to wait for a load.

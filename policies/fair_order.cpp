@@ -1,5 +1,6 @@
 #include "policies/fair_order.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace troupe::policies {
@@ -144,6 +145,19 @@ void fair_order::finish(sequence_id id) {
   entries_.erase(at);
 }
 
+size_t fair_order::ahead_of(const fair_share& tenant, size_t count) const {
+  const auto own = waiting_of_.find(tenant.id);
+  if (own == waiting_of_.end())
+    return by_time_.size();
+  const auto before = own->second.sequences - std::min<size_t>(count, own->second.sequences);
+  const auto turns = static_cast<double>(before) / own->second.weight;
+  size_t out = before;
+  for (const auto& [id, other] : waiting_of_)
+    if (id != tenant.id)
+      out += std::min<size_t>(other.sequences, static_cast<size_t>(turns * other.weight));
+  return out;
+}
+
 std::vector<fair_order::service> fair_order::take_services() {
   return std::exchange(ledger_->services, {});
 }
@@ -154,8 +168,9 @@ void fair_order::served_elsewhere(const service& x, double debt_max) {
 }
 
 void fair_order::note_waiting(const waiting_sequence& x, int change) {
-  auto& count = waiting_of_[x.tenant.id];
+  auto& [count, weight] = waiting_of_[x.tenant.id];
   count += static_cast<uint32_t>(change);
+  weight = x.tenant.weight;
   if (count == 0) {
     waiting_of_.erase(x.tenant.id);
     monitor_.left(x.tenant.id);

@@ -27,6 +27,10 @@ public:
   /// Resumed ones first, then by the time of acceptance: a turn is only known when it comes.
   std::vector<waiting_sequence> list() const override;
 
+  /// About how many of those that wait will be taken before the last `count` of `tenant`'s line:
+  /// with every turn of its own, others have as many as their weights say.
+  size_t ahead_of(const fair_share& tenant, size_t count) const;
+
   /// A popped sequence has made `tokens`; `reused` of its prompt's tokens were in the prefix cache.
   void charge(sequence_id id, uint32_t tokens, uint32_t reused);
   /// A popped sequence runs no more.
@@ -68,7 +72,11 @@ private:
   std::map<uint64_t, sequence_id> by_ticket_;
   std::map<time_order, sequence_id> by_time_; ///< those that wait
   std::multiset<instant> since_;
-  std::map<uint64_t, uint32_t> waiting_of_; ///< tenant -> sequences
+  struct line {
+    uint32_t sequences = 0;
+    double weight = 1;
+  };
+  std::map<uint64_t, line> waiting_of_; ///< by tenant
   fair_monitor monitor_;
   uint64_t last_ticket_ = 0;
   uint64_t reserved_tokens_ = 0; ///< that running sequences may come to hold

@@ -23,9 +23,17 @@ public:
 
   void learn(const model_id& model, double weight_bytes, prompt_work work, double seconds);
   double seconds(const model_id& model, double weight_bytes, prompt_work work) const;
+  /// What a prompt of so many tokens is likely to need: the share that was found computed lately is
+  /// taken off.
+  prompt_work likely_work(const model_id& model, uint32_t tokens) const;
 
 private:
-  std::map<model_id, step_cost> models_;
+  struct known {
+    step_cost cost;
+    double reused_share = 0; ///< moving average
+    bool was_seen = false;
+  };
+  std::map<model_id, known> models_;
   rate_estimate any_; ///< of weight bytes times rows, those counted that a step costs by itself
 };
 

@@ -93,6 +93,26 @@ TEST(fair_order, what_was_found_in_the_cache_is_given_back) {
   EXPECT_NEAR(total, 100 + 90 + 2, 1e-9);
 }
 
+TEST(fair_order, knows_about_how_many_come_before_whom) {
+  fair_order queue;
+  EXPECT_EQ(queue.ahead_of({7, 1}, 1), 0u);
+  for (uint64_t i = 1; i <= 10; ++i)
+    queue.push(sequence(i, 7));
+  EXPECT_EQ(queue.ahead_of({7, 1}, 1), 9u) << "one tenant alone waits in line";
+  EXPECT_EQ(queue.ahead_of({7, 1}, 4), 6u) << "choices of one request do not wait for each other";
+  queue.push(sequence(11, 8));
+  EXPECT_EQ(queue.ahead_of({8, 1}, 1), 0u) << "the first of another goes first, or nearly";
+  queue.push(sequence(12, 8));
+  queue.push(sequence(13, 8));
+  EXPECT_EQ(queue.ahead_of({8, 1}, 1), 2u + 2u);
+  auto heavy = sequence(14, 9);
+  heavy.tenant.weight = 4;
+  for (int i = 0; i < 5; ++i, ++heavy.id.number)
+    queue.push(heavy);
+  EXPECT_EQ(queue.ahead_of({9, 4}, 1), 4u + 1u + 1u);
+  EXPECT_EQ(queue.ahead_of({8, 1}, 1), 2u + 2u + 5u) << "no more than wait";
+}
+
 TEST(fair_order, a_sequence_is_in_it_once_and_can_be_taken_back) {
   fair_order queue;
   queue.push(sequence(1, 7));

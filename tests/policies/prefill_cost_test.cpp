@@ -51,6 +51,19 @@ TEST(prefill_cost, a_model_that_was_never_seen_is_as_fast_as_the_others_for_its_
   EXPECT_NEAR(cost.seconds(large, 3e9, {100, 100}), 3 * 0.17, 0.06);
 }
 
+TEST(prefill_cost, what_is_found_computed_of_prompts_is_foreseen) {
+  prefill_cost cost;
+  EXPECT_EQ(cost.likely_work(small, 100).computed, 100u);
+  cost.learn(small, 1e9, {200, 50}, 0.1);
+  EXPECT_EQ(cost.likely_work(small, 100).computed, 25u);
+  EXPECT_EQ(cost.likely_work(large, 100).computed, 100u) << "of that model alone";
+  for (int i = 0; i < 20; ++i)
+    cost.learn(small, 1e9, {200, 200}, 0.3);
+  EXPECT_NEAR(cost.likely_work(small, 1000).computed, 1000, 5) << "it forgets";
+  cost.learn(small, 1e9, {1, 7}, 0.1);
+  EXPECT_EQ(cost.likely_work(small, 0).computed, 0u);
+}
+
 TEST(prefill_cost, nonsense_does_no_harm) {
   prefill_cost cost;
   cost.learn(small, -1, {0, 0}, 0);
