@@ -6,7 +6,7 @@ converter lays it out, so that tests have files whose contents are known.
     tools/hf_to_gguf.py MODEL_DIR OUT.gguf [--type Q8_0] [--parts 3]
 
 Without --type every tensor keeps its type, but norms and biases, which are F32. With one, matrices
-whose rows are whole blocks are quantized by the `gguf` package.
+whose rows are whole blocks are quantized by the `gguf` package; Q4_K_M is the usual mix of types.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import pathlib
 import struct
 
 import gguf
+import k_quants
 import numpy as np
 
 ARCHITECTURES = {
@@ -146,11 +147,20 @@ def write_hyperparameters(writer, config):
         writer.add_tensor("rope_freqs.weight", llama3_factors(rope, dim))
 
 
-def write_tensor(writer, name, kind, array, wanted):
+def type_of(name, array, wanted, layers):
+    """The type that the matrix `name` of GGUF gets, or None for its own."""
+    if wanted == "Q4_K_M":
+        *layer, part, _ = name.split(".")
+        wanted = k_quants.q4_k_m(part, int(layer[1]) if layer else 0, layers, array.shape[-1])
+    whole = wanted and array.shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] == 0
+    return wanted if whole else None
+
+
+def write_tensor(writer, name, kind, array, to):
     if array.ndim == 1:
         writer.add_tensor(name, as_float(kind, array))
-    elif wanted and array.shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] == 0:
-        writer.add_tensor(name, gguf.quantize(as_float(kind, array), wanted), raw_dtype=wanted)
+    elif to:
+        writer.add_tensor(name, k_quants.quantize(as_float(kind, array), to), raw_dtype=to)
     elif kind == "BF16":
         writer.add_tensor(name, array.view(np.uint8), raw_dtype=TYPES[kind])
     else:
@@ -166,7 +176,8 @@ def write_tensors(writer, config, tensors, wanted=None):
             array = rotate_neighbours(array, heads)
         if llama and ".k_proj." in name:
             array = rotate_neighbours(array, kv_heads)
-        write_tensor(writer, gguf_name(name), kind, np.ascontiguousarray(array), wanted)
+        to = type_of(gguf_name(name), array, wanted, config["num_hidden_layers"])
+        write_tensor(writer, gguf_name(name), kind, np.ascontiguousarray(array), to)
 
 
 def finish(writer):
@@ -197,10 +208,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--type", choices=["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "F16", "F32"])
+    types = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "F16", "F32", "Q4_K_M"]
+    parser.add_argument("--type", choices=types)
     parser.add_argument("--parts", type=int, default=1)
     options = parser.parse_args()
-    wanted = gguf.GGMLQuantizationType[options.type] if options.type else None
+    mix = options.type in (None, "Q4_K_M")
+    wanted = options.type if mix else gguf.GGMLQuantizationType[options.type]
     convert(options.model, options.out, wanted, options.parts)
 
 

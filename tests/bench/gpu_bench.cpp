@@ -65,12 +65,14 @@ void register_peaks(benchmark::State& state) {
 class bench_weight {
 public:
   bench_weight(device& dev, dtype type, int64_t n, int64_t k)
-      : plain_{random_, is_blocks(type) ? dtype::bf16 : type, n, k, false}, weight_{plain_.get()} {
+      : plain_{random_, is_blocks(type) ? dtype::bf16 : type, is_blocks(type) ? 1 : n, k, false},
+        weight_{plain_.get()} {
     if (!is_blocks(type))
       return;
     auto memory = dev.allocate(bytes_of(type, static_cast<uint64_t>(n * k)));
     blocks_ = std::move(*memory);
-    dev.quantize({plain_.get(), blocks_.data(), type, dev.best_layout(type)});
+    const auto rows = test::random_blocks(random_, type, n, k);
+    dev.quantize({{rows.data(), type, n, k}, blocks_.data(), type, dev.best_layout(type)});
     weight_ = {blocks_.data(), type, n, k, dev.best_layout(type)};
   }
   const weight& get() const { return weight_; }
@@ -193,7 +195,9 @@ void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/dram_read", dram_read)->Iterations(1);
   benchmark::RegisterBenchmark("gpu/cpu/register_peaks", register_peaks)->Iterations(1);
   // Projections of Llama-3.2-1B, Qwen2.5-0.5B (4864 x 896) and SmolLM2-135M (576, 1536 x 576).
-  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0})
+  const auto is_whole = [](dtype type, int k) { return k % int{layout_of(type).elements} == 0; };
+  for (const auto type :
+       {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_0, dtype::q4_k, dtype::q5_k, dtype::q6_k})
     for (const auto& [n, k] : {std::pair{2048, 2048},
                                {8192, 2048},
                                {2048, 8192},
@@ -201,7 +205,7 @@ void register_all() {
                                {896, 4864},
                                {1536, 576},
                                {576, 576}})
-      for (const int rows : {1, 4, 8, 32})
+      for (const int rows : is_whole(type, k) ? std::vector{1, 4, 8, 32} : std::vector<int>{})
         benchmark::RegisterBenchmark(("gpu/cpu/linear_decode/type:" + std::string{to_string(type)} +
                                       "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n) +
                                       "/k:" + std::to_string(k))
@@ -212,14 +216,17 @@ void register_all() {
             ->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("gpu/cpu/linear_small/n:576/k:576", small_ops)->UseRealTime();
   for (const auto& which : test::all_backends())
-    for (const auto type : {dtype::f32, dtype::bf16, dtype::q8_0, dtype::q4_0})
+    for (const auto type :
+         {dtype::f32, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_k, dtype::q6_k})
       for (const auto& [rows, n, k] : {std::tuple{16, 2048, 2048},
                                        {64, 2048, 2048},
                                        {512, 2048, 2048},
                                        {512, 8192, 2048},
                                        {512, 2048, 8192},
                                        {512, 4864, 896},
-                                       {512, 1536, 576}})
+                                       {512, 1536, 576}}) {
+        if (!is_whole(type, k))
+          continue;
         benchmark::RegisterBenchmark(("gpu/cpu/linear_prefill/isa:" + which.isa +
                                       "/type:" + std::string{to_string(type)} +
                                       "/rows:" + std::to_string(rows) + "/n:" + std::to_string(n) +
@@ -229,6 +236,7 @@ void register_all() {
             ->Iterations(5)
             ->UseRealTime()
             ->Unit(benchmark::kMillisecond);
+      }
   for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0})
     for (const unsigned threads : {1u, 2u}) {
       const test::backend which{"", precision::automatic, threads};

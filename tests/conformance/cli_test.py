@@ -323,12 +323,52 @@ def test_a_gguf_file_answers_as_the_model_that_it_was_made_of(troupe, models, gg
     assert from_file.stdout == whole.stdout and whole.stdout.strip()
 
 
-def test_a_quantized_gguf_file_answers(troupe, gguf):
+def with_weights_decoded(model, wanted, out):
+    """The model with the weights that a GGUF file in `wanted` says, as the `gguf` package decodes
+    them, in F32; and how many of its tensors are in blocks."""
+    import gguf as package
+    import hf_to_gguf as converter
+    import k_quants
+    import numpy as np
+
+    shutil.copytree(model, out)
+    config = json.loads((model / "config.json").read_text())
+    header, data, blocks = {}, b"", 0
+    for name, (kind, array) in converter.read_safetensors(model / "model.safetensors").items():
+        values = converter.as_float(kind, array)
+        own = converter.gguf_name(name)
+        to = values.ndim == 2 and converter.type_of(
+            own, values, wanted, config["num_hidden_layers"]
+        )
+        if to:
+            values = package.dequantize(k_quants.quantize(values, to), to)
+            blocks += 1
+        data += np.ascontiguousarray(values, np.float32).tobytes()
+        header[name] = {
+            "dtype": "F32",
+            "shape": values.shape,
+            "data_offsets": [len(data) - values.nbytes, len(data)],
+        }
+    text = json.dumps(header).encode()
+    (out / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return blocks
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_K_M"])
+def test_a_quantized_gguf_file_answers_as_its_weights_decoded(
+    troupe, models, gguf, tmp_path, kind
+):
     import gguf as package
 
-    (file,) = gguf("arith-qwen", wanted=package.GGMLQuantizationType.Q8_0)
-    answer = troupe("run", file, "What is 12 + 30?", "--temperature", 0)
-    assert answer.returncode == OK and "42" in answer.stdout, answer.stderr
+    wanted = kind if kind == "Q4_K_M" else package.GGMLQuantizationType[kind]
+    (file,) = gguf("arith-qwen", wanted=wanted)
+    assert with_weights_decoded(models / "arith-qwen", wanted, tmp_path / "decoded") > 0
+    for question in ("What is 12 + 30?", "What is 7 + 8?", "What is 41 + 22?"):
+        ask = (question, "--temperature", 0)
+        want = troupe("run", tmp_path / "decoded", *ask)
+        got = troupe("run", file, *ask)
+        assert got.returncode == want.returncode == OK, got.stderr + want.stderr
+        assert got.stdout == want.stdout and got.stdout.strip()
 
 
 def test_gguf_files_of_a_directory_are_listed_by_their_names(troupe, gguf, own_server):

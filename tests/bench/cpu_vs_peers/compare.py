@@ -1,13 +1,13 @@
 """Prefill and decode of `troupe`, llama.cpp and transformers on the same models, interleaved.
 
 usage: python3 tests/bench/cpu_vs_peers/compare.py [--shapes smollm2-135m,qwen2.5-0.5b]
-           [--dtypes bf16,int8,int4] [--rounds 5] [--batch 1,8,32] [--json FILE] ...
+           [--dtypes bf16,int8,int4,q4_k_m] [--rounds 5] [--batch 1,8,32] [--json FILE] ...
        python3 tests/bench/cpu_vs_peers/compare.py --show FILE
 
 Every engine is measured by the program that its makers give for that: `troupe bench`, `llama-bench`
 and `llama-batched-bench`. One round runs each of them once; the order rotates. Figures are medians
-over the rounds with their extremes. int8 is q8_0 and int4 is q4_0 for llama.cpp. With --json FILE
-results are added to those already there, so that a long comparison can be made in short pieces.
+over the rounds with their extremes. int8 is q8_0 and int4 is q4_0 for llama.cpp; q4_k_m is one GGUF
+file for both. With --json FILE results are added to those already there, so that a long comparison can be made in short pieces.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+GGUF_ALONE = ("q4_k_m",)  # what `troupe` reads, but does not make
 
 
 def arguments():
@@ -64,14 +65,15 @@ def decodes(given):
             yield context, some
 
 
-def run_troupe(given, directory, _, dtype):
+def run_troupe(given, directory, path, dtype):
+    model = [path] if dtype in GGUF_ALONE else [directory, "--dtype", dtype]
     out, work, more, others = {}, {}, [], 0
     for number, (context, batches) in enumerate(decodes(given)):
         flags = [] if number == 0 else ["--measure", "decode"]
         if number > 0 or not given.probe:
             flags.append("--no-ceilings")
         text = output_of(
-            *(given.troupe, "bench", directory, "--dtype", dtype, "--reps", 1, "-o", "json"),
+            *(given.troupe, "bench", *model, "--reps", 1, "-o", "json"),
             *("--prompt", given.prompt, "--context", context, "--batch", joined(batches)),
             *("--tokens", given.tokens, "--threads", given.threads),
             *flags,
@@ -192,7 +194,7 @@ def floor_share(result, what, rate):
     work = result.get("work", {}).get(what)
     if not work:
         return ""
-    kind = {"bf16": "bf16", "int8": "int8", "int4": "int8"}[result["dtype"]]
+    kind = {"bf16": "bf16"}.get(result["dtype"], "int8")
     peaks = [ops for name, ops in result["compute"].items() if name.startswith(kind)]
     peak = max(peaks or result["compute"].values(), default=0)
     if not peak or not result["read"]:

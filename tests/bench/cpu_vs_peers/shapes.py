@@ -1,8 +1,10 @@
 """Random models in published shapes, written once as a Hugging Face directory and as GGUF files.
 
 The values are normal random numbers, rounded to bf16; q8_0 and q4_0 are quantized from them by the
-`gguf` package, embedding and output in q8_0 in both, as `troupe` keeps them. The vocabulary has the
-real size: GPT-2's byte alphabet and made-up merges of letters, so that every token is printable.
+`gguf` package, embedding and output in q8_0 in both, as `troupe` keeps them. q4_k_m is the mix of
+published files: Q4_K, Q6_K for the embedding and for half of what matters most, and Q5_0 and Q8_0 where
+a row is no whole block of those. The vocabulary has the real size: GPT-2's byte alphabet and made-up
+merges of letters, so that every token is printable.
 """
 
 import dataclasses
@@ -11,9 +13,13 @@ import json
 import pathlib
 import string
 import struct
+import sys
 
 import gguf
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tools"))
+import k_quants  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +200,17 @@ def halves_to_pairs(rows, heads):
     )
 
 
+def kind_of(shape, dtype, name, columns):
+    """What a GGUF file of `dtype` has the matrix `name` in."""
+    parts = name.split(".")
+    if dtype == "q4_k_m":
+        layer = int(parts[1]) if parts[0] == "blk" else 0
+        return k_quants.q4_k_m(parts[-2], layer, shape.layers, columns)
+    if dtype == "int4" and parts[0] == "token_embd":
+        return gguf.GGMLQuantizationType.Q8_0
+    return GGUF_TYPES[dtype]
+
+
 def write_gguf(shape, dtype, path):
     tokens, merges = vocabulary(shape.vocabulary)
     part = path.with_suffix(".part")
@@ -224,10 +241,8 @@ def write_gguf(shape, dtype, path):
         if not shape.bias and name.endswith(("attn_q.weight", "attn_k.weight")):
             heads = shape.heads if "attn_q" in name else shape.kv_heads
             numbers = halves_to_pairs(numbers, heads)
-        kind = GGUF_TYPES[dtype]
-        if dtype == "int4" and name == "token_embd.weight":
-            kind = gguf.GGMLQuantizationType.Q8_0
-        writer.add_tensor(name, gguf.quants.quantize(numbers, kind), raw_dtype=kind)
+        kind = kind_of(shape, dtype, name, numbers.shape[1])
+        writer.add_tensor(name, k_quants.quantize(numbers, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
