@@ -195,7 +195,9 @@ void register_all() {
   benchmark::RegisterBenchmark("gpu/cpu/dram_read", dram_read)->Iterations(1);
   benchmark::RegisterBenchmark("gpu/cpu/register_peaks", register_peaks)->Iterations(1);
   // Projections of Llama-3.2-1B, Qwen2.5-0.5B (4864 x 896) and SmolLM2-135M (576, 1536 x 576).
-  const auto is_whole = [](dtype type, int k) { return k % int{layout_of(type).elements} == 0; };
+  const auto is_whole = [](dtype type, int k) {
+    return k % static_cast<int>(layout_of(type).elements) == 0;
+  };
   for (const auto type :
        {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_0, dtype::q4_k, dtype::q5_k, dtype::q6_k})
     for (const auto& [n, k] : {std::pair{2048, 2048},
