@@ -296,6 +296,14 @@ model_view dispatcher::view(const model_id& id) const {
   return out;
 }
 
+std::vector<worker_id> dispatcher::ready_at(const model_id& id) const {
+  std::vector<worker_id> out;
+  for (const auto worker : models_.at(id).at)
+    if (workers_.at(worker).residents.at(id).state == residence::ready)
+      out.push_back(worker);
+  return out;
+}
+
 resident* dispatcher::find(worker_id worker, const model_id& model) {
   const auto at = workers_.find(worker);
   if (at == workers_.end())

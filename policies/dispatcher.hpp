@@ -63,6 +63,8 @@ struct served_model {
   model_id id;
   std::optional<duration> keep_alive; ///< unset = the node's
   bool pinned = false;
+  /// Copies that are loaded when it is, on workers that have room for it without another going.
+  uint32_t replicas = 1;
 };
 
 enum class refusal_reason : uint8_t {
@@ -214,6 +216,8 @@ public:
   std::optional<instant> next_wakeup(instant now) const;
 
   model_view view(const model_id& model) const;
+  /// Where copies of a model are ready.
+  std::vector<worker_id> ready_at(const model_id& model) const;
   /// Tenants that wait for a model: how far their services have drifted apart.
   std::vector<pair_drift> drifts(const model_id& model) const;
   /// Those that wait for a model, in their order.
@@ -269,6 +273,8 @@ private:
   double queue_seconds(const worker_state& worker) const;
   std::vector<worker_space> spaces(instant now, const model_id* coming = nullptr) const;
   bool needs_place(const model_state& model) const;
+  bool wants_copy(const model_state& model, instant now) const;
+  void place_copies(instant now);
   std::vector<model_state*> models_without_place();
 
   std::set<std::pair<worker_id, model_id>> closed(instant now);

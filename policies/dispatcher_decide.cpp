@@ -19,6 +19,7 @@ std::vector<intent> dispatcher::decide(instant now) {
   do {
     again_ = false;
     find_places(now, out);
+    place_copies(now);
     start_loads(out);
   } while (again_);
   refuse_hopeless(now, out);
@@ -225,6 +226,33 @@ void dispatcher::find_places(instant now, std::vector<intent>& out) {
     x.bytes = model->bytes;
     model->at.insert(place->worker);
   }
+}
+
+/// Somebody uses it, a copy is on its way or there, and there should be more of them.
+bool dispatcher::wants_copy(const model_state& model, instant now) const {
+  if (model.spec.replicas < 2 || now < model.retry_at || model.bytes == 0 || model.at.empty() ||
+      needs_place(model) || (model.queue.size() == 0 && !model.wanted && !model.spec.pinned))
+    return false;
+  const auto copies = std::ranges::count_if(model.at, [&](worker_id worker) {
+    const auto& state = workers_.at(worker);
+    return !state.leaving && state.residents.at(model.spec.id).state != residence::leaving;
+  });
+  return static_cast<uint64_t>(copies) < model.spec.replicas;
+}
+
+void dispatcher::place_copies(instant now) {
+  for (const auto& id : active_)
+    for (auto& model = models_.at(id); wants_copy(model, now);) {
+      auto all = spaces(now, &id);
+      std::erase_if(all, [&](const worker_space& x) { return model.at.contains(x.worker); });
+      const auto place = find_place(all, model.bytes);
+      if (!place || !place->evict.empty())
+        break;
+      auto& x = workers_.at(place->worker).residents[id];
+      x.state = residence::reserved;
+      x.bytes = model.bytes;
+      model.at.insert(place->worker);
+    }
 }
 
 void dispatcher::start_loads(std::vector<intent>& out) {
