@@ -70,6 +70,7 @@ struct worker_hello {
   std::string device;
   uint64_t limit_bytes = 0;
   std::vector<residence_report> residents;
+  std::string data_address{}; ///< where other nodes get weights from it; empty = nowhere
 };
 
 /// Tokens that a sequence has made since the last report.
@@ -93,6 +94,11 @@ struct load_order {
   std::string draft_dir{};   ///< of the model that guesses for it; empty = none
   std::string origin{};      ///< with an empty `dir`: where the model is to be fetched from
   uint64_t weight_bytes = 0; ///< of the model, as far as the head knows
+  /// Data addresses of nodes that have the model under the name of `dir`; ":PORT" is the head's.
+  std::vector<std::string> holders{};
+  /// Those of the workers that are told to load it at the same time, this one among them.
+  std::vector<std::string> together{};
+  uint32_t place = 0; ///< of this one there, counted from 1; 0 = not there
   // These stay on their node:
   bool mapped = false;  ///< past the pool, which had no memory for it
   bool whole = false;   ///< not before all of it is on this machine

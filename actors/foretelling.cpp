@@ -1,6 +1,10 @@
 #include "actors/foretelling.hpp"
 
+#include <array>
+
 #include <caf/all.hpp>
+
+#include "actors/peer_plane.hpp"
 
 namespace troupe::actors {
 
@@ -58,6 +62,11 @@ void survey(scheduler_pointer self, policies::worker_id worker, const model_id& 
 }
 
 void note_receipt(scheduler_pointer self, const load_account& account) {
+  constexpr std::array<const char*, policies::load_tier_count> names{"remote", "disk", "pool",
+                                                                     "paged", "cached"};
+  for (size_t i = 0; i < names.size(); ++i)
+    self->state.setup.meters->came_from(i == 0 && account.source == peer_link ? "peer" : names[i],
+                                        account.bytes[i]);
   for (const auto& [id, owner] : self->state.owners)
     if (owner.model == account.model && id.choice == 0)
       self->send(invocation_of(owner.invocation), atom::receipt_v, account);

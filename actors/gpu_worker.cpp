@@ -253,7 +253,8 @@ void enlist(pointer self, const cluster_actor& scheduler) {
                      .node = state.setup.node,
                      .device = state.setup.device,
                      .limit_bytes = state.setup.limit_bytes,
-                     .residents = {}};
+                     .residents = {},
+                     .data_address = state.setup.data_address};
   for (auto& [id, x] : state.models) {
     hello.residents.push_back(report_of(id, x));
     x.told_room = hello.residents.back().room;

@@ -20,6 +20,7 @@ struct gpu_worker_setup {
   std::string node;
   std::string device; ///< for people: "cpu"
   uint64_t limit_bytes = 0;
+  std::string data_address{}; ///< where other nodes get weights from this one; empty = nowhere
   /// Binds an engine to an opened model; runs on the worker's own thread.
   std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)> make_engine;
   checkpoint_loader_actor loader;

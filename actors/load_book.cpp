@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "actors/peer_plane.hpp"
 #include "storage/sources/location.hpp"
 
 namespace troupe::actors {
@@ -33,7 +34,8 @@ std::string link_of(const std::string& origin) {
 double load_book::pending::left(instant now) const {
   if (came != instant{})
     return 0;
-  const auto read = forecast.seconds.read;
+  const auto& took = forecast.seconds;
+  const auto read = forecast.source == peer_link ? took.bytes : took.read;
   return begun == instant{} ? read : std::max(0.0, read - seconds(now - begun));
 }
 
@@ -78,6 +80,9 @@ std::optional<load_account> load_book::came(uint64_t worker, const model_id& mod
   if (x == nullptr)
     return std::nullopt;
   const auto fetched = x->real.bytes[0];
+  // What was fetched before has named its link; what comes from other nodes comes now.
+  if (fetched <= 0 && whence[0] > 0)
+    x->real.source = peer_link;
   x->real.bytes = whence;
   x->real.bytes[0] += fetched;
   x->came = now;
@@ -101,9 +106,15 @@ std::optional<load_account> load_book::settle(pending& x) {
     return std::nullopt;
   auto out = x.real;
   auto& took = out.seconds;
+  const auto fetched = took.fetch; // before the rest began
   took.read = seconds(x.came - x.begun);
   took.bytes = took.fetch + took.read;
-  took.queued = std::max(0.0, seconds(x.begun - x.announced) - took.fetch);
+  if (out.source == peer_link) { // at the same time as what is read here, if anything is
+    took.fetch = took.read;
+    if (std::accumulate(out.bytes.begin() + 1, out.bytes.end(), 0.0) <= 0)
+      took.read = 0;
+  }
+  took.queued = std::max(0.0, seconds(x.begun - x.announced) - fetched);
   took.total = seconds(std::max(x.ready, x.came) - x.announced);
   cost_.observe(demand_of(out), took);
   pending_.erase(pending_.begin() + (&x - pending_.data()));

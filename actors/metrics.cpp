@@ -73,6 +73,13 @@ struct metrics::families {
         load_bytes{family<prometheus::Counter>(in, "troupe_load_bytes_total",
                                                "Bytes of weights that were loaded")
                        .Add({})},
+        load_sources{family<prometheus::Counter>(
+            in, "troupe_load_source_bytes_total",
+            "Bytes of weights by where workers took them from: peer (other nodes), remote, disk, "
+            "pool, paged (a disk, through the page cache), cached (the page cache)")},
+        sent{family<prometheus::Counter>(in, "troupe_peer_sent_bytes_total",
+                                         "Bytes of weights that this node sent to other nodes")
+                 .Add({})},
         queue_time{family<prometheus::Histogram>(in, "troupe_request_queue_time_seconds",
                                                  "Acceptance to first dispatch")},
         dispatch{family<prometheus::Histogram>(
@@ -96,6 +103,8 @@ struct metrics::families {
   prometheus::Gauge& workers;
   counter &prompt_tokens, &generated_tokens, &requests, &evictions;
   prometheus::Counter& load_bytes;
+  counter& load_sources;
+  prometheus::Counter& sent;
   histogram &queue_time, &dispatch, &first_token, &inter_token, &end_to_end, &cold_start,
       &foretelling;
 };
@@ -169,6 +178,13 @@ void metrics::evicted(const std::string& reason) {
 void metrics::loaded(uint64_t bytes) {
   families_->load_bytes.Increment(static_cast<double>(bytes));
 }
+
+void metrics::came_from(const std::string& tier, double bytes) {
+  if (bytes > 0)
+    families_->load_sources.Add({{"source", tier}}).Increment(bytes);
+}
+
+void metrics::sent_to_peers(double bytes) { families_->sent.Increment(bytes); }
 
 void metrics::worker_count(size_t count) { families_->workers.Set(static_cast<double>(count)); }
 

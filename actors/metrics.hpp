@@ -59,6 +59,10 @@ public:
   void request_ended(const model_id& model, const std::string& result);
   void evicted(const std::string& reason);
   void loaded(uint64_t bytes);
+  /// Bytes of a load that a worker took from there.
+  void came_from(const std::string& tier, double bytes);
+  /// Bytes of weights that this node gave to others.
+  void sent_to_peers(double bytes);
   void worker_count(size_t count);
   /// A first token was foretold `predicted` seconds after acceptance and came after `real`.
   void foretold(const std::string& state, double predicted, double real);

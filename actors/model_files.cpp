@@ -146,11 +146,13 @@ caf::expected<opened_weights> open_mapped(const model_parts& model, const open_p
 
 caf::expected<opened_weights> open_weights(const model_parts& model, const load_order& order,
                                            const open_progress& progress,
-                                           const std::shared_ptr<storage::weight_tiers>& tiers) {
+                                           const std::shared_ptr<storage::weight_tiers>& tiers,
+                                           const found_model& found) {
   if (!order.arriving && !progress(0, model.files->size_bytes()))
     return caf::make_error(storage::errc::cancelled, "the load was cancelled");
-  if (tiers && !order.mapped) {
-    auto pooled = open_pooled(tiers, model.files, model.form, order.arriving);
+  // What is not on this machine cannot be mapped.
+  if (tiers && (!order.mapped || (found.from && found.from->alone))) {
+    auto pooled = open_pooled(tiers, model.files, model.form, order.arriving, found);
     if (!pooled)
       return pooled.error();
     if (*pooled)
@@ -178,17 +180,23 @@ std::function<void(const open_progress&)> both(const opened_weights& first,
 } // namespace
 
 opened_model open_model_files(const load_order& order, const open_progress& progress,
-                              const std::shared_ptr<storage::weight_tiers>& tiers) {
+                              const std::shared_ptr<storage::weight_tiers>& tiers,
+                              const std::shared_ptr<peer_plane>& peers) {
   opened_model out;
   const auto open = [&](const std::string& dir, std::shared_ptr<const engine::model_config>& config,
                         uint64_t& bytes, const load_order& how) -> caf::expected<opened_weights> {
-    auto model = open_model(dir, how.arriving);
+    const auto found = peers && !how.arriving
+                           ? peers->find(how, dir)
+                           : caf::expected<found_model>{found_model{.path = dir}};
+    if (!found)
+      return found.error();
+    auto model = open_model(found->path, how.arriving);
     if (!model)
       return model.error();
     bytes += model->files->size_bytes();
-    auto weights = open_weights(*model, how, progress, tiers);
+    auto weights = open_weights(*model, how, progress, tiers, *found);
     if (weights)
-      weights->keep_alive = held(std::move(weights->keep_alive), dir);
+      weights->keep_alive = held(std::move(weights->keep_alive), found->path);
     config = std::make_shared<const engine::model_config>(std::move(model->config));
     return weights;
   };

@@ -2,6 +2,7 @@
 #include "actors/checkpoint_loader.hpp"
 #include "actors/messages.hpp"
 #include "actors/model_card.hpp"
+#include "actors/peer_plane.hpp"
 #include "actors/stager.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 
@@ -9,11 +10,12 @@ namespace troupe::actors {
 
 /// Opens the files that `order` names, those of its draft model too, and brings the weights into
 /// memory: through `tiers` where that pays, mapped where it does not or where there are no tiers
-/// (null). Blocks, but with `opened_model::follow` only until the load has begun. With
-/// `order.arriving` never for bytes that are still on their way: what cannot be done without them
-/// fails.
+/// (null). With `peers`, files that are not on this machine come from other nodes. Blocks, but with
+/// `opened_model::follow` only until the load has begun. With `order.arriving` never for bytes that
+/// are still on their way: what cannot be done without them fails.
 opened_model open_model_files(const load_order& order, const open_progress& progress,
-                              const std::shared_ptr<storage::weight_tiers>& tiers = {});
+                              const std::shared_ptr<storage::weight_tiers>& tiers = {},
+                              const std::shared_ptr<peer_plane>& peers = {});
 
 /// Where the bytes of a model's weights lie now; nothing if its files cannot be opened. Reads
 /// headers alone, but blocks for those.

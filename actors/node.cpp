@@ -17,6 +17,7 @@
 #include "actors/model.hpp"
 #include "actors/model_files.hpp"
 #include "actors/node_impl.hpp"
+#include "actors/peer_plane.hpp"
 #include "actors/pooled_files.hpp"
 #include "actors/registry.hpp"
 #include "actors/scheduler.hpp"
@@ -143,6 +144,11 @@ caf::error node_impl::boot() {
   const auto registry_card = card("registry", "registry");
   registry_ = system_->spawn(registry, name_, registry_card);
   children_.push_back({"registry", erase(registry_), {}, true, registry_card});
+  if (works())
+    tiers_ = open_tiers(options_.storage);
+  if (options_.cluster_listen || options_.join)
+    if (auto why = start_peers())
+      return why;
   if (heads())
     if (auto why = boot_head())
       return why;
@@ -166,6 +172,47 @@ caf::error node_impl::boot() {
   return {};
 }
 
+caf::error node_impl::start_peers() {
+  peer_plane_options options;
+  options.node = name_;
+  options.bytes_per_second = options_.data_rate;
+  options.checksums = options_.storage.checksums;
+  options.stand_ins = options_.storage.stand_ins;
+  options.same_paths = options_.same_paths;
+  options.on_sent = [meters = meters_](uint64_t bytes) {
+    meters->sent_to_peers(static_cast<double>(bytes));
+  };
+  if (options_.join) {
+    options.head_host = options_.join->host;
+    options.own_host = storage::own_address_towards(*options_.join);
+    options.listen.host = options.own_host;
+  } else {
+    options.listen.host = options_.cluster_listen->host;
+  }
+  if (options_.data_listen)
+    options.listen = *options_.data_listen;
+  if (options.stand_ins.empty())
+    options.stand_ins =
+        options_.storage.pool.parent_path() / ("troupe-peers-" + std::to_string(::geteuid()));
+  auto started = peer_plane::start(std::move(options), tiers_);
+  if (!started) {
+    const auto why = ": " + describe(started.error());
+    if (heads() && !options_.data_listen)
+      return caf::make_error(errc::unreachable, "cannot listen for workers at " +
+                                                    to_string(*options_.cluster_listen) + why +
+                                                    "; choose another --cluster-listen address");
+    return caf::make_error(errc::unreachable, "cannot give weights to other nodes" + why +
+                                                  "; choose another cluster.data_listen");
+  }
+  peers_ = std::move(*started);
+  if (heads())
+    for (const auto& [id, card] : cards_)
+      for (const auto& dir : {card->source.dir.string(), card->draft_dir})
+        if (!dir.empty())
+          peers_->offer(dir);
+  return {};
+}
+
 caf::error node_impl::boot_head() {
   scheduler_setup setup;
   setup.policy.queue_max = options_.queue_max;
@@ -174,11 +221,14 @@ caf::error node_impl::boot_head() {
   setup.meters = meters_;
   setup.workers = workers_;
   setup.self_card = card("scheduler", "scheduler");
+  if (peers_)
+    setup.data_address = peers_->address();
   for (const auto& [id, card] : cards_) {
     policies::served_model spec{.id = id, .keep_alive = {}, .pinned = false};
     if (const auto at = options_.settings.find(id); at != options_.settings.end()) {
       spec.keep_alive = at->second.keep_alive;
       spec.pinned = at->second.pinned;
+      spec.replicas = at->second.replicas;
     }
     setup.models.emplace_back(card, std::move(spec));
   }
@@ -217,7 +267,6 @@ caf::error node_impl::boot_worker() {
   auto devices = open_devices(options_.devices, options);
   if (!devices)
     return devices.error();
-  tiers_ = open_tiers(options_.storage);
   const auto stager_card = card("stager", "stager");
   children_.push_back({"stager", start_stager(stager_card),
                        [this, stager_card] { return start_stager(stager_card); }, false,
@@ -267,8 +316,9 @@ caf::strong_actor_ptr node_impl::start_stager(const actor_card_ptr& stager_card)
 
 caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
-  const auto open = [tiers = tiers_](const load_order& order, const open_progress& progress) {
-    return open_model_files(order, progress, tiers);
+  const auto open = [tiers = tiers_, peers = peers_](const load_order& order,
+                                                     const open_progress& progress) {
+    return open_model_files(order, progress, tiers, peers);
   };
   checkpoint_loader_setup loading;
   loading.open = open;
@@ -282,6 +332,8 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   gpu_worker_setup setup;
   setup.node = name_;
   setup.device = local.device_id;
+  if (peers_)
+    setup.data_address = peers_->address();
   setup.limit_bytes = options_.memory_limit_bytes != 0
                           ? options_.memory_limit_bytes
                           : local.device->memory_bytes() / 100 * options_.memory_limit_percent;

@@ -32,6 +32,7 @@ struct model_settings {
   std::optional<std::chrono::milliseconds> keep_alive; ///< negative = for ever, 0 = unload at once
   bool pinned = false;                                 ///< never evicted, loaded at start
   bool preload = false;
+  uint32_t replicas = 1; ///< copies that are loaded together, where there is room
   std::optional<uint64_t> kv_bytes;
   std::optional<uint32_t> context_max;
   std::optional<engine::quantization> quantize;
@@ -48,6 +49,9 @@ struct storage_options {
   uint64_t pool_bytes = 0;
   std::filesystem::path checksums; ///< directory of recorded checksums; empty = none are kept
   bool prefetch = true;            ///< bring weights into the pool before they are asked for
+  /// Directory for what this machine's disk needs of models that come from other nodes; empty =
+  /// beside the pool's file.
+  std::filesystem::path stand_ins{};
 };
 
 /// As a keep_alive: it follows from use and reload.
@@ -72,6 +76,11 @@ struct node_options {
   uint32_t request_history = 4096;         ///< requests that can be explained: the last ones
   std::optional<host_port> cluster_listen; ///< head: for workers (port 0 = any free one)
   std::optional<host_port> join;           ///< worker: where the head listens for workers
+  /// Where other nodes of the cluster get weights; unset = at the address that the cluster knows
+  /// this node by, any free port.
+  std::optional<host_port> data_listen;
+  uint64_t data_rate = 0; ///< bytes per second that are sent there at most; 0 = no limit
+  bool same_paths = true; ///< worker: what lies under the head's path of a model is that model
   std::string
       node_name; ///< unique in a cluster; empty = the host's, a worker's with its process id
   /// Set = what every op of the engines cost is noted, and told when the node has ended.

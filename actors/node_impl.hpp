@@ -29,6 +29,8 @@ class weight_tiers;
 
 namespace troupe::actors {
 
+class peer_plane;
+
 /// A node and what it offers to its edges. Public calls come from any thread; everything that they
 /// touch is fixed after `boot`, or guarded by itself.
 class node_impl final : public node, public services {
@@ -71,6 +73,7 @@ private:
   void enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& card) const;
   caf::error boot_head();
   caf::error boot_worker();
+  caf::error start_peers();
   /// A device of this node and the actor that owns it now.
   struct local_worker {
     std::string device_id;
@@ -99,6 +102,7 @@ private:
   std::map<model_id, model_card_ptr> cards_;
   std::map<model_id, model_id> aliases_;
   std::shared_ptr<storage::weight_tiers> tiers_; ///< null = weights are mapped
+  std::shared_ptr<peer_plane> peers_;            ///< null = this node is in no cluster
   std::shared_ptr<request_log> log_;
   std::shared_ptr<load_book> book_ = std::make_shared<load_book>();
   uint16_t cluster_port_ = 0;

@@ -39,6 +39,7 @@ engine::weight_lookup lookup_of(const std::shared_ptr<pooled_weights>& weights) 
 
 /// Stops the load when the engine that wants it is gone.
 struct wanted_weights {
+  std::shared_ptr<const void> peers; ///< which the weights may come from
   std::shared_ptr<pooled_weights> weights;
   ~wanted_weights() { weights->cancel(); }
 };
@@ -72,22 +73,25 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
 caf::expected<std::optional<opened_weights>>
 open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
             const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form,
-            const std::shared_ptr<const storage::arriving_model>& arriving) {
+            const std::shared_ptr<const storage::arriving_model>& arriving,
+            const found_model& found) {
   const auto started = pooled_weights::start(
-      tiers, files, {.names = form.names, .in_order = form.in_order, .arriving = arriving});
+      tiers, files,
+      {.names = form.names, .in_order = form.in_order, .arriving = arriving, .from = found.from});
   if (!started)
     return started.error();
   const auto& weights = *started;
   if (!weights)
     return std::optional<opened_weights>{};
   opened_weights out;
-  out.keep_alive = std::shared_ptr<wanted_weights>{new wanted_weights{weights}};
+  out.keep_alive = std::shared_ptr<wanted_weights>{new wanted_weights{found.keep_alive, weights}};
   auto lookup = form.wrap(lookup_of(weights));
   if (!lookup)
     return lookup.error();
   out.lookup = std::move(*lookup);
   out.total_bytes = weights->total_bytes();
-  out.follow = [weights](const open_progress& progress) {
+  out.follow = [weights, peers = found.keep_alive,
+                loading = found.loading](const open_progress& progress) {
     const auto total = weights->total_bytes();
     for (pooled_weights::state now; !now.over;) {
       now = weights->follow(now.bytes);
@@ -95,10 +99,13 @@ open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
         weights->cancel();
     }
   };
-  out.whence = [weights] {
+  out.whence = [weights, received = found.received] {
     const auto counts = weights->counts();
+    const auto remote = received ? std::min(received->load(), counts.disk_bytes) : 0;
     policies::tier_bytes bytes{};
-    bytes[static_cast<size_t>(policies::load_tier::disk)] = static_cast<double>(counts.disk_bytes);
+    bytes[static_cast<size_t>(policies::load_tier::remote)] = static_cast<double>(remote);
+    bytes[static_cast<size_t>(policies::load_tier::disk)] =
+        static_cast<double>(counts.disk_bytes - remote);
     bytes[static_cast<size_t>(policies::load_tier::pool)] = static_cast<double>(counts.pool_bytes);
     return bytes;
   };

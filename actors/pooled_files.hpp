@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/checkpoint_loader.hpp"
+#include "actors/peer_plane.hpp"
 #include "engine/engine.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 
@@ -40,10 +41,12 @@ struct opened_weights {
 
 /// Begins to load weights into the host pool, in the order in which the engine uses them. None if
 /// the mapped files are the better way. Blocks only while `form` looks into tensors. `arriving` has
-/// the files that are still on their way, or is null.
+/// the files that are still on their way, or is null; `found` says where weights come from besides
+/// the files.
 caf::expected<std::optional<opened_weights>>
 open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
             const std::shared_ptr<const storage::checkpoint>& files, const weight_form& form,
-            const std::shared_ptr<const storage::arriving_model>& arriving = {});
+            const std::shared_ptr<const storage::arriving_model>& arriving = {},
+            const found_model& found = {});
 
 } // namespace troupe::actors

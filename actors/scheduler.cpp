@@ -7,6 +7,7 @@
 #include "actors/errors.hpp"
 #include "actors/failures.hpp"
 #include "actors/foretelling.hpp"
+#include "actors/load_groups.hpp"
 #include "actors/log.hpp"
 #include "actors/model_view.hpp"
 
@@ -91,16 +92,21 @@ void carry_out(pointer self, dispatch_intent& x) {
                             hello.device + "@" + hello.node, x.urgent});
 }
 
-void carry_out(pointer self, load_intent& x) {
+/// Loads are carried out together: those of one model share what they get.
+void start_load(pointer self, const load_intent& x, const std::vector<intent>& all) {
   auto& state = self->state;
   auto& model = state.models.at(x.model);
   const auto& card = *model.card;
   model.load_started = self->clock().now();
   state.ahead.load_began(x.model, model.load_started);
   model.progress = {x.model, "loading", 0, card.weight_bytes()};
-  self->send(state.workers.at(x.worker).handle, atom::load_v, order_of(card));
+  auto order = order_of(card);
+  add_peers(self, x, all, order);
+  self->send(state.workers.at(x.worker).handle, atom::load_v, std::move(order));
   tell_waiting(self, x.model);
 }
+
+void carry_out(pointer, load_intent&) {} // see `decide`
 
 void carry_out(pointer self, unload_intent& x) {
   auto& state = self->state;
@@ -139,8 +145,11 @@ void carry_out(pointer self, give_up_intent& x) { fail_loads(self, x.model, to_e
 void decide(pointer self) {
   auto& state = self->state;
   const auto now = self->clock().now();
-  for (auto& intent : state.policy.decide(now)) {
+  auto intents = state.policy.decide(now);
+  for (auto& intent : intents) {
     const auto id = std::visit([](const auto& x) { return x.model; }, intent);
+    if (const auto* load = std::get_if<load_intent>(&intent))
+      start_load(self, *load, intents);
     std::visit([self](auto& x) { carry_out(self, x); }, intent);
     publish(self, id);
   }

@@ -21,6 +21,8 @@ struct scheduler_setup {
   std::vector<std::pair<model_card_ptr, policies::served_model>> models;
   std::shared_ptr<metrics> meters;
   actor_card_ptr self_card;
+  /// Where workers get weights from the head; empty = nowhere.
+  std::string data_address{};
   /// How many workers are joined; read by any thread.
   std::shared_ptr<std::atomic<size_t>> workers;
 };

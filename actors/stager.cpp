@@ -1,7 +1,10 @@
 #include "actors/stager.hpp"
 
+#include <filesystem>
+
 #include <caf/all.hpp>
 
+#include "actors/peer_plane.hpp"
 #include "storage/checkpoint.hpp"
 #include "storage/pipeline/tier_probe.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
@@ -28,7 +31,11 @@ load_account account_of(pointer self, const load_order& order) {
   const auto set = [&](policies::load_tier tier) {
     out.bytes[static_cast<size_t>(tier)] = static_cast<double>(order.weight_bytes);
   };
-  if (!order.origin.empty() && order.dir.empty()) {
+  std::error_code ignored;
+  if (!order.holders.empty() && !dir.empty() && !std::filesystem::exists(dir, ignored)) {
+    out.source = peer_link;
+    set(policies::load_tier::remote);
+  } else if (!order.origin.empty() && order.dir.empty()) {
     out.source = link_of(order.origin);
     set(policies::load_tier::remote);
     set(policies::load_tier::cached); // where the download leaves them

@@ -19,6 +19,18 @@ std::string text(capnp::Text::Reader x) { return {x.begin(), x.size()}; }
 
 kj::StringPtr view(const std::string& x) { return {x.c_str(), x.size()}; }
 
+void write(capnp::List<capnp::Text>::Builder to, const std::vector<std::string>& from) {
+  for (unsigned i = 0; i < from.size(); ++i)
+    to.set(i, view(from[i]));
+}
+
+std::vector<std::string> read(capnp::List<capnp::Text>::Reader from) {
+  std::vector<std::string> out;
+  for (const auto& one : from)
+    out.push_back(text(one));
+  return out;
+}
+
 template <class List>
 std::vector<engine::token_id> tokens(const List& list) {
   std::vector<engine::token_id> out(list.size());
@@ -275,6 +287,7 @@ std::string encode(const worker_hello& x) {
   auto residents = to.initResidents(count(x.residents.size()));
   for (unsigned i = 0; i < residents.size(); ++i)
     write(residents[i], x.residents[i]);
+  to.setDataAddress(view(x.data_address));
   return cp::to_bytes(message);
 }
 
@@ -284,6 +297,7 @@ caf::error decode(std::string_view bytes, worker_hello& x) {
     x.node = text(from.getNode());
     x.device = text(from.getDevice());
     x.limit_bytes = from.getLimitBytes();
+    x.data_address = text(from.getDataAddress());
     x.residents.clear();
     for (const auto& resident : from.getResidents())
       x.residents.push_back(read(resident));
@@ -350,6 +364,9 @@ std::string encode(const load_order& x) {
       std::chrono::duration_cast<std::chrono::microseconds>(x.options.step_target).count()));
   to.setSwapBytes(x.options.swap_bytes);
   to.setKvType(x.options.kv_type ? static_cast<uint8_t>(*x.options.kv_type) + 1 : 0);
+  write(to.initHolders(count(x.holders.size())), x.holders);
+  write(to.initTogether(count(x.together.size())), x.together);
+  to.setPlace(x.place);
   return cp::to_bytes(message);
 }
 
@@ -380,6 +397,9 @@ caf::error decode(std::string_view bytes, load_order& x) {
       return bad_value("a load order's kvType");
     else if (type != 0)
       x.options.kv_type = static_cast<dtype>(type - 1);
+    x.holders = read(from.getHolders());
+    x.together = read(from.getTogether());
+    x.place = from.getPlace();
     return {};
   });
 }

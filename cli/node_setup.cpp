@@ -100,7 +100,8 @@ actors::storage_options storage_options_of(const config::storage_settings& setti
                             ? settings.pool_memory.bytes
                             : gpu::cpu::host_memory_bytes() / 100 * settings.pool_memory.percent,
           .checksums = cache.empty() ? cache : cache / "checksums",
-          .prefetch = settings.prefetch};
+          .prefetch = settings.prefetch,
+          .stand_ins = cache.empty() ? cache : cache / "peers"};
 }
 
 } // namespace
@@ -215,6 +216,9 @@ actors::node_options node_options_of(const config::settings& settings,
   out.storage = storage_options_of(settings.storage);
   out.cluster_listen = settings.cluster.listen;
   out.join = settings.cluster.join;
+  out.data_listen = settings.cluster.data_listen;
+  out.data_rate = settings.cluster.data_rate;
+  out.same_paths = settings.cluster.same_paths;
   // For models that are not here, and for damaged files of those that are.
   out.fetcher = std::make_shared<storage::model_fetcher>(pull_setup_of(settings));
   for (const auto& model : models) {
@@ -224,6 +228,7 @@ actors::node_options node_options_of(const config::settings& settings,
       one.keep_alive = keep_alive_of(*given.keep_alive);
     one.pinned = given.pinned.value_or(false);
     one.preload = given.preload.value_or(false);
+    one.replicas = given.replicas.value_or(1);
     one.kv_bytes = given.kv_bytes;
     one.context_max = given.context_max;
     if (given.quantize)

@@ -234,7 +234,7 @@ void file_reader::model(const yaml_node::entry& entry) {
     if (!which) {
       problem_at(setting.at,
                  unknown(setting.key, std::string{closest(setting.key, names)},
-                         "a model takes keep_alive, pinned, preload, kv_memory, "
+                         "a model takes keep_alive, pinned, preload, replicas, kv_memory, "
                          "context_max, quantize, kv_type, draft_model, source, aliases"));
       continue;
     }

@@ -107,6 +107,17 @@ constexpr key<settings> node_table[] = {
                                   "Head: where workers join. No authentication: keep it private."),
     node<&s::cluster, &c::join>("cluster.join", kind::address,
                                 "Worker: the head's cluster.listen."),
+    node<&s::cluster, &c::data_listen>(
+        "cluster.data_listen", kind::address,
+        "Where other nodes get weights from this one; port 0, as by default, takes any free port. "
+        "No authentication: keep it private."),
+    node<&s::cluster, &c::data_rate>(
+        "cluster.data_rate", kind::size,
+        "Bytes per second that this node sends to others at most; 0 = no limit."),
+    node<&s::cluster, &c::same_paths>(
+        "cluster.same_paths", kind::boolean,
+        "Worker: what lies under the head's path of a model is that model. false: weights come "
+        "from other nodes in any case."),
     node<&s::node_name>(
         "node_name", kind::text,
         "Name of this node; empty = the host's name, a worker's with its process id."),
@@ -254,6 +265,8 @@ constexpr key<model_settings> model_table[] = {
         "How long the model stays loaded when idle; 0 = unload at once, -1 = for ever."),
     model<&m::pinned>("pinned", kind::boolean, "Loaded at start and never unloaded to make room."),
     model<&m::preload>("preload", kind::boolean, "Loaded at start."),
+    model<&m::replicas>("replicas", kind::count,
+                        "Copies that are loaded together, on workers that have room.", 1u, 4096u),
     model<&m::kv_bytes>("kv_memory", kind::size, "KV cache of the model.", 1u << 16, any),
     model<&m::context_max>("context_max", kind::count, "Caps the model's context length.", 1u,
                            1u << 30),

@@ -14,6 +14,9 @@ namespace troupe::config {
 struct cluster_settings {
   std::optional<host_port> listen;
   std::optional<host_port> join;
+  std::optional<host_port> data_listen;
+  uint64_t data_rate = 0; ///< bytes per second; 0 = no limit
+  bool same_paths = true;
 };
 
 struct engine_settings {
@@ -69,6 +72,7 @@ struct model_settings {
   std::optional<std::chrono::milliseconds> keep_alive; ///< negative = for ever
   std::optional<bool> pinned;
   std::optional<bool> preload;
+  std::optional<uint32_t> replicas;
   std::optional<uint64_t> kv_bytes;
   std::optional<uint32_t> context_max;
   std::optional<std::string> quantize;

@@ -114,6 +114,7 @@ struct WorkerHello {
   device @2 :Text;
   limitBytes @3 :UInt64;
   residents @4 :List(Residence);
+  dataAddress @5 :Text; # where other nodes get weights from it; empty = nowhere
 }
 
 # Tokens that a sequence has made since the last report.
@@ -150,6 +151,9 @@ struct LoadOrder {
   origin @14 :Text; # where the worker fetches the model from; dir is then empty
   draftDir @15 :Text; # of the model that guesses for it; empty = none
   weightBytes @16 :UInt64; # 0 = the head does not know
+  holders @17 :List(Text); # data addresses of nodes that have it; ":PORT" is the head's
+  together @18 :List(Text); # those of the workers that load it at the same time
+  place @19 :UInt32; # of this worker among them, counted from 1; 0 = not there
 }
 
 # Scheduler -> worker, and worker -> scheduler once it is done.

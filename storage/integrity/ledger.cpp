@@ -67,6 +67,17 @@ caf::error write_whole(const fs::path& file, const std::string& bytes) {
 
 } // namespace
 
+std::shared_ptr<file_sums> file_sums::received(fs::path name, uint64_t size_bytes,
+                                               uint32_t chunk_bytes, std::vector<checksum> sums) {
+  const std::shared_ptr<file_sums> out{new file_sums};
+  out->path_ = std::move(name);
+  out->identity_.size_bytes = size_bytes;
+  out->chunk_bytes_ = chunk_bytes;
+  out->sums_ = std::move(sums);
+  out->sums_.resize((size_bytes + chunk_bytes - 1) / chunk_bytes);
+  return out;
+}
+
 std::optional<checksum> file_sums::expected(uint64_t offset) const {
   const std::lock_guard guard{mutex_};
   const auto& sum = sums_.at(offset / chunk_bytes_);

@@ -17,6 +17,10 @@ namespace troupe::storage {
 /// functions may be called from any thread.
 class file_sums {
 public:
+  /// Those of a file that is on no disk of this machine, as its sender has them: kept in memory
+  /// only. All zero = unknown; an empty list = all are.
+  static std::shared_ptr<file_sums> received(std::filesystem::path name, uint64_t size_bytes,
+                                             uint32_t chunk_bytes, std::vector<checksum> sums);
   /// What is recorded of the chunk at `offset`.
   std::optional<checksum> expected(uint64_t offset) const;
   /// Records a chunk that was not known, compares one that was. A difference fails with

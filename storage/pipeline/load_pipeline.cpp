@@ -64,6 +64,11 @@ double load_pipeline::origin_rate() const {
   return read_seconds_ > 0 ? read_bytes_ / read_seconds_ : 0;
 }
 
+void load_pipeline::on_landed(std::function<void()> callback) {
+  const std::lock_guard guard{callback_mutex_};
+  landed_callback_ = std::move(callback);
+}
+
 void load_pipeline::conduct() {
   for (;;) {
     conductor_->wait();
@@ -253,6 +258,9 @@ void load_pipeline::land(flight& what, chunk_lease lease, bool from_pool, caf::e
       --who->pending_;
   }
   conductor_->wake();
+  const std::lock_guard guard{callback_mutex_};
+  if (landed_callback_)
+    landed_callback_();
 }
 
 std::vector<std::shared_ptr<load>> load_pipeline::take_finished() {

@@ -48,6 +48,8 @@ public:
   /// Bytes per second that origins delivered while they were asked for something, lately; 0 before
   /// the first.
   double origin_rate() const;
+  /// Called, on any thread, after a chunk has come into the pool. One at a time; null = none.
+  void on_landed(std::function<void()> callback);
 
 private:
   struct waiter {
@@ -106,6 +108,9 @@ private:
   instant reading_since_{};
   double read_bytes_ = 0, read_seconds_ = 0;
   bool stopping_ = false;
+
+  std::mutex callback_mutex_;
+  std::function<void()> landed_callback_;
 
   job_threads workers_;
   std::thread conducting_;

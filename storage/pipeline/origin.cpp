@@ -66,6 +66,8 @@ private:
 
 } // namespace
 
+checksum key_of(const disk_file& file) { return key_of(file.identity()); }
+
 std::shared_ptr<chunk_origin> make_arriving_origin(disk_reader& reader,
                                                    std::shared_ptr<arrival> file) {
   return std::make_shared<arriving_origin>(reader, std::move(file));

@@ -31,6 +31,9 @@ public:
   virtual caf::error check_unchanged() const = 0;
 };
 
+/// The key of a file on a disk of this machine.
+checksum key_of(const disk_file& file);
+
 /// A file on a disk of this machine. `reader` outlives all that read through it: an origin may go
 /// away last on the reader's own thread, which cannot wait for itself.
 std::shared_ptr<chunk_origin> make_disk_origin(disk_reader& reader,

@@ -71,43 +71,61 @@ caf::expected<bool> pooled_weights::prepare(const weights_wish& wish, load_plan&
       return one.error();
     opened.push_back(std::move(*one));
   }
+  const bool alone = wish.from && wish.from->alone;
   unchecked_ = arriving_.size() - std::count(arriving_.begin(), arriving_.end(), nullptr);
-  bool cached = tiers_->map_cached_files_ && unchecked_ == 0;
+  bool cached = tiers_->map_cached_files_ && unchecked_ == 0 && !alone;
   for (const auto& [where, users] : users_) {
     const auto [file, at] = where;
     const auto length = std::min(chunk, opened[file]->size_bytes() - at * chunk);
     total_bytes_ += length;
     cached = cached && opened[file]->is_cached(at * chunk, length);
   }
-  if (cached || !make_room(wish, plan))
+  if (cached)
     return false;
-  if (auto why = add_files(opened, plan))
+  if (!make_room(wish, plan)) {
+    if (!alone)
+      return false;
+    return caf::make_error(errc::no_memory,
+                           "the weights come from another node, and the host pool has no room for "
+                           "them; raise storage.pool_memory, or bring the model to this machine");
+  }
+  if (auto why = add_files(wish, opened, plan))
     return why;
   plan.ranges = parts_;
   return true;
 }
 
-caf::error pooled_weights::add_files(const std::vector<std::shared_ptr<const disk_file>>& opened,
+caf::error pooled_weights::add_files(const weights_wish& wish,
+                                     const std::vector<std::shared_ptr<const disk_file>>& opened,
                                      load_plan& plan) {
+  const bool alone = wish.from && wish.from->alone;
   std::vector<std::shared_ptr<const disk_file>> here;
   for (size_t i = 0; i < opened.size(); ++i)
-    if (!arriving_[i])
+    if (!arriving_[i] && !alone)
       here.push_back(opened[i]);
   auto known = tiers_->sums_.open(here);
   if (!known)
     return std::move(known.error());
   auto next = known->begin();
-  for (size_t i = 0; i < opened.size(); ++i) {
+  for (uint32_t i = 0; i < opened.size(); ++i) {
     auto view = chunk_view::make(tiers_->pool_, opened[i]->size_bytes());
     if (!view)
       return std::move(view.error());
     views_.push_back(std::move(*view));
+    planned_file own;
     if (arriving_[i])
-      plan.files.push_back({make_arriving_origin(*tiers_->reader_, arriving_[i]),
-                            tiers_->sums_.begin(opened[i]->path(), opened[i]->size_bytes())});
-    else
-      plan.files.push_back({make_disk_origin(*tiers_->reader_, opened[i]), *next++});
+      own = {make_arriving_origin(*tiers_->reader_, arriving_[i]),
+             tiers_->sums_.begin(opened[i]->path(), opened[i]->size_bytes())};
+    else if (!alone)
+      own = {make_disk_origin(*tiers_->reader_, opened[i]), *next++};
+    plan.files.push_back(wish.from ? wish.from->of(i, std::move(own)) : std::move(own));
   }
+  record_arrivals(opened, plan);
+  return {};
+}
+
+void pooled_weights::record_arrivals(const std::vector<std::shared_ptr<const disk_file>>& opened,
+                                     const load_plan& plan) {
   for (size_t i = 0; i < opened.size(); ++i)
     if (arriving_[i])
       arriving_[i]->when_settled(
@@ -117,7 +135,6 @@ caf::error pooled_weights::add_files(const std::vector<std::shared_ptr<const dis
             if (const auto file = disk_file::open(path, false); file && tiers)
               (void)tiers->sums_.settle(*sums, **file);
           });
-  return {};
 }
 
 /// Tells in which order the files on their way are wanted, and hears whether they are right.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -21,6 +22,14 @@
 
 namespace troupe::storage {
 
+/// Where the bytes of a checkpoint's files come from besides, or instead of, the files themselves.
+struct weight_origins {
+  /// For the file of that index. `own` is the file itself with its records; without one if `alone`.
+  std::function<planned_file(uint32_t index, planned_file own)> of;
+  /// The files on this machine's disk hold nothing but the headers.
+  bool alone = false;
+};
+
 /// What of a checkpoint is to be loaded.
 struct weights_wish {
   std::vector<std::string> names; ///< of tensors, in the order in which they are needed
@@ -30,6 +39,7 @@ struct weights_wish {
   load_priority priority = load_priority::demand;
   /// The checkpoint's files that are still on their way, or null.
   std::shared_ptr<const arriving_model> arriving{};
+  std::shared_ptr<const weight_origins> from{}; ///< null = the files
 };
 
 /// Tensors of a checkpoint that lie, or will lie, in the pool: loaded in the order in which they
@@ -44,7 +54,7 @@ public:
   /// Begins to load. Null if another way is better: the pool cannot even hold what is needed at the
   /// same time beside what it holds for others, or the files lie in the page cache, where they can
   /// be mapped without copying them first. Fails with `corrupted` for files that are known to be
-  /// damaged.
+  /// damaged, with `no_memory` if there is no other way and the pool is too small.
   static caf::expected<std::shared_ptr<pooled_weights>>
   start(const std::shared_ptr<weight_tiers>& tiers, const std::shared_ptr<const checkpoint>& files,
         const weights_wish& wish);
@@ -94,9 +104,12 @@ private:
   void list_parts(const std::vector<std::string>& names);
   /// False if the load is not to be.
   caf::expected<bool> prepare(const weights_wish& wish, load_plan& plan);
-  bool make_room(const weights_wish& wish, load_plan& plan);
-  caf::error add_files(const std::vector<std::shared_ptr<const disk_file>>& opened,
+  caf::error add_files(const weights_wish& wish,
+                       const std::vector<std::shared_ptr<const disk_file>>& opened,
                        load_plan& plan);
+  void record_arrivals(const std::vector<std::shared_ptr<const disk_file>>& opened,
+                       const load_plan& plan);
+  bool make_room(const weights_wish& wish, load_plan& plan);
   load_events events();
   void follow_arrivals();
   void one_checked(const caf::error& why);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "actors/load_book.hpp"
+#include "actors/peer_plane.hpp"
 #include "actors/request_log.hpp"
 #include "tests/actors/cluster_fixture.hpp"
 
@@ -177,6 +178,25 @@ TEST(load_book, an_account_is_complete_when_bytes_and_engine_are_there_in_any_or
     EXPECT_FALSE(book.ready(1, {"a"}, 0.1, start + 3s)) << "it is told once";
   }
   EXPECT_NEAR(book.bytes_per_second(policies::load_tier::disk), 3e9 / 1.95, 1e8);
+}
+
+TEST(load_book, what_comes_from_other_nodes_comes_at_the_same_time_as_what_is_read_here) {
+  load_book book;
+  const instant start = instant{} + 1h;
+  for (const double read : {0.0, 1e9}) {
+    book.announce(1, {"a"}, start);
+    book.begin(1, {"a"}, start + 500ms);
+    EXPECT_FALSE(book.came(1, {"a"}, {3e9, read, 0, 0, 0}, start + 2500ms));
+    const auto took = book.ready(1, {"a"}, 0.1, start + 2600ms);
+    ASSERT_TRUE(took);
+    EXPECT_EQ(took->source, peer_link);
+    EXPECT_NEAR(took->seconds.queued, 0.5, 1e-9);
+    EXPECT_NEAR(took->seconds.fetch, 2, 1e-9);
+    EXPECT_NEAR(took->seconds.read, read > 0 ? 2 : 0, 1e-9);
+    EXPECT_NEAR(took->seconds.bytes, 2, 1e-9);
+  }
+  const load_account next{.model = {"b"}, .bytes = {3e9, 0, 0, 0, 0}, .source = peer_link};
+  EXPECT_NEAR(book.forecast(1, next, start + 1min).seconds.bytes, 2, 0.3);
 }
 
 } // namespace

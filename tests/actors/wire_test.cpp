@@ -100,12 +100,18 @@ TEST(wire, a_load_order_keeps_its_options) {
   x.options.swap_bytes = 3u << 20;
   x.draft_dir = "/models/small";
   x.weight_bytes = 5ull << 33;
+  x.holders = {":4000", "[::1]:4001"};
+  x.together = {"a:1", "b:2", "c:3"};
+  x.place = 2;
   load_order y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.dir, x.dir);
   EXPECT_EQ(y.origin, x.origin);
   EXPECT_EQ(y.draft_dir, x.draft_dir);
   EXPECT_EQ(y.weight_bytes, x.weight_bytes);
+  EXPECT_EQ(y.holders, x.holders);
+  EXPECT_EQ(y.together, x.together);
+  EXPECT_EQ(y.place, 2u);
   EXPECT_EQ(y.options.kv_bytes, 1ull << 40);
   EXPECT_EQ(y.options.waiting_max, 77u);
   EXPECT_FALSE(y.options.reuse_prefixes);
@@ -124,7 +130,7 @@ TEST(wire, every_other_message_survives_a_round_trip) {
   const sequence_ref ref{{"m"}, {9, 8}, 7};
   expect_round_trip(ref);
   expect_round_trip(sequence_loss{ref, loss_kind::internal, "why"});
-  expect_round_trip(worker_hello{1, "node", "cpu", 1u << 30, {residence, residence}});
+  expect_round_trip(worker_hello{1, "node", "cpu", 1u << 30, {residence, residence}, "host:1"});
   expect_round_trip(worker_report{{residence}, {ref}, true, {{ref, 5, 48}}});
   expect_round_trip(model_ref{{"m"}});
   expect_round_trip(load_progress{{"m"}, "loading", 1, 2});

@@ -1,0 +1,32 @@
+#include "actors/load_groups.hpp"
+
+#include <algorithm>
+
+namespace troupe::actors {
+
+void add_peers(scheduler_pointer self, const policies::load_intent& x,
+               const std::vector<policies::intent>& all, load_order& order) {
+  auto& state = self->state;
+  if (order.dir.empty())
+    return; // each worker fetches it from its origin
+  if (!state.setup.data_address.empty())
+    order.holders.push_back(state.setup.data_address);
+  const auto add = [&](policies::worker_id worker, std::vector<std::string>& to) {
+    const auto& address = state.workers.at(worker).hello.data_address;
+    // Several devices of one node share its address.
+    if (!address.empty() && std::ranges::find(to, address) == to.end())
+      to.push_back(address);
+  };
+  const auto& own = state.workers.at(x.worker).hello.data_address;
+  for (const auto worker : state.policy.ready_at(x.model))
+    if (state.workers.at(worker).hello.data_address != own)
+      add(worker, order.holders);
+  for (const auto& one : all)
+    if (const auto* load = std::get_if<policies::load_intent>(&one);
+        load != nullptr && load->model == x.model)
+      add(load->worker, order.together);
+  const auto at = std::ranges::find(order.together, own);
+  order.place = own.empty() ? 0 : static_cast<uint32_t>(at - order.together.begin()) + 1;
+}
+
+} // namespace troupe::actors
