@@ -231,21 +231,16 @@ TEST_F(connection_test, connection_close_is_honoured) {
 }
 
 TEST_F(connection_test, a_client_that_does_not_read_is_cut_off_and_cancelled) {
-  std::atomic<bool> stop{false};
-  std::atomic<uint64_t> sent{0};
-  node.set_script([&](invocation& one) {
+  node.set_script([](invocation& one) { // it may go on for a while after the test has ended
     const std::string piece(64 << 10, 'x');
     // Far more than the kernel's buffers and ours together.
-    for (int i = 0; i < 4096 && !one.is_cancelled() && !stop; ++i) {
+    for (int i = 0; i < 4096 && !one.is_cancelled(); ++i)
       one.sink->on_text({0, piece, {}});
-      sent += piece.size();
-    }
   });
   http_client lazy{edge->port(), 4096};
   lazy.send(format_post("/v1/chat/completions", chat_stream_body));
   const auto one = node.wait_invocation(0);
   EXPECT_TRUE(one->wait_cancelled());
-  stop = true;
 }
 
 TEST_F(connection_test, a_request_that_takes_too_long_to_arrive_is_dropped) {
