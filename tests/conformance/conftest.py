@@ -19,10 +19,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--binary", default=os.environ.get("TROUPE_BINARY", ROOT / "build/release/bin/troupe")
-    )
-    parser.addoption("--models", default=os.environ.get("TROUPE_MODELS", ROOT / "examples/models"))
+    for name, default in (("binary", "build/release/bin/troupe"), ("models", "examples/models")):
+        parser.addoption(
+            f"--{name}",
+            type=lambda x: pathlib.Path(x).absolute(),
+            default=os.environ.get(f"TROUPE_{name.upper()}", str(ROOT / default)),
+        )
     parser.addoption("--url", default=os.environ.get("TROUPE_URL"))
 
 
