@@ -50,6 +50,7 @@ void wind_up(pointer self) {
                  sequence_ref{model, id, choice.text.epoch()});
     self->send(state.setup.scheduler, atom::withdraw_v, model, id);
   }
+  state.watched.leave_all(self);
   self->quit();
 }
 
@@ -268,8 +269,7 @@ void dispatch(pointer self, const dispatch_order& order) {
   choice.worker = order.worker;
   state.record.worker = order.worker_name;
   const auto worker = caf::actor_cast<worker_actor>(order.worker);
-  // Monitoring twice would bring two DOWNs; that is harmless, and cheaper than keeping count.
-  self->monitor(worker);
+  state.watched.watch(self, worker);
   if (!state.dispatched) {
     state.dispatched = true;
     state.timing.queued = self->clock().now() - state.accepted;
@@ -438,8 +438,8 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
     self->state.setup.self_card->handled();
     on_down(self, down);
   });
-  self->monitor(self->state.setup.scheduler);
-  self->monitor(self->state.setup.gateway);
+  self->state.watched.watch(self, self->state.setup.scheduler);
+  self->state.watched.watch(self, self->state.setup.gateway);
   return {
       [self](atom::tokens, const token_batch& batch) {
         self->state.setup.self_card->handled();

@@ -12,6 +12,7 @@
 #include "actors/metrics.hpp"
 #include "actors/model_card.hpp"
 #include "actors/request_log.hpp"
+#include "actors/watch_list.hpp"
 
 /// A choice of a request:
 ///
@@ -52,6 +53,7 @@ struct invocation_state {
   std::vector<std::vector<engine::token_id>> prompts;
   engine::sampling_params sampling;
   std::vector<invocation_choice> choices;
+  watch_list watched;
   size_t finished = 0;
   instant accepted{};
   request_timing timing;

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string_view>
 
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 
 #include "cli/access.hpp"
@@ -194,6 +196,9 @@ int dispatch(command_line& typed, const CLI::App& app) {
 } // namespace
 
 int main(int argc, char** argv) {
+  // What a model takes goes back to the system when it is unloaded. Left to itself, glibc keeps
+  // blocks of up to 32 MiB for later, once some were freed, and small ones between them pin them.
+  ::mallopt(M_MMAP_THRESHOLD, 256 << 10);
   command_line typed;
   if (const char* url = std::getenv("TROUPE_URL"); url && *url)
     typed.run.url = url;

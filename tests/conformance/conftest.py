@@ -87,11 +87,12 @@ class Server:
 
 @pytest.fixture
 def make_server(request, tmp_path):
-    """A function (text of troupe.yaml, environment) -> started Server; stopped in the end."""
+    """A function (text of troupe.yaml, environment, models) -> started Server; stopped in the end."""
     started = []
 
-    def make(config_text, environment=None):
+    def make(config_text, environment=None, models=None):
         server = Server(request.config, tmp_path, config_text, environment)
+        server.models = models or server.models
         started.append(server)
         return server.start()
 

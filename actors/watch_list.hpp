@@ -1,0 +1,37 @@
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include <caf/actor_addr.hpp>
+#include <caf/actor_cast.hpp>
+
+namespace troupe::actors {
+
+/// Whom a short-lived actor watches, each once.
+///
+/// CAF keeps the memory of an actor for as long as anybody knows its address, and whoever is
+/// watched knows those of its watchers until it ends itself. So an actor that comes and goes has to
+/// take its leave of those that stay.
+class watch_list {
+public:
+  template <class Self, class Handle>
+  void watch(Self* self, const Handle& whom) {
+    auto address = caf::actor_cast<caf::actor_addr>(whom);
+    if (std::find(all_.begin(), all_.end(), address) != all_.end())
+      return;
+    self->monitor(whom);
+    all_.push_back(std::move(address));
+  }
+
+  template <class Self>
+  void leave_all(Self* self) {
+    for (const auto& one : all_)
+      self->demonitor(one);
+    all_.clear();
+  }
+
+private:
+  std::vector<caf::actor_addr> all_;
+};
+
+} // namespace troupe::actors
