@@ -436,6 +436,7 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
   self->state.setup = std::move(setup);
   self->set_down_handler([self](const caf::down_msg& down) {
     self->state.setup.self_card->handled();
+    self->state.watched.forget(down.source);
     on_down(self, down);
   });
   self->state.watched.watch(self, self->state.setup.scheduler);

@@ -23,6 +23,9 @@ public:
     all_.push_back(std::move(address));
   }
 
+  /// It is down: whoever is sent there again is told so again.
+  void forget(const caf::actor_addr& whom) { std::erase(all_, whom); }
+
   template <class Self>
   void leave_all(Self* self) {
     for (const auto& one : all_)
