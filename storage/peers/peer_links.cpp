@@ -1,7 +1,6 @@
 #include "storage/peers/peer_links.hpp"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <thread>
 #include <unordered_map>
@@ -11,6 +10,7 @@
 
 #include "storage/errors.hpp"
 #include "storage/peers/peer_socket.hpp"
+#include "storage/peers/receive_message.hpp"
 
 namespace troupe::storage {
 
@@ -119,25 +119,10 @@ private:
     }
   }
 
-  /// Reads one message.
-  template <class Message>
-  caf::error receive(Message& x, uint32_t bytes_max) {
-    std::array<std::byte, frame_prefix_bytes> prefix;
-    const auto stall = owner_.options_.stall;
-    if (auto why = receive_all(socket_.get(), prefix, stall))
-      return why;
-    const auto length = message_length(prefix, bytes_max);
-    if (!length)
-      return length.error();
-    std::string bytes(*length, '\0');
-    if (auto why = receive_all(socket_.get(), std::as_writable_bytes(std::span{bytes}), stall))
-      return why;
-    return decode(bytes, x);
-  }
-
   caf::error greet() {
     peer_hello theirs;
-    if (auto why = receive(theirs, peer_request_bytes_max))
+    if (auto why =
+            receive_message(socket_.get(), peer_request_bytes_max, owner_.options_.stall, theirs))
       return why;
     if (theirs.protocol != peer_protocol)
       return caf::make_error(errc::unavailable,
@@ -184,7 +169,8 @@ private:
 
   caf::error take_answer() {
     peer_answer answer;
-    if (auto why = receive(answer, peer_answer_bytes_max))
+    if (auto why =
+            receive_message(socket_.get(), peer_answer_bytes_max, owner_.options_.stall, answer))
       return why;
     std::span<std::byte> into;
     {

@@ -1,13 +1,13 @@
 #include "storage/peers/peer_server.hpp"
 
 #include <algorithm>
-#include <array>
 #include <deque>
 #include <utility>
 
 #include <sys/socket.h>
 
 #include "storage/errors.hpp"
+#include "storage/peers/receive_message.hpp"
 
 namespace troupe::storage {
 
@@ -77,17 +77,7 @@ private:
   template <class Message>
   caf::error receive(Message& x) {
     // Nothing is expected of a peer but that it ends what it began.
-    const auto stall = server_.options_.send_timeout;
-    std::array<std::byte, frame_prefix_bytes> prefix;
-    if (auto why = receive_all(socket_.get(), prefix, stall))
-      return why;
-    const auto length = message_length(prefix, peer_request_bytes_max);
-    if (!length)
-      return length.error();
-    std::string bytes(*length, '\0');
-    if (auto why = receive_all(socket_.get(), std::as_writable_bytes(std::span{bytes}), stall))
-      return why;
-    return decode(bytes, x);
+    return receive_message(socket_.get(), peer_request_bytes_max, server_.options_.send_timeout, x);
   }
 
   caf::error step() {
