@@ -87,15 +87,25 @@ bool end_early(pointer self, const fetched_model& x, const gpu_worker_actor& wor
   return true;
 }
 
+/// What `fetched` will hear of an order, as far as it is known when its files are asked for.
+fetched_model begun(pointer self, const load_order& order, const gpu_worker_actor& worker) {
+  return {order, caf::actor_cast<caf::strong_actor_ptr>(worker), {}, {}, self->clock().now()};
+}
+
+/// The worker hears how far the fetching is.
+fetch_events shown_to(const gpu_worker_actor& worker, const model_id& model) {
+  fetch_events out;
+  out.progress = [worker, model](uint64_t done, uint64_t total) {
+    caf::anon_send(worker, atom::progress_v, load_progress{model, "downloading", done, total});
+  };
+  return out;
+}
+
 /// Brings the files here on other threads; they come back as `fetched`.
 void fetch(pointer self, const load_order& order, const gpu_worker_actor& worker) {
   const auto me = caf::actor_cast<checkpoint_loader_actor>(self);
-  const fetched_model told{
-      order, caf::actor_cast<caf::strong_actor_ptr>(worker), {}, {}, self->clock().now()};
-  fetch_events events;
-  events.progress = [worker, model = order.model](uint64_t done, uint64_t total) {
-    caf::anon_send(worker, atom::progress_v, load_progress{model, "downloading", done, total});
-  };
+  const auto told = begun(self, order, worker);
+  auto events = shown_to(worker, order.model);
   if (!order.whole)
     events.early = [me, told](std::shared_ptr<const storage::arriving_model> arriving) {
       auto out = told;
@@ -116,12 +126,8 @@ void fetch(pointer self, const load_order& order, const gpu_worker_actor& worker
 /// Has what is damaged of a model fetched anew; comes back as `fetched`.
 void mend(pointer self, const load_order& order, const gpu_worker_actor& worker) {
   const auto me = caf::actor_cast<checkpoint_loader_actor>(self);
-  const fetched_model told{
-      order, caf::actor_cast<caf::strong_actor_ptr>(worker), {}, {}, self->clock().now()};
-  fetch_events events;
-  events.progress = [worker, model = order.model](uint64_t done, uint64_t total) {
-    caf::anon_send(worker, atom::progress_v, load_progress{model, "downloading", done, total});
-  };
+  const auto told = begun(self, order, worker);
+  auto events = shown_to(worker, order.model);
   events.then = [me, told](const caf::expected<fetched_files>& files) {
     auto out = told;
     const auto& damage = told.order.damage;
