@@ -106,8 +106,6 @@ void start_load(pointer self, const load_intent& x, const std::vector<intent>& a
   tell_waiting(self, x.model);
 }
 
-void carry_out(pointer, load_intent&) {} // see `decide`
-
 void carry_out(pointer self, unload_intent& x) {
   auto& state = self->state;
   self->send(state.workers.at(x.worker).handle, atom::unload_v, model_ref{x.model});
@@ -148,9 +146,14 @@ void decide(pointer self) {
   auto intents = state.policy.decide(now);
   for (auto& intent : intents) {
     const auto id = std::visit([](const auto& x) { return x.model; }, intent);
-    if (const auto* load = std::get_if<load_intent>(&intent))
-      start_load(self, *load, intents);
-    std::visit([self](auto& x) { carry_out(self, x); }, intent);
+    std::visit(
+        [&](auto& x) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(x)>, load_intent>)
+            start_load(self, x, intents);
+          else
+            carry_out(self, x);
+        },
+        intent);
     publish(self, id);
   }
   const auto next = state.policy.next_wakeup(now);
