@@ -284,16 +284,28 @@ model_text text_of(const model_card& card, const frontend_ptr& frontend,
           memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes};
 }
 
-/// What an engine takes whose weights `lookup` gives: they say how large they will be.
+/// Bytes of the weights that `lookup` gives, which say how large they will be.
+uint64_t kept_on(model_devices devices, const engine::model_config& config,
+                 const engine::weight_lookup& lookup, engine::quantization quantize) {
+  if (devices.empty())
+    return engine::kept_bytes(config, lookup, quantize);
+  uint64_t out = 0;
+  for (const auto& device : devices)
+    out = std::max(out, engine::kept_bytes(config, lookup, quantize, device.get()));
+  return out;
+}
+
+/// What an engine takes over those weights.
 engine::engine_memory memory_with(const engine::model_config& config,
                                   const engine::weight_lookup& lookup,
-                                  engine::engine_options options) {
-  const auto weights = engine::kept_bytes(config, lookup, options.quantize);
+                                  engine::engine_options options, model_devices devices) {
+  const auto weights = kept_on(devices, config, lookup, options.quantize);
   options.quantize = engine::quantization::none; // counted already
   return engine::estimate_memory(config, weights, options);
 }
 
-caf::expected<model_text> gguf_text(const model_card& card, const std::string& path) {
+caf::expected<model_text> gguf_text(const model_card& card, const std::string& path,
+                                    model_devices devices) {
   const auto gguf = open_gguf(path);
   if (!gguf)
     return gguf.error();
@@ -301,24 +313,21 @@ caf::expected<model_text> gguf_text(const model_card& card, const std::string& p
   if (!frontend)
     return frontend.error();
   const auto& config = (*frontend)->config;
-  return text_of(card, *frontend,
-                 memory_with(config, engine::gguf_weights(config, gguf->tensors), card.options));
+  const auto lookup = engine::gguf_weights(config, gguf->tensors);
+  return text_of(card, *frontend, memory_with(config, lookup, card.options, devices));
 }
 
 caf::expected<engine::engine_memory> packed_memory(const engine::model_config& config,
-                                                   const model_card& card, const std::string& dir) {
+                                                   const model_card& card, const std::string& dir,
+                                                   model_devices devices) {
   const auto files = storage::checkpoint::open(dir);
   if (!files)
     return files.error();
   const auto lookup = engine::packed_weights(config, weight_views(**files));
   if (!lookup)
     return lookup.error();
-  return memory_with(config, *lookup, card.options);
+  return memory_with(config, *lookup, card.options, devices);
 }
-
-} // namespace
-
-namespace {
 
 caf::expected<frontend_ptr> frontend_of(const std::string& path) {
   if (!storage::is_gguf(path))
@@ -329,8 +338,19 @@ caf::expected<frontend_ptr> frontend_of(const std::string& path) {
   return engine::load_gguf_frontend(gguf->source(), path);
 }
 
+/// Bytes of a draft model's weights. Those of a directory are estimated by its files.
+caf::expected<uint64_t> draft_bytes(const model_card& card, model_devices devices) {
+  if (storage::is_gguf(card.draft_dir))
+    return gguf_weight_bytes(card.draft_dir, engine::quantization::none, devices);
+  const auto files = storage::checkpoint::open(card.draft_dir);
+  if (!files)
+    return files.error();
+  return (*files)->size_bytes();
+}
+
 /// Checks that the card's draft model reads text as `large` does, and counts its bytes in.
-caf::error add_draft(const model_card& card, const engine::frontend& large, model_text& to) {
+caf::error add_draft(const model_card& card, const engine::frontend& large, model_devices devices,
+                     model_text& to) {
   const auto small = frontend_of(card.draft_dir);
   if (!small)
     return small.error();
@@ -344,18 +364,18 @@ caf::error add_draft(const model_card& card, const engine::frontend& large, mode
                            "the draft model " + card.draft_dir + " has another tokenizer than " +
                                card.source.id.text +
                                ", so it cannot guess for it; choose one of the same family");
-  const auto files = storage::checkpoint::open(card.draft_dir);
-  if (!files)
-    return files.error();
-  const auto more =
-      engine::estimate_draft_memory((*small)->config, (*files)->size_bytes(), card.options);
+  const auto bytes = draft_bytes(card, devices);
+  if (!bytes)
+    return bytes.error();
+  const auto more = engine::estimate_draft_memory((*small)->config, *bytes, card.options);
   to.bytes += more.weights_bytes + more.kv_bytes + more.workspace_bytes;
   return {};
 }
 
-caf::expected<model_text> own_text(const model_card& card, const std::string& dir) {
+caf::expected<model_text> own_text(const model_card& card, const std::string& dir,
+                                   model_devices devices) {
   if (storage::is_gguf(dir))
-    return gguf_text(card, dir);
+    return gguf_text(card, dir, devices);
   auto frontend = engine::load_frontend(dir, card.source.id.text);
   if (!frontend)
     return frontend.error();
@@ -363,7 +383,7 @@ caf::expected<model_text> own_text(const model_card& card, const std::string& di
   if (!config.packed)
     return text_of(card, *frontend,
                    engine::estimate_memory(config, card.weight_bytes(), card.options));
-  const auto memory = packed_memory(config, card, dir);
+  const auto memory = packed_memory(config, card, dir, devices);
   if (!memory)
     return memory.error();
   return text_of(card, *frontend, *memory);
@@ -371,10 +391,22 @@ caf::expected<model_text> own_text(const model_card& card, const std::string& di
 
 } // namespace
 
-caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir) {
-  auto out = own_text(card, dir);
+caf::expected<uint64_t> gguf_weight_bytes(const std::string& path, engine::quantization quantize,
+                                          model_devices devices) {
+  const auto gguf = open_gguf(path);
+  if (!gguf)
+    return gguf.error();
+  const auto config = engine::gguf_model_config(gguf->source());
+  if (!config)
+    return config.error();
+  return kept_on(devices, *config, engine::gguf_weights(*config, gguf->tensors), quantize);
+}
+
+caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir,
+                                          model_devices devices) {
+  auto out = own_text(card, dir, devices);
   if (out && !card.draft_dir.empty())
-    if (auto why = add_draft(card, *out->frontend, *out))
+    if (auto why = add_draft(card, *out->frontend, devices, *out))
       return why;
   return out;
 }

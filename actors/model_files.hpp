@@ -1,9 +1,16 @@
 #pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
 #include "actors/checkpoint_loader.hpp"
 #include "actors/messages.hpp"
 #include "actors/model_card.hpp"
 #include "actors/peer_plane.hpp"
 #include "actors/stager.hpp"
+#include "gpu/device.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 
 namespace troupe::actors {
@@ -26,7 +33,17 @@ survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight
 std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)>
 make_prefetch(std::shared_ptr<storage::weight_tiers> tiers);
 
-/// Reads a model's tokenizer, templates and configuration from `dir`. Blocks.
-caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir);
+/// Devices that a model may be loaded onto; none = one that takes every type of weight.
+using model_devices = std::span<const std::shared_ptr<gpu::device>>;
+
+/// Bytes of a GGUF model's weights as an engine keeps them, on whichever device they take most:
+/// blocks that a device does not take are decoded for it. Reads the head alone.
+caf::expected<uint64_t> gguf_weight_bytes(const std::string& path, engine::quantization quantize,
+                                          model_devices devices = {});
+
+/// Reads a model's tokenizer, templates and configuration from `dir`, and what its engine will take
+/// on whichever of `devices` it takes most. Blocks.
+caf::expected<model_text> load_model_text(const model_card& card, const std::string& dir,
+                                          model_devices devices = {});
 
 } // namespace troupe::actors

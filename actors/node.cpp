@@ -149,12 +149,14 @@ caf::error node_impl::boot() {
   if (options_.cluster_listen || options_.join)
     if (auto why = start_peers())
       return why;
+  if (works())
+    if (auto why = open_workers())
+      return why;
   if (heads())
     if (auto why = boot_head())
       return why;
   if (works())
-    if (auto why = boot_worker())
-      return why;
+    boot_workers();
   for (const auto& child : children_)
     started_.push_back(child.first);
   auto self_card = std::make_shared<actor_card>("node", name_, nullptr);
@@ -260,17 +262,13 @@ caf::error node_impl::boot_head() {
   return {};
 }
 
-caf::error node_impl::boot_worker() {
+caf::error node_impl::open_workers() {
   gpu::device_options options;
   options.threads = options_.threads;
   options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
   auto devices = open_devices(options_.devices, options);
   if (!devices)
     return devices.error();
-  const auto stager_card = card("stager", "stager");
-  children_.push_back({"stager", start_stager(stager_card),
-                       [this, stager_card] { return start_stager(stager_card); }, false,
-                       stager_card});
   for (auto& opened : *devices) {
     auto local = std::make_unique<local_worker>();
     auto* worker = local.get();
@@ -284,10 +282,20 @@ caf::error node_impl::boot_worker() {
       worker->device = std::move(opened.device);
     }
     local_workers_.push_back(std::move(local));
+  }
+  return {};
+}
+
+void node_impl::boot_workers() {
+  const auto stager_card = card("stager", "stager");
+  children_.push_back({"stager", start_stager(stager_card),
+                       [this, stager_card] { return start_stager(stager_card); }, false,
+                       stager_card});
+  for (const auto& local : local_workers_) {
+    auto* worker = local.get();
     children_.push_back({"gpu-worker " + worker->device_id, start_worker(*worker),
                          [this, worker] { return start_worker(*worker); }, false, worker->card});
   }
-  return {};
 }
 
 /// Begins after the node's own start: it has to be quick.
@@ -364,9 +372,15 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
 }
 
 caf::strong_actor_ptr node_impl::start_text_loader(const actor_card_ptr& loader_card) {
+  std::vector<std::shared_ptr<gpu::device>> devices;
+  for (const auto& local : local_workers_)
+    devices.push_back(local->device);
+  const auto load = [devices = std::move(devices)](const model_card& card, const std::string& dir) {
+    return load_model_text(card, dir, devices);
+  };
   const auto loader = system_->spawn<caf::detached>(
       text_loader,
-      text_loader_setup{load_model_text, make_model_fetch(options_.fetcher), cards_, loader_card});
+      text_loader_setup{load, make_model_fetch(options_.fetcher), cards_, loader_card});
   enrol(erase(loader), loader_card);
   directory_->text_loader(loader);
   const std::lock_guard guard{mutex_};

@@ -72,7 +72,8 @@ private:
   actor_card_ptr card(std::string type, std::string name) const;
   void enrol(const caf::strong_actor_ptr& who, const actor_card_ptr& card) const;
   caf::error boot_head();
-  caf::error boot_worker();
+  caf::error open_workers(); ///< their devices alone
+  void boot_workers();
   caf::error start_peers();
   /// A device of this node and the actor that owns it now.
   struct local_worker {
