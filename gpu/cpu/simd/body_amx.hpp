@@ -38,7 +38,7 @@ private:
     const auto panels = static_cast<int>((cols + panel_cols - 1) / panel_cols);
     for (int64_t block = 0; block < job_.blocks; block += step) {
       const panel_pass pass{block, block + step < job_.blocks ? block + step : job_.blocks,
-                            block == 0, false};
+                            block == 0, false, false};
       for (int64_t row = 0; row < rows_; row += 2 * tile_rows)
         run_rows(pass, row, col, panels);
     }

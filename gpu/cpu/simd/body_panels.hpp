@@ -10,6 +10,16 @@
 namespace troupe::gpu::cpu {
 namespace {
 
+/// Blocks that a pass over the rows covers: what a tile reads of the weights then stays in the L1
+/// cache.
+struct panel_pass {
+  int64_t begin;
+  int64_t end;
+  bool first;
+  bool last;
+  bool fetch; ///< the tile's weights come from afar: it is the first of its columns
+};
+
 /// Bytes: sums of a block, or of its parts, are exact, and each output adds them one after another;
 /// where a block has a minimum, it is added last, times the sum of the block's activations.
 template <class Heads, class Values>
@@ -18,19 +28,19 @@ struct byte_panel {
   using values = Values;
   static constexpr int rows_few = panel_rows_few;
   static constexpr int vectors_few = panel_vectors_few;
-  static constexpr int rows_some = 0; // a second walk is no slower: what it reads is still close
-  static constexpr int vectors_some = 0;
+  static constexpr int rows_some = panel_rows_few;
+  static constexpr int vectors_some = panel_vectors_many;
   static constexpr int rows_many = panel_rows_many;
   static constexpr int vectors_many = panel_vectors_many;
   static constexpr int64_t pass_blocks = 16;
 
-  /// Adds blocks [begin, end) to the sums of one register tile.
+  /// Adds the blocks of a pass to the sums of one register tile.
   template <int Rows, int Vectors>
-  static void add(const panel_job& job, int64_t begin, int64_t end, int64_t row,
+  static void add(const panel_job& job, const panel_pass& pass, int64_t row,
                   const unsigned char* const* panels, const int* cols, vec (&sums)[Rows][Vectors]) {
     const auto* x = static_cast<const activation_block*>(job.x) + row * job.blocks;
     const int64_t heads_bytes = Heads::bytes(job.blocks);
-    for (int64_t block = begin; block < end; ++block) {
+    for (int64_t block = pass.begin; block < pass.end; ++block) {
       const unsigned char* at[Vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v)
@@ -110,15 +120,6 @@ inline void store_row(const panel_job& job, const vec (&sums)[Vectors], int64_t 
   }
 }
 
-/// Blocks that a pass over the rows covers: what a tile reads of the weights then stays in the L1
-/// cache.
-struct panel_pass {
-  int64_t begin;
-  int64_t end;
-  bool first;
-  bool last;
-};
-
 /// `aside` holds the tile's sums between passes.
 template <class Panel, int Rows, int Vectors>
 inline void run_panel_tile(const panel_job& job, const panel_pass& pass, int64_t row, int64_t col,
@@ -137,7 +138,7 @@ inline void run_panel_tile(const panel_job& job, const panel_pass& pass, int64_t
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v)
       sums[r][v] = pass.first ? zero() : load_f32(aside + (r * Vectors + v) * lanes);
-  Panel::add(job, pass.begin, pass.end, row, panels, parts, sums);
+  Panel::add(job, pass, row, panels, parts, sums);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     if (pass.last)
@@ -159,8 +160,9 @@ inline void run_panel_rows(const panel_job& job, const panel_pass& pass, int64_t
     run_panel_rows<Panel, Rows - 1, Vectors>(job, pass, row, rows, col, cols, aside);
 }
 
+/// `Vectors` vectors of columns for all rows, a pass after the other.
 template <class Panel, int Rows, int Vectors>
-void panel_tiles(const panel_job& job, const tile_range& range) {
+inline void panel_columns(const panel_job& job, const tile_range& range, int64_t col) {
   const int64_t rows = range.row_end - range.row_begin;
   const int64_t row_tiles = (rows + Rows - 1) / Rows;
   const int64_t rows_tile = (rows + row_tiles - 1) / row_tiles;
@@ -168,26 +170,31 @@ void panel_tiles(const panel_job& job, const tile_range& range) {
   int64_t block = 0;
   do {
     const int64_t end = job.blocks - block <= step + step / 2 ? job.blocks : block + step;
-    const panel_pass pass{block, end, block == 0, end == job.blocks};
+    panel_pass pass{block, end, block == 0, end == job.blocks, true};
     float* aside = static_cast<float*>(job.scratch);
-    for (int64_t col = range.col_begin; col < range.col_end; col += Vectors * lanes)
-      for (int64_t row = range.row_begin; row < range.row_end; row += rows_tile) {
-        const int64_t here = range.row_end - row < rows_tile ? range.row_end - row : rows_tile;
-        run_panel_rows<Panel, Rows, Vectors>(job, pass, row, here, col, range.col_end - col, aside);
-        aside += Rows * Vectors * lanes;
-      }
+    for (int64_t row = range.row_begin; row < range.row_end; row += rows_tile) {
+      const int64_t here = range.row_end - row < rows_tile ? range.row_end - row : rows_tile;
+      run_panel_rows<Panel, Rows, Vectors>(job, pass, row, here, col, range.col_end - col, aside);
+      aside += Rows * Vectors * lanes;
+      pass.fetch = false;
+    }
     block = end;
   } while (block < job.blocks);
+}
+
+template <class Panel, int Rows, int Vectors>
+void panel_tiles(const panel_job& job, const tile_range& range) {
+  for (int64_t col = range.col_begin; col < range.col_end; col += Vectors * lanes)
+    panel_columns<Panel, Rows, Vectors>(job, range, col);
 }
 
 template <class Panel>
 void linear_panels(const panel_job& job, const tile_range& range) {
   const int64_t rows = range.row_end - range.row_begin;
-  if constexpr (Panel::rows_some > Panel::rows_many)
-    if (rows > Panel::rows_many && rows <= Panel::rows_some)
-      return panel_tiles<Panel, Panel::rows_some, Panel::vectors_some>(job, range);
-  if (rows > Panel::rows_few)
+  if (rows > Panel::rows_some)
     return panel_tiles<Panel, Panel::rows_many, Panel::vectors_many>(job, range);
+  if (rows > Panel::rows_few)
+    return panel_tiles<Panel, Panel::rows_some, Panel::vectors_some>(job, range);
   constexpr int64_t wide = Panel::vectors_few * lanes;
   const int64_t whole = (range.col_end - range.col_begin) / wide * wide;
   tile_range part = range;
@@ -195,7 +202,7 @@ void linear_panels(const panel_job& job, const tile_range& range) {
   panel_tiles<Panel, Panel::rows_few, Panel::vectors_few>(job, part);
   part.col_begin = part.col_end;
   part.col_end = range.col_end;
-  panel_tiles<Panel, Panel::rows_few, Panel::vectors_many>(job, part);
+  panel_tiles<Panel, Panel::rows_few, Panel::vectors_some>(job, part);
 }
 
 } // namespace
