@@ -2,17 +2,38 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "actors/errors.hpp"
 #include "actors/log.hpp"
+#include "gpu/cpu_nodes.hpp"
 #include "gpu/self_check.hpp"
 
 namespace troupe::actors {
 namespace {
 
-constexpr std::string_view cuda_prefix = "cuda:";
+constexpr std::string_view cpu_prefix = "cpu:", cuda_prefix = "cuda:";
+constexpr std::string_view kinds = "auto, cpu, cpu:N, numa, cuda or cuda:N";
 
+std::string cpu_id(int node) { return std::string{cpu_prefix} + std::to_string(node); }
 std::string cuda_id(int ordinal) { return std::string{cuda_prefix} + std::to_string(ordinal); }
+
+/// N of a name that is `prefix` and a number.
+std::optional<int> number_after(std::string_view prefix, std::string_view name) {
+  int number = -1;
+  const char* end = name.data() + name.size();
+  if (name.starts_with(prefix) &&
+      std::from_chars(name.data() + prefix.size(), end, number).ptr == end && number >= 0)
+    return number;
+  return {};
+}
+
+std::string list_of(const std::vector<gpu::cpu_node>& nodes) {
+  std::string out;
+  for (const auto& node : nodes)
+    out += (out.empty() ? "" : ", ") + cpu_id(node.id);
+  return out.empty() ? "none that the system tells of: write cpu" : out;
+}
 
 caf::expected<opened_device> open_cuda(int ordinal, const gpu::device_options& options) {
   auto made = gpu::make_cuda_device(ordinal, options);
@@ -34,13 +55,14 @@ public:
       return add_cpu();
     if (name == "cuda")
       return add_all_cuda();
-    int ordinal = -1;
-    const char* end = name.data() + name.size();
-    if (name.starts_with(cuda_prefix) &&
-        std::from_chars(name.data() + cuda_prefix.size(), end, ordinal).ptr == end && ordinal >= 0)
-      return add_cuda(ordinal);
+    if (name == "numa")
+      return add_all_nodes();
+    if (const auto node = number_after(cpu_prefix, name))
+      return add_node(*node);
+    if (const auto ordinal = number_after(cuda_prefix, name))
+      return add_cuda(*ordinal);
     return caf::make_error(errc::invalid_options, "there is no kind of device '" + name +
-                                                      "': write auto, cpu, cuda or cuda:N");
+                                                      "': write " + std::string{kinds});
   }
   std::vector<opened_device> take() { return std::move(opened_); }
 
@@ -53,6 +75,25 @@ private:
     if (!has("cpu"))
       opened_.push_back({"cpu", gpu::make_cpu_device(options_)});
     return {};
+  }
+
+  caf::error add_node(int id) {
+    const auto nodes = gpu::cpu_nodes();
+    const auto at = std::ranges::find(nodes, id, &gpu::cpu_node::id);
+    if (at == nodes.end())
+      return caf::make_error(errc::invalid_options, "there is no NUMA node for " + cpu_id(id) +
+                                                        "; this machine has " + list_of(nodes));
+    if (!has(cpu_id(id)))
+      opened_.push_back({cpu_id(id), gpu::make_cpu_device(options_, *at)});
+    return {};
+  }
+
+  caf::error add_all_nodes() {
+    const auto nodes = gpu::cpu_nodes();
+    for (const auto& node : nodes)
+      if (auto why = add_node(node.id))
+        return why;
+    return nodes.empty() ? add_cpu() : caf::error{}; // a system that does not tell has one node
   }
 
   caf::error add_cuda(int ordinal) {
@@ -99,7 +140,13 @@ caf::expected<std::vector<opened_device>> open_devices(const std::vector<std::st
   auto out = list.take();
   if (out.empty())
     return caf::make_error(errc::invalid_options,
-                           "no device to compute on: write auto, cpu, cuda or cuda:N");
+                           "no device to compute on: write " + std::string{kinds});
+  const bool whole = std::ranges::find(out, "cpu", &opened_device::id) != out.end();
+  const bool part =
+      std::ranges::any_of(out, [](const auto& one) { return one.id.starts_with(cpu_prefix); });
+  if (whole && part)
+    return caf::make_error(errc::invalid_options,
+                           "cpu has the cores of every cpu:N: name it, or NUMA nodes, not both");
   return out;
 }
 

@@ -9,6 +9,7 @@
 #include "cli/table.hpp"
 #include "cli/terminal.hpp"
 #include "config/units.hpp"
+#include "gpu/cpu_nodes.hpp"
 #include "gpu/self_check.hpp"
 
 namespace troupe::cli {
@@ -24,6 +25,13 @@ checked_device check(std::string id, std::string name, uint64_t memory_bytes,
                      const caf::expected<std::unique_ptr<gpu::device>>& opened) {
   const auto why = opened ? gpu::self_check(**opened) : opened.error();
   return {std::move(id), std::move(name), memory_bytes, why ? describe(why) : std::string{}};
+}
+
+/// Part of the device "cpu": for who wants a worker on each NUMA node.
+checked_device check_node(const gpu::cpu_node& node) {
+  caf::expected<std::unique_ptr<gpu::device>> device{gpu::make_cpu_device({}, node)};
+  const auto name = (*device)->name();
+  return check("cpu:" + std::to_string(node.id), name, node.memory_bytes, device);
 }
 
 std::string table(const std::vector<checked_device>& devices) {
@@ -57,6 +65,9 @@ int show_devices(bool json) {
   const auto cpu_name = (*cpu)->name();
   const auto cpu_memory = (*cpu)->memory_bytes();
   devices.push_back(check("cpu", cpu_name, cpu_memory, cpu));
+  if (const auto nodes = gpu::cpu_nodes(); nodes.size() > 1)
+    for (const auto& node : nodes)
+      devices.push_back(check_node(node));
   std::cout << (json ? list(devices) : table(devices)) << std::flush;
   if (!found)
     std::cerr << "no CUDA device: " << describe(found.error()) << "\n";

@@ -129,13 +129,16 @@ constexpr key<settings> node_table[] = {
     node<&s::store_dir>("store_dir", kind::path,
                         "Directory for models that are fetched from the web or an object store; "
                         "empty = troupe/models in the user's data directory."),
-    node<&s::devices>("devices", kind::names,
-                      "What to compute on, one worker each: cpu, cuda:N, cuda (every CUDA device), "
-                      "or auto (CUDA where there is any, else the CPU)."),
+    node<&s::devices>(
+        "devices", kind::names,
+        "What to compute on, one worker each: cpu (all cores), cpu:N (a NUMA node), numa "
+        "(every NUMA node), cuda:N, cuda (every CUDA device), or auto (CUDA where "
+        "there is any, else cpu)."),
     node<&s::memory_limit>(
         "memory_limit", kind::memory,
         "Memory of one worker for weights and KV: a size, or a share of its device's.", 1),
-    node<&s::threads>("threads", kind::count, "Compute threads; 0 = one per core.", 0u, 4096u),
+    node<&s::threads>("threads", kind::count, "Compute threads of a CPU worker; 0 = one per core.",
+                      0u, 4096u),
     node<&s::precision>(
         "precision", kind::choice,
         "auto: the fastest path for the weights' type. float32: exact float arithmetic.", 0, any,

@@ -41,12 +41,15 @@ void ask_for_huge_pages(void* data, size_t size_bytes) {
 
 } // namespace
 
-cpu_device::cpu_device(const device_options& options)
-    : cpu_device{options, choose_isa(options.isa, options.mode == precision::automatic)} {}
+cpu_device::cpu_device(const device_options& options, core_set cores)
+    : cpu_device{options, choose_isa(options.isa, options.mode == precision::automatic),
+                 std::move(cores)} {}
 
-cpu_device::cpu_device(const device_options& options, isa_choice kernels)
-    : host_device{options.memory_bytes}, exact_{options.mode == precision::float32},
-      isa_{std::move(kernels)}, pool_{options.threads == 0 ? host_cores() : options.threads},
+cpu_device::cpu_device(const device_options& options, isa_choice kernels, core_set cores)
+    : host_device{options.memory_bytes}, exact_{options.mode == precision::float32}, isa_{std::move(
+                                                                                         kernels)},
+      cores_{std::move(cores)}, pool_{options.threads == 0 ? host_cores() : options.threads,
+                                      cores_},
       thread_scratch_(pool_.size()) {}
 
 std::string cpu_device::name() const {
@@ -59,7 +62,7 @@ std::unique_ptr<device> cpu_device::second_queue() {
   options.threads = pool_.size();
   options.mode = exact_ ? precision::float32 : precision::automatic;
   options.memory_bytes = memory_bytes();
-  return std::make_unique<cpu_device>(options, isa_);
+  return std::make_unique<cpu_device>(options, isa_, cores_);
 }
 
 void cpu_device::embedding(const embedding_args& args) {

@@ -16,9 +16,10 @@ size_t kind_of(dtype type);
 /// the number of threads changes a bit of the result.
 class cpu_device : public host_device {
 public:
-  explicit cpu_device(const device_options& options);
+  /// With `cores`, its threads and those that call it are held to these.
+  explicit cpu_device(const device_options& options, core_set cores = {});
   /// With other kernels than `options` would choose.
-  cpu_device(const device_options& options, isa_choice kernels);
+  cpu_device(const device_options& options, isa_choice kernels, core_set cores = {});
 
   std::string name() const override;
   weight_layout best_layout(dtype type) const override {
@@ -104,6 +105,7 @@ private:
 
   bool exact_;
   isa_choice isa_;
+  core_set cores_;
   thread_pool pool_;
   std::vector<scratch> thread_scratch_;
   scratch rounded_;

@@ -49,9 +49,10 @@ bool spin_until(const Done& done) {
 
 } // namespace
 
-thread_pool::thread_pool(unsigned threads) {
+thread_pool::thread_pool(unsigned threads, core_set cores) : cores_{std::move(cores)} {
   const unsigned count = std::clamp(threads, 1u, threads_max);
-  spin_ = count <= host_cores(); // otherwise a spinning helper keeps a working one off its core
+  const auto own = cores_ ? std::min(cores_.size(), host_cores()) : host_cores();
+  spin_ = count <= own; // otherwise a spinning helper keeps a working one off its core
   helpers_.reserve(count - 1);
   for (unsigned i = 1; i < count; ++i)
     helpers_.emplace_back([this, i] { help(i); });
@@ -66,6 +67,7 @@ thread_pool::~thread_pool() {
 }
 
 void thread_pool::run(int64_t tasks, body_function body, const void* self) {
+  cores_.hold_this_thread();
   if (tasks <= 1 || helpers_.empty()) {
     for (int64_t task = 0; task < tasks; ++task)
       body(self, task, 0);
@@ -119,6 +121,7 @@ uint32_t thread_pool::wait_for_new_loop(uint32_t seen) {
 }
 
 void thread_pool::help(unsigned thread) {
+  cores_.hold_this_thread();
   uint32_t seen = 0;
   for (;;) {
     auto gate = wait_for_new_loop(seen);

@@ -4,6 +4,8 @@
 #include <thread>
 #include <vector>
 
+#include "gpu/cpu/core_set.hpp"
+
 namespace troupe::gpu::cpu {
 
 /// Threads that share short loops with the thread that calls `run`. Made for loops of ten
@@ -14,8 +16,9 @@ namespace troupe::gpu::cpu {
 ///     closed, no helpers --run--> open --tasks are all taken--> closed --last helper leaves--> ...
 class thread_pool {
 public:
-  /// `threads` counts the calling thread; at most 1024 are used.
-  explicit thread_pool(unsigned threads);
+  /// `threads` counts the calling thread; at most 1024 are used. With `cores`, all of them, callers
+  /// of `run` included, are held to these.
+  explicit thread_pool(unsigned threads, core_set cores = {});
   ~thread_pool();
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
@@ -56,6 +59,7 @@ private:
   body_function body_ = nullptr;
   const void* self_ = nullptr;
   bool spin_ = true;
+  core_set cores_;
   std::vector<std::thread> helpers_;
 };
 
