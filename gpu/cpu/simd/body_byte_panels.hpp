@@ -13,7 +13,8 @@ struct eight_bits {
   static constexpr int64_t value_bytes = 512; ///< of 32 elements in a panel
   static constexpr bool small = false;
   template <int Parts, int Part, int Vectors, class Dot>
-  static void each_group(const unsigned char* const* values, const Dot& dot) {
+  [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
+                                                const Dot& dot) {
 #pragma GCC unroll 8
     for (int group = 0; group < 8; ++group) {
       ivec weights[Vectors];
@@ -29,7 +30,8 @@ struct four_bits {
   static constexpr int64_t value_bytes = 256;
   static constexpr bool small = true;
   template <int Parts, int Part, int Vectors, class Dot>
-  static void each_group(const unsigned char* const* values, const Dot& dot) {
+  [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
+                                                const Dot& dot) {
 #pragma GCC unroll 8
     for (int group = 0; group < 4; ++group) {
       ivec low[Vectors], high[Vectors];
@@ -60,7 +62,8 @@ struct five_bits {
   static constexpr int64_t value_bytes = 320;
   static constexpr bool small = true;
   template <int Parts, int Part, int Vectors, class Dot>
-  static void each_group(const unsigned char* const* values, const Dot& dot) {
+  [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
+                                                const Dot& dot) {
     two_groups<0, Vectors>(values, dot);
     two_groups<1, Vectors>(values, dot);
     two_groups<2, Vectors>(values, dot);
@@ -69,7 +72,8 @@ struct five_bits {
 
 private:
   template <int Group, int Vectors, class Dot>
-  static void two_groups(const unsigned char* const* values, const Dot& dot) {
+  [[gnu::always_inline]] static void two_groups(const unsigned char* const* values,
+                                                const Dot& dot) {
     ivec low[Vectors], high[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
@@ -86,7 +90,8 @@ struct six_bits {
   static constexpr int64_t value_bytes = 384;
   static constexpr bool small = true;
   template <int Parts, int Part, int Vectors, class Dot>
-  static void each_group(const unsigned char* const* values, const Dot& dot) {
+  [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
+                                                const Dot& dot) {
     static_assert(Parts == 2);
     two_groups<Part, 0, Vectors>(values, dot);
     two_groups<Part, 1, Vectors>(values, dot);
@@ -94,7 +99,8 @@ struct six_bits {
 
 private:
   template <int Part, int Pair, int Vectors, class Dot>
-  static void two_groups(const unsigned char* const* values, const Dot& dot) {
+  [[gnu::always_inline]] static void two_groups(const unsigned char* const* values,
+                                                const Dot& dot) {
     ivec low[Vectors], high[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {

@@ -20,41 +20,23 @@ struct bf16_panel {
   static constexpr int vectors_many = 2;
   static constexpr int64_t pass_blocks = 8;
 
-  template <int Rows, int Vectors>
-  static void add(const panel_job& job, const panel_pass& pass, int64_t row,
-                  const unsigned char* const* panels, const int*, vec (&sums)[Rows][Vectors]) {
-    const unsigned char* x = static_cast<const unsigned char*>(job.x) + row * job.x_row_bytes;
-    if (Vectors > vectors_many || !pass.fetch)
-      return walk<false>(x, job.x_row_bytes, panels, pass.begin, pass.end, 0, sums);
-    const int64_t last = job.blocks - ahead / value_bytes;
-    const int64_t turn = last < pass.begin ? pass.begin : last < pass.end ? last : pass.end;
-    walk<true>(x, job.x_row_bytes, panels, pass.begin, turn, ahead, sums);
-    // Behind the end of a panel that of the next tile begins.
-    walk<true>(x, job.x_row_bytes, panels, turn, pass.end, ahead + (Vectors - 1) * job.panel_bytes,
-               sums);
-  }
+  template <int Vectors>
+  static constexpr bool fetches = Vectors <= vectors_many;
 
-private:
-  /// Bytes. More than a page: within one the processor looks ahead by itself, and asking as well
-  /// makes it slower.
-  static constexpr int64_t ahead = 8192;
-
-  /// `Fetch` asks for what lies `next_bytes` on, into the L2 cache: the L1 cache has too few misses
-  /// in flight for the bandwidth of memory.
   template <bool Fetch, int Rows, int Vectors>
-  [[gnu::always_inline]] static void walk(const unsigned char* x, int64_t x_row_bytes,
-                                          const unsigned char* const* panels, int64_t begin,
-                                          int64_t end, [[maybe_unused]] int64_t next_bytes,
-                                          vec (&sums)[Rows][Vectors]) {
-    for (int64_t pair = begin * 16; pair < end * 16; ++pair) {
+  [[gnu::always_inline]] static void add(const panel_job& job, const panel_walk& walk, int64_t row,
+                                         const unsigned char* const* panels, const int*,
+                                         vec (&sums)[Rows][Vectors]) {
+    const unsigned char* x = static_cast<const unsigned char*>(job.x) + row * job.x_row_bytes;
+    for (int64_t pair = walk.begin * 16; pair < walk.end * 16; ++pair) {
       if constexpr (Fetch)
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v)
-          __builtin_prefetch(panels[v] + pair * 64 + next_bytes, 0, 2);
+          fetch_line(panels[v] + pair * 64 + walk.next_bytes);
       __m512bh four[Rows];
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r)
-        four[r] = reinterpret_cast<__m512bh>(splat_int(x + r * x_row_bytes + pair * 4));
+        four[r] = reinterpret_cast<__m512bh>(splat_int(x + r * job.x_row_bytes + pair * 4));
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) {
         const auto weights = reinterpret_cast<__m512bh>(load_groups(panels[v] + pair * 64));

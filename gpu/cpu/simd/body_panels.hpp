@@ -20,6 +20,22 @@ struct panel_pass {
   bool fetch; ///< the tile's weights come from afar: it is the first of its columns
 };
 
+/// Where a walk over a tile's blocks asks for weights that follow: so many bytes behind those that
+/// it reads.
+struct panel_walk {
+  int64_t begin;
+  int64_t end;
+  int64_t next_bytes;
+};
+
+/// More than a page: within one the processor looks ahead by itself, and asking as well makes it
+/// slower.
+constexpr int64_t bytes_ahead = 8192;
+
+/// Asks for a line in the L2 cache: the L1 cache has too few misses in flight for the bandwidth of
+/// memory.
+inline void fetch_line(const unsigned char* p) { __builtin_prefetch(p, 0, 2); }
+
 /// Bytes: sums of a block, or of its parts, are exact, and each output adds them one after another;
 /// where a block has a minimum, it is added last, times the sum of the block's activations.
 template <class Heads, class Values>
@@ -33,18 +49,28 @@ struct byte_panel {
   static constexpr int rows_many = panel_rows_many;
   static constexpr int vectors_many = panel_vectors_many;
   static constexpr int64_t pass_blocks = 16;
+  static constexpr int64_t value_bytes = Values::value_bytes;
+  /// Many streams of whole bytes keep the memory busy without.
+  template <int Vectors>
+  static constexpr bool fetches = lanes == panel_cols && (Values::small || Vectors <= vectors_many);
 
-  /// Adds the blocks of a pass to the sums of one register tile.
-  template <int Rows, int Vectors>
-  static void add(const panel_job& job, const panel_pass& pass, int64_t row,
-                  const unsigned char* const* panels, const int* cols, vec (&sums)[Rows][Vectors]) {
+  /// Adds the blocks of a walk to the sums of one register tile.
+  template <bool Fetch, int Rows, int Vectors>
+  [[gnu::always_inline]] static void add(const panel_job& job, const panel_walk& walk, int64_t row,
+                                         const unsigned char* const* panels, const int* cols,
+                                         vec (&sums)[Rows][Vectors]) {
     const auto* x = static_cast<const activation_block*>(job.x) + row * job.blocks;
     const int64_t heads_bytes = Heads::bytes(job.blocks);
-    for (int64_t block = pass.begin; block < pass.end; ++block) {
+    for (int64_t block = walk.begin; block < walk.end; ++block) {
       const unsigned char* at[Vectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v)
-        at[v] = panels[v] + heads_bytes + block * Values::value_bytes + cols[v] * 4;
+      for (int v = 0; v < Vectors; ++v) {
+        at[v] = panels[v] + heads_bytes + block * value_bytes + cols[v] * 4;
+        if constexpr (Fetch)
+#pragma GCC unroll 8
+          for (int64_t line = 0; line < value_bytes; line += 64)
+            fetch_line(at[v] + line + walk.next_bytes);
+      }
       add_part<0>(x + block, job.blocks, block, at, panels, cols, sums);
       if constexpr (Heads::parts == 2)
         add_part<1>(x + block, job.blocks, block, at, panels, cols, sums);
@@ -62,9 +88,10 @@ struct byte_panel {
 
 private:
   template <int Part, int Rows, int Vectors>
-  static void add_part(const activation_block* x, int64_t x_stride, int64_t block,
-                       const unsigned char* const* at, const unsigned char* const* panels,
-                       const int* cols, vec (&sums)[Rows][Vectors]) {
+  [[gnu::always_inline]] static void add_part(const activation_block* x, int64_t x_stride,
+                                              int64_t block, const unsigned char* const* at,
+                                              const unsigned char* const* panels, const int* cols,
+                                              vec (&sums)[Rows][Vectors]) {
     ivec dots[Rows][Vectors];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
@@ -72,7 +99,7 @@ private:
       for (int v = 0; v < Vectors; ++v)
         dots[r][v] = Heads::has_minimum ? no_groups() : splat_int(&x[r * x_stride].start[Part]);
     Values::template each_group<Heads::parts, Part, Vectors>(
-        at, [&](const ivec* weights, int group) {
+        at, [&](const ivec* weights, int group) __attribute__((always_inline)) {
 #pragma GCC unroll 8
           for (int r = 0; r < Rows; ++r) {
             const ivec four = splat_int(&x[r * x_stride].values[group * 4]);
@@ -120,6 +147,22 @@ inline void store_row(const panel_job& job, const vec (&sums)[Vectors], int64_t 
   }
 }
 
+/// Adds a pass to the sums of a tile and asks for what is read next, here or in the next tile.
+template <class Panel, int Rows, int Vectors>
+[[gnu::always_inline]] inline void add_fetching(const panel_job& job, const panel_pass& pass,
+                                                int64_t row, const unsigned char* const* panels,
+                                                const int* cols, vec (&sums)[Rows][Vectors]) {
+  // Behind the end of one of these panels comes the next of them, which this tile reads itself.
+  const int64_t last = job.blocks - (bytes_ahead + Panel::value_bytes - 1) / Panel::value_bytes;
+  const int64_t turn = last < pass.begin ? pass.begin : last < pass.end ? last : pass.end;
+  const panel_walk walks[] = {
+      {pass.begin, turn, bytes_ahead},
+      {turn, pass.end, bytes_ahead + (Vectors - 1) * job.panel_bytes},
+  };
+  for (const auto& walk : walks)
+    Panel::template add<true>(job, walk, row, panels, cols, sums);
+}
+
 /// `aside` holds the tile's sums between passes.
 template <class Panel, int Rows, int Vectors>
 inline void run_panel_tile(const panel_job& job, const panel_pass& pass, int64_t row, int64_t col,
@@ -138,7 +181,10 @@ inline void run_panel_tile(const panel_job& job, const panel_pass& pass, int64_t
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v)
       sums[r][v] = pass.first ? zero() : load_f32(aside + (r * Vectors + v) * lanes);
-  Panel::add(job, pass, row, panels, parts, sums);
+  if (Panel::template fetches<Vectors> && pass.fetch)
+    add_fetching<Panel>(job, pass, row, panels, parts, sums);
+  else
+    Panel::template add<false>(job, {pass.begin, pass.end, 0}, row, panels, parts, sums);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
     if (pass.last)

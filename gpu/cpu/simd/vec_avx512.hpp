@@ -15,8 +15,8 @@ constexpr int tile_cols_wide = 8;
 constexpr int rows_wide_max = 2;
 constexpr int query_tile = 4;
 constexpr int value_tile = 4;
-/// 6 x 2 sums of bytes and as many of floats.
-constexpr int panel_rows_many = 6;
+/// 8 x 2 sums of bytes; those of floats, which a block needs once, lie in the L1 cache.
+constexpr int panel_rows_many = 8;
 constexpr int panel_vectors_many = 2;
 constexpr int panel_rows_few = 3;
 constexpr int panel_vectors_few = 4;
