@@ -55,6 +55,7 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
   // Half of the tmpfs is for others. Not half of what is free: a pool is found again by its size.
   tiers.pool.size_bytes =
       std::min(options.pool_bytes, storage::capacity_of(options.pool.parent_path()) / 2);
+  tiers.pool.ready_bytes = std::min(options.ready_bytes, tiers.pool.size_bytes);
   tiers.pool.worth = [](const storage::chunk_use& x) {
     return policies::reuse_worth({x.reload_seconds, x.heat, x.idle_seconds});
   };
@@ -65,6 +66,7 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
   log_info("weights are mapped from their files, not kept in a pool: " + describe(opened.error()));
   // Mapped files are verified against the same records; what this pool could hold hardly matters.
   tiers.pool.path.clear();
+  tiers.pool.ready_bytes = 0;
   tiers.pool.size_bytes = private_pool_bytes;
   opened = storage::weight_tiers::open(std::move(tiers));
   return opened ? *opened : nullptr;

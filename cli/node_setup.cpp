@@ -95,10 +95,12 @@ actors::storage_options storage_options_of(const config::storage_settings& setti
     return {};
   const std::filesystem::path directory = settings.pool == "on" ? "/dev/shm" : settings.pool;
   const auto cache = cache_directory();
+  const auto bytes_of = [](const config::memory_amount& x) {
+    return x.percent == 0 ? x.bytes : gpu::cpu::host_memory_bytes() / 100 * x.percent;
+  };
   return {.pool = directory / ("troupe-pool-" + std::to_string(::geteuid())),
-          .pool_bytes = settings.pool_memory.percent == 0
-                            ? settings.pool_memory.bytes
-                            : gpu::cpu::host_memory_bytes() / 100 * settings.pool_memory.percent,
+          .pool_bytes = bytes_of(settings.pool_memory),
+          .ready_bytes = bytes_of(settings.pool_ready),
           .checksums = cache.empty() ? cache : cache / "checksums",
           .prefetch = settings.prefetch,
           .stand_ins = cache.empty() ? cache : cache / "peers"};

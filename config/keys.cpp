@@ -213,6 +213,11 @@ constexpr key<settings> node_table[] = {
     node<&s::storage, &storage_settings::pool_memory>(
         "storage.pool_memory", kind::memory,
         "Largest size of that memory: a size, or a share of the machine's.", 1),
+    node<&s::storage, &storage_settings::pool_ready>(
+        "storage.pool_ready", kind::memory,
+        "So much of it is made ready before it is needed, so that the first loads do not wait for "
+        "it: a size, or a share of the machine's; 0 = none.",
+        0),
     node<&s::storage, &storage_settings::prefetch>(
         "storage.prefetch", kind::boolean,
         "Bring the weights of models that are likely to be asked for soon into that memory, where "

@@ -37,6 +37,7 @@ struct engine_settings {
 struct storage_settings {
   std::string pool = "on"; ///< "on", "off" or the directory it lies in
   memory_amount pool_memory{0, 20};
+  memory_amount pool_ready{0, 5};
   bool prefetch = true;
 };
 

@@ -33,6 +33,7 @@ chunk_pool::chunk_pool(chunk_pool_options options, shared_region region)
     : options_{std::move(options)}, region_{std::move(region)} {}
 
 chunk_pool::~chunk_pool() {
+  making_ready_ = {};
   for ([[maybe_unused]] const auto& slot : slots_)
     assert(slot.readers == 0);
 }
@@ -52,6 +53,9 @@ caf::expected<std::shared_ptr<chunk_pool>> chunk_pool::open(chunk_pool_options o
   const std::shared_ptr<chunk_pool> out{new chunk_pool{std::move(options), std::move(*region)}};
   if (auto why = out->attach())
     return why;
+  if (out->options_.ready_bytes > 0)
+    out->making_ready_ =
+        std::jthread{[pool = out.get()](const std::stop_token& stop) { pool->keep_ready(stop); }};
   return out;
 }
 
@@ -101,11 +105,13 @@ std::optional<chunk_fill> chunk_pool::begin(uint64_t length, instant used) {
       if (!slot)
         return std::nullopt;
       record(*slot).state.store(phase::filling, std::memory_order_release);
+      ++filling_;
     }
     // Outside the lock: making pages takes as long as copying them.
     if (commit(*slot, length))
       return chunk_fill{this, *slot, static_cast<uint32_t>(length)};
     const std::lock_guard guard{mutex_};
+    --filling_;
     barren_.push_back(*slot);
   }
 }
@@ -135,6 +141,7 @@ chunk_lease chunk_pool::publish(chunk_fill fill, const chunk_key& key, const che
   const std::lock_guard guard{mutex_};
   const auto slot = fill.slot_;
   fill.pool_ = nullptr;
+  end_filling();
   auto& to = record(slot);
   to.content = {sum, room.size()};
   to.record_sum = checksum_of(std::as_bytes(std::span{&to.content, 1})).low;
@@ -232,6 +239,8 @@ pool_usage chunk_pool::usage() const {
     if (slots_[i].readers != 0)
       out.leased_bytes += record(i).content.length;
   }
+  for (const auto slot : free_)
+    out.ready_bytes += record(slot).committed;
   return out;
 }
 
@@ -365,18 +374,28 @@ void chunk_pool::choose_victims(instant now) {
     victims_.push_back(found[i].who);
 }
 
+void chunk_pool::touch(uint32_t slot, uint64_t length, bool fresh) {
+  region_.touch(region_offset(slot), length, fresh);
+  slots_[slot].touched = length == options_.chunk_bytes;
+}
+
 bool chunk_pool::commit(uint32_t slot, uint64_t length) {
   auto& x = record(slot);
   const auto wanted = (length + 4095) / 4096 * 4096;
-  if (x.committed >= wanted)
+  if (x.committed >= wanted) {
+    if (!slots_[slot].touched)
+      touch(slot, wanted, false);
     return true;
+  }
   if (auto why = region_.commit(region_offset(slot), wanted)) {
     region_.punch(region_offset(slot), options_.chunk_bytes);
+    slots_[slot].touched = false;
     x.committed = 0;
     x.state.store(phase::empty, std::memory_order_release);
     return false;
   }
   x.committed = static_cast<uint32_t>(wanted);
+  touch(slot, wanted, true);
   return true;
 }
 
@@ -397,6 +416,7 @@ void chunk_pool::end_fill(uint32_t slot) {
     const std::lock_guard guard{mutex_};
     record(slot).state.store(phase::empty, std::memory_order_release);
     free_.push_back(slot);
+    end_filling();
   }
   tell_room();
 }

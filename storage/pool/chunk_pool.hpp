@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -8,6 +9,8 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <stop_token>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -47,6 +50,10 @@ struct chunk_pool_options {
   std::function<double(const chunk_use&)> worth{};
   /// Heat after a use that came `idle_seconds` after the one before. Default: counts uses.
   std::function<double(double heat, double idle_seconds)> warmed{};
+  /// So many bytes of room are kept ready: memory of the machine that holds nothing yet, made and
+  /// cleared by a thread of its own while nothing is loaded. Clearing takes the kernel as long as a
+  /// fast disk takes to fill it.
+  uint64_t ready_bytes = 0;
 };
 
 struct pool_usage {
@@ -58,6 +65,7 @@ struct pool_usage {
   uint64_t shared_bytes = 0; ///< bytes of files that are held in a chunk of other ones
   uint64_t reattached = 0;   ///< chunks that an earlier process left
   uint64_t generation = 0;   ///< processes that had this pool, this one included
+  uint64_t ready_bytes = 0;  ///< committed, and free
 };
 
 /// Keeps a chunk where it is. Ends with this object; must not outlive the pool.
@@ -171,6 +179,7 @@ private:
   struct slot_state {
     uint32_t readers = 0;
     bool doomed = false;
+    bool touched = false; ///< its pages are in the page tables; of whoever fills it
     std::vector<uint32_t> entries;
   };
   struct victim {
@@ -203,8 +212,14 @@ private:
   std::optional<uint32_t> evict(instant now);
   void choose_victims(instant now);
 
+  void end_filling();
+  /// A free slot to be made ready, if there are too few that are and nothing is being filled.
+  std::optional<uint32_t> take_unready();
+
   /// Without the mutex: the slot belongs to whoever fills it.
   bool commit(uint32_t slot, uint64_t length);
+  void touch(uint32_t slot, uint64_t length, bool fresh);
+  void keep_ready(const std::stop_token& stop);
   void end_read(uint32_t slot);
   void end_fill(uint32_t slot);
   void tell_room();
@@ -225,10 +240,14 @@ private:
   std::unordered_map<chunk_key, uint32_t, hash_key> index_; ///< to entries
   std::unordered_map<checksum, uint32_t> contents_;         ///< to slots
   uint32_t reserved_ = 0;
+  uint32_t filling_ = 0;
   pool_usage counts_;
 
   std::mutex callback_mutex_;
   std::function<void()> room_callback_;
+
+  std::condition_variable_any unready_; ///< room was taken
+  std::jthread making_ready_;           ///< last: it uses the others
 };
 
 } // namespace troupe::storage

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -62,6 +63,9 @@ caf::error chunk_pool::attach() {
   header_->generation = header_->generation + 1;
   adopt_slots();
   adopt_entries();
+  // Taken from the end: room that was made ready by an earlier process comes first.
+  std::stable_partition(free_.begin(), free_.end(),
+                        [this](uint32_t slot) { return record(slot).committed == 0; });
   return {};
 }
 

@@ -7,6 +7,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -14,6 +16,11 @@
 #include "storage/errors.hpp"
 
 namespace troupe::storage {
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 namespace {
 
@@ -93,6 +100,29 @@ caf::error shared_region::commit(uint64_t offset, uint64_t length) {
     return failure(errc::no_memory, path_,
                    "has no memory for " + std::to_string(length) + " more bytes: " + reason(errno));
   return {};
+}
+
+caf::error shared_region::prepare(uint64_t offset, uint64_t length) {
+  // Short writes: others who want pages of this file wait for each.
+  static constexpr std::array<std::byte, 256 << 10> zeros{};
+  while (length > 0) {
+    const auto wrote =
+        ::pwrite(fd_, zeros.data(), std::min(length, zeros.size()), static_cast<off_t>(offset));
+    if (wrote < 0 && errno == EINTR)
+      continue;
+    if (wrote <= 0)
+      return failure(errc::no_memory, path_, "cannot be made ready: " + reason(errno));
+    offset += static_cast<uint64_t>(wrote);
+    length -= static_cast<uint64_t>(wrote);
+  }
+  return {};
+}
+
+void shared_region::touch(uint64_t offset, uint64_t length, bool fresh) {
+  // Pages that were only allocated are cleared when they are first written to; those that exist
+  // are entered many at once when they are read, and may be written to all the same. Where the
+  // kernel does not know the advice (before 5.14) faults do the work.
+  ::madvise(data_ + offset, length, fresh ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
 void shared_region::punch(uint64_t offset, uint64_t length) {

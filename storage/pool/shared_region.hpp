@@ -28,6 +28,12 @@ public:
 
   /// Makes a range exist. Fails with `no_memory` if the machine has not the memory.
   caf::error commit(uint64_t offset, uint64_t length);
+  /// The same for a range that will be used later: its pages are cleared, but not in the page
+  /// tables of this process, so they do not count as its own.
+  caf::error prepare(uint64_t offset, uint64_t length);
+  /// Enters pages that exist into the page tables, all at once instead of one fault for each.
+  /// `fresh`: those that `commit` just made.
+  void touch(uint64_t offset, uint64_t length, bool fresh);
   /// Gives a range's memory back. Whatever still writes to the old pages, such as a disk read that
   /// a killed process left behind, does not reach the new ones.
   void punch(uint64_t offset, uint64_t length);

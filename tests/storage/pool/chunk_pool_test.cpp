@@ -282,5 +282,41 @@ TEST(chunk_pool_test, many_threads_that_fill_evict_and_read_never_see_a_wrong_by
   EXPECT_EQ(pool->usage().leased_bytes, 0u);
 }
 
+TEST(chunk_pool_test, room_is_made_ready_before_it_is_needed) {
+  const test::temporary_directory root;
+  chunk_pool_options options;
+  options.ready_bytes = 3 * small_chunk;
+  const auto wait_for = [](const chunk_pool& pool, uint64_t ready) {
+    while (pool.usage().ready_bytes != ready)
+      std::this_thread::yield();
+  };
+  {
+    const auto pool = open_pool(root.path() / "pool", 8, options);
+    wait_for(*pool, 3 * small_chunk);
+    EXPECT_EQ(pool->usage().committed_bytes, 3 * small_chunk);
+    // Filled room is made up for once nothing is being filled.
+    std::vector<chunk_lease> held;
+    for (uint64_t i = 0; i < 4; ++i)
+      held.push_back(put(*pool, key_of(1, i)));
+    wait_for(*pool, 3 * small_chunk);
+    EXPECT_EQ(pool->usage().committed_bytes, 7 * small_chunk);
+    // The last slot may be on its way to being ready.
+    for (uint64_t i = 4; i < 8; ++i)
+      for (held.emplace_back(); !held.back();)
+        held.back() = put(*pool, key_of(1, i));
+    for (uint64_t i = 0; i < 8; ++i)
+      EXPECT_TRUE(holds(held[i], key_of(1, i)));
+    EXPECT_EQ(pool->usage().ready_bytes, 0u);
+    for (uint64_t i = 5; i < 8; ++i)
+      pool->discard(held[i]);
+  }
+  // What was ready stays so, and is what the next process fills first.
+  const auto pool = open_pool(root.path() / "pool", 8);
+  EXPECT_EQ(pool->usage().ready_bytes, 3 * small_chunk);
+  EXPECT_EQ(pool->usage().reattached, 5u);
+  EXPECT_TRUE(holds(put(*pool, key_of(2, 0)), key_of(2, 0)));
+  EXPECT_EQ(pool->usage().committed_bytes, 8 * small_chunk);
+}
+
 } // namespace
 } // namespace troupe::storage
