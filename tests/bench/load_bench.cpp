@@ -22,11 +22,14 @@
 /// What bringing weights from a disk through the host pool costs, beside what the machine could do.
 ///
 ///   load_bench DIRECTORY [GIGABYTES] [ROUNDS] [--sweep]
+///   load_bench --load FILE POOL SHARE
 ///
 /// Makes a file of random bytes in DIRECTORY (on the disk that is meant) unless it is there
 /// already. Medians of the rounds; the variants of one round run one after the other, so that
 /// ratios hold even where absolute figures drift. --sweep prints the reader's rate by piece and
-/// depth instead.
+/// depth instead. --load is one load of FILE, for tiers_bench.py: the pool at POOL, which stays, is
+/// made to hold the first SHARE of its chunks (as far as it does already), and what the load took
+/// is printed as JSON.
 namespace {
 
 using namespace troupe::storage;
@@ -178,6 +181,61 @@ void print(std::vector<row>& rows) {
   }
 }
 
+/// As a model that is used where it lies: all chunks kept, and mapped as one file.
+timing load_whole(const std::shared_ptr<chunk_pool>& pool,
+                  const std::shared_ptr<disk_reader>& reader, const ledger& records,
+                  const fs::path& path, load_counts* counts = nullptr) {
+  drop_cache(path);
+  const auto file = need(disk_file::open(path));
+  const auto sums = need(records.open({file}));
+  auto view = need(chunk_view::make(pool, file->size_bytes()));
+  load_pipeline pipeline{pool};
+  load_plan plan{{{make_disk_origin(*reader, file), sums.front()}}, {{0, 0, file->size_bytes()}}};
+  latch all{1};
+  load_events events;
+  events.chunk = [&](loaded_chunk x) { return view->place(x.offset, std::move(x.bytes)); };
+  events.done = [&](const caf::error& why) { all.end(why); };
+  std::shared_ptr<load> work;
+  const auto out = timed([&] {
+    work = pipeline.start(plan, load_priority::demand, events);
+    all.wait();
+  });
+  if (counts != nullptr)
+    *counts = work->counts();
+  return out;
+}
+
+/// Forgets the chunks from `from` on, keeps their memory.
+void flush(chunk_pool& pool, const checksum& key, uint64_t from, uint64_t bytes) {
+  for (uint64_t at = from; at < bytes; at += chunk_bytes)
+    if (auto lease = pool.find({key, at}, clock_type::now()))
+      pool.discard(*lease);
+}
+
+std::shared_ptr<chunk_pool> open_pool(const fs::path& path, uint64_t bytes) {
+  chunk_pool_options options{.path = path};
+  options.size_bytes = (bytes / chunk_bytes + 8) * chunk_bytes;
+  options.chunk_bytes = chunk_bytes;
+  return need(chunk_pool::open(options));
+}
+
+void load_once(const fs::path& path, const fs::path& pool_path, double share) {
+  const std::shared_ptr<disk_reader> reader = need(make_disk_reader());
+  const auto file = need(disk_file::open(path));
+  const auto bytes = file->size_bytes();
+  const auto pool = open_pool(pool_path, bytes);
+  const auto chunks = (bytes + chunk_bytes - 1) / chunk_bytes;
+  const auto held = static_cast<uint64_t>(share * static_cast<double>(chunks) + 0.5);
+  flush(*pool, make_disk_origin(*reader, file)->key(), held * chunk_bytes, bytes);
+  const ledger sums{pool_path.string() + ".sums", chunk_bytes};
+  load_counts counts;
+  const auto took = load_whole(pool, reader, sums, path, &counts);
+  std::printf("{\"seconds\": %.6f, \"cpu_seconds\": %.6f, \"bytes\": %ju, "
+              "\"disk_bytes\": %ju, \"pool_bytes\": %ju}\n",
+              took.seconds, took.cpu_seconds, static_cast<uintmax_t>(bytes),
+              static_cast<uintmax_t>(counts.disk_bytes), static_cast<uintmax_t>(counts.pool_bytes));
+}
+
 class bench {
 public:
   bench(fs::path file, fs::path pool_path)
@@ -191,7 +249,7 @@ public:
     record("plain O_DIRECT reads, one thread, 16 MiB", [&] { read_plainly(path_); });
     auto pool = open();
     record("disk -> pool, first use of its memory, sums recorded", [&] { load(pool); });
-    flush(*pool);
+    forget(*pool);
     record("disk -> pool, memory in place, sums verified", [&] { load(pool); });
     record("pool -> ready, sums verified", [&] { load(pool); });
     pool.reset();
@@ -208,36 +266,11 @@ public:
   }
 
 private:
-  std::shared_ptr<chunk_pool> open() {
-    chunk_pool_options options{.path = pool_path_};
-    options.size_bytes = (bytes_ / chunk_bytes + 8) * chunk_bytes;
-    options.chunk_bytes = chunk_bytes;
-    return need(chunk_pool::open(options));
-  }
-
-  /// As a model that is used where it lies: all chunks kept, and mapped as one file.
-  void load(const std::shared_ptr<chunk_pool>& pool) {
-    drop_cache(path_);
+  std::shared_ptr<chunk_pool> open() { return open_pool(pool_path_, bytes_); }
+  void load(const std::shared_ptr<chunk_pool>& pool) { load_whole(pool, reader_, sums_, path_); }
+  void forget(chunk_pool& pool) {
     const auto file = need(disk_file::open(path_));
-    const auto sums = need(sums_.open({file}));
-    auto view = need(chunk_view::make(pool, bytes_));
-    load_pipeline pipeline{pool};
-    load_plan plan{{{make_disk_origin(*reader_, file), sums.front()}}, {{0, 0, bytes_}}};
-    latch all{1};
-    load_events events;
-    events.chunk = [&](loaded_chunk x) { return view->place(x.offset, std::move(x.bytes)); };
-    events.done = [&](const caf::error& why) { all.end(why); };
-    pipeline.start(plan, load_priority::demand, events);
-    all.wait();
-  }
-
-  /// Forgets every chunk, keeps the memory.
-  void flush(chunk_pool& pool) {
-    const auto file = need(disk_file::open(path_));
-    const auto key = make_disk_origin(*reader_, file)->key();
-    for (uint64_t at = 0; at < bytes_; at += chunk_bytes)
-      if (auto lease = pool.find({key, at}, clock_type::now()))
-        pool.discard(*lease);
+    flush(pool, make_disk_origin(*reader_, file)->key(), 0, bytes_);
   }
 
   void checksums(chunk_pool& pool) {
@@ -337,6 +370,10 @@ void attach_large(const fs::path& pool_path) {
 int main(int argc, char** argv) {
   if (argc < 2)
     give_up("usage: load_bench DIRECTORY [GIGABYTES] [ROUNDS] [--sweep]");
+  if (argc == 5 && std::string{argv[1]} == "--load") {
+    load_once(argv[2], argv[3], std::strtod(argv[4], nullptr));
+    return 0;
+  }
   const fs::path directory = argv[1];
   const auto gigabytes = argc > 2 ? std::strtod(argv[2], nullptr) : 1.0;
   const auto rounds = argc > 3 ? std::max(std::atoi(argv[3]), 1) : 5;
