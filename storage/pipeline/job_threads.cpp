@@ -20,22 +20,27 @@ job_threads::~job_threads() {
     thread.join();
 }
 
-void job_threads::post(std::function<void()> job) {
+void job_threads::post(std::function<void()> job) { post_to(jobs_, std::move(job)); }
+
+void job_threads::post_urgent(std::function<void()> job) { post_to(urgent_jobs_, std::move(job)); }
+
+void job_threads::post_to(job_list& jobs, std::function<void()> job) {
   // Notified with the mutex held: the job may be what somebody waits for who then destroys this
   // object, and without the mutex that could happen before the notification.
   const std::lock_guard guard{mutex_};
-  jobs_.push_back(std::move(job));
+  jobs.push_back(std::move(job));
   signal_.notify_one();
 }
 
 void job_threads::work() {
   std::unique_lock guard{mutex_};
   for (;;) {
-    signal_.wait(guard, [this] { return over_ || !jobs_.empty(); });
-    if (jobs_.empty())
+    signal_.wait(guard, [this] { return over_ || !jobs_.empty() || !urgent_jobs_.empty(); });
+    auto& jobs = urgent_jobs_.empty() ? jobs_ : urgent_jobs_;
+    if (jobs.empty())
       return;
-    auto job = std::move(jobs_.front());
-    jobs_.pop_front();
+    auto job = std::move(jobs.front());
+    jobs.pop_front();
     guard.unlock();
     job();
     job = nullptr; // what it holds ends outside the lock

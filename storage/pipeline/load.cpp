@@ -42,7 +42,7 @@ void load::cut(uint32_t chunk_bytes) {
       const auto [found, fresh] = known.emplace(std::pair{range.file, at}, chunks_.size());
       if (fresh) {
         const auto length = static_cast<uint32_t>(std::min<uint64_t>(chunk_bytes, size - at));
-        chunks_.push_back({range.file, at, length, {}});
+        chunks_.push_back({.file = range.file, .offset = at, .length = length, .ranges = {}});
         counts_.total_bytes += length;
       }
       chunks_[found->second].ranges.push_back(i);
@@ -73,8 +73,8 @@ void load::let_go(uint32_t chunks) {
 
 bool load::may_go_on() const {
   // Who passes through a small pool must not fill it with what is needed later.
-  return next_ < chunks_.size() &&
-         (plan_.held_max == 0 || (parked_ == 0 && next_ - let_go_.load() < plan_.held_max));
+  return asked_ < chunks_.size() &&
+         (any_order() || (parked_ == 0 && asked_ - let_go_.load() < plan_.held_max));
 }
 
 bool load::park(size_t index) {
@@ -115,7 +115,8 @@ void load::fail(caf::error why) {
 }
 
 bool load::over() const {
-  return pending_ == 0 && (stopped_ || (next_ == chunks_.size() && again_.empty() && parked_ == 0));
+  return pending_ == 0 &&
+         (stopped_ || (asked_ == chunks_.size() && again_.empty() && parked_ == 0));
 }
 
 void load::deliver(size_t index, chunk_lease lease, bool from_pool) {

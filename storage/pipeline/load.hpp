@@ -89,11 +89,14 @@ public:
 
 private:
   friend class load_pipeline;
+  /// How a chunk will come: decided once, when it is first looked at.
+  enum class way : uint8_t { unknown, from_pool, by_reading, asked };
   struct chunk {
     uint32_t file = 0;
     uint64_t offset = 0;
     uint32_t length = 0;
     std::vector<uint32_t> ranges; ///< that lie in it, whole or partly
+    way comes = way::unknown;     ///< of the pipeline, under its mutex
   };
 
   load(load_plan plan, load_events events, load_priority priority, instant began,
@@ -105,6 +108,8 @@ private:
   bool over() const;
   /// A chunk that was not asked for before may be asked for now.
   bool may_go_on() const;
+  /// Its chunks may be asked for in another order than the plan's.
+  bool any_order() const { return plan_.held_max == 0; }
   // Of the pipeline, under its mutex:
   /// True if the bytes of a chunk have to be waited for; it comes back by `take_arrived`.
   bool park(size_t index);
@@ -127,7 +132,9 @@ private:
   std::atomic<size_t> let_go_{0};
 
   // Of the pipeline, under its mutex:
-  size_t next_ = 0;           ///< first chunk that was not asked for
+  size_t asked_ = 0;          ///< chunks that were asked for
+  size_t next_read_ = 0;      ///< where to look for one to be read,
+  size_t next_held_ = 0;      ///< and for one that the pool holds
   std::vector<size_t> again_; ///< chunks whose turn has come again
   size_t parked_ = 0;         ///< chunks whose bytes are still to be fetched to this machine
   size_t pending_ = 0;        ///< asked for, not yet delivered

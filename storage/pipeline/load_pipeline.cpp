@@ -92,45 +92,86 @@ void load_pipeline::pump() {
     workers_.post([this, what] { process(what); });
 }
 
+chunk_key load_pipeline::key_of(const load& who, size_t index) const {
+  const auto& chunk = who.chunks_[index];
+  return {who.plan_.files[chunk.file].origin->key(), chunk.offset};
+}
+
+load::way load_pipeline::way_of(load& who, size_t index) {
+  auto& comes = who.chunks_[index].comes;
+  if (comes == load::way::unknown)
+    comes = pool_->holds(key_of(who, index)) ? load::way::from_pool : load::way::by_reading;
+  return comes;
+}
+
+std::optional<size_t> load_pipeline::next_by(load& who, load::way how) {
+  if (!has_room(how))
+    return std::nullopt;
+  auto& at = how == load::way::by_reading ? who.next_read_ : who.next_held_;
+  while (at < who.chunks_.size() && way_of(who, at) != how)
+    ++at;
+  return at < who.chunks_.size() ? std::optional{at} : std::nullopt;
+}
+
+std::optional<size_t> load_pipeline::next_of(load& who) {
+  if (!who.again_.empty()) {
+    if (!has_room(load::way::by_reading))
+      return std::nullopt;
+    const auto out = who.again_.back();
+    who.again_.pop_back();
+    return out;
+  }
+  while (who.may_go_on()) {
+    std::optional<size_t> out;
+    if (!who.any_order()) {
+      if (has_room(way_of(who, who.asked_)))
+        out = who.asked_;
+    } else if (!(out = next_by(who, load::way::by_reading))) {
+      // The slower way first: it is what the load will take.
+      out = next_by(who, load::way::from_pool);
+    }
+    if (!out)
+      return std::nullopt;
+    ++who.asked_;
+    if (std::exchange(who.chunks_[*out].comes, load::way::asked) == load::way::from_pool ||
+        !who.park(*out))
+      return out;
+  }
+  return std::nullopt;
+}
+
 std::shared_ptr<load_pipeline::flight> load_pipeline::next() {
   const std::lock_guard guard{mutex_};
   std::vector<std::shared_ptr<load>> turns{loads_.begin(), loads_.end()};
   std::stable_sort(turns.begin(), turns.end(), [](const auto& a, const auto& b) {
     return a->priority_.load() > b->priority_.load();
   });
-  const bool full = in_flight_ >= window_ || blocked_at_ == room_->load();
+  if (blocked_at_ == room_->load())
+    return nullptr;
   for (const auto& who : turns) {
     who->take_arrived();
-    while (!who->stopped_ && (!who->again_.empty() || who->may_go_on())) {
-      const bool again = !who->again_.empty();
-      if (!again && who->park(who->next_)) {
-        ++who->next_;
-        continue;
-      }
-      const waiter me{who, again ? who->again_.back() : who->next_};
-      const auto& chunk = who->chunks_[me.chunk];
-      const auto& file = who->plan_.files[chunk.file];
-      const chunk_key key{file.origin->key(), chunk.offset};
-      const auto known = flights_.find(key);
-      if (known == flights_.end() && full)
-        return nullptr;
-      if (again)
-        who->again_.pop_back();
-      else
-        ++who->next_;
+    while (!who->stopped_) {
+      const auto index = next_of(*who);
+      if (!index)
+        break;
       ++who->pending_;
-      if (known != flights_.end()) {
+      const auto key = key_of(*who, *index);
+      const waiter me{who, *index};
+      if (const auto known = flights_.find(key); known != flights_.end()) {
         known->second->waiters.push_back(me);
         continue;
       }
+      const auto& chunk = who->chunks_[*index];
       const auto out = std::make_shared<flight>();
       out->key = key;
-      out->file = file;
+      out->file = who->plan_.files[chunk.file];
       out->length = chunk.length;
+      out->held = pool_->holds(key);
       out->used = who->began_;
       out->waiters.push_back(me);
       flights_.emplace(key, out);
       ++in_flight_;
+      holding_ += out->held;
       return out;
     }
   }
@@ -176,6 +217,7 @@ void load_pipeline::put_back(flight& what, uint64_t room) {
     const std::lock_guard guard{mutex_};
     blocked_at_ = room;
     --in_flight_;
+    holding_ -= what.held;
     flights_.erase(what.key);
     for (auto& [who, index] : what.waiters) {
       who->again_.push_back(index);
@@ -195,7 +237,8 @@ void load_pipeline::read(const std::shared_ptr<flight>& what) {
   what->file.origin->read(what->key.offset, room,
                           [this, what, bytes = room.size()](caf::error why) {
                             count(why ? 0 : bytes);
-                            workers_.post([this, what, why = std::move(why)]() mutable {
+                            // Somebody waits for this one; for the next ones the disk does.
+                            workers_.post_urgent([this, what, why = std::move(why)]() mutable {
                               arrived(what, std::move(why));
                             });
                           });
@@ -243,6 +286,7 @@ void load_pipeline::land(flight& what, chunk_lease lease, bool from_pool, caf::e
     flights_.erase(what.key);
     waiters = std::move(what.waiters);
     --in_flight_;
+    holding_ -= what.held;
   }
   for (size_t i = 0; i < waiters.size(); ++i) {
     auto& [who, index] = waiters[i];

@@ -15,7 +15,8 @@
 namespace troupe::storage {
 
 struct load_pipeline_options {
-  /// Chunks that are being read or verified at once, but never more than a quarter of the pool.
+  /// Chunks that are being read, or verified in the pool, at once, of each kind; but never more
+  /// than a quarter of the pool.
   uint32_t chunks_in_flight = 16;
   /// Threads that make memory, compute checksums and call back.
   uint32_t workers = 2;
@@ -28,8 +29,9 @@ struct load_pipeline_options {
 ///                        └─no: make room ─────> read into the pool ──> verify, publish ──> callers
 ///
 /// A chunk that two loads want is read once. Loads are served by priority, then by age, chunk by
-/// chunk. Nothing is asked for while the pool has no room, so a caller that keeps leases slows the
-/// load down but cannot make it grow.
+/// chunk. What the pool holds does not hold up what has to be read: both are under way at the same
+/// time, unless the plan bounds what may be held. Nothing is asked for while the pool has no room,
+/// so a caller that keeps leases slows the load down but cannot make it grow.
 class load_pipeline {
 public:
   /// A pool has one pipeline at a time.
@@ -43,7 +45,7 @@ public:
   /// this is asserted. A caller that means to keep all chunks reserves them in the pool before.
   std::shared_ptr<load> start(load_plan plan, load_priority priority, load_events events);
 
-  /// Chunks that may be on their way at once, for all loads together.
+  /// Chunks that may be read at once, for all loads together.
   uint32_t window() const { return window_; }
   /// Bytes per second that origins delivered while they were asked for something, lately; 0 before
   /// the first.
@@ -61,6 +63,7 @@ private:
     chunk_key key;
     planned_file file;
     uint32_t length = 0;
+    bool held = false; ///< by the pool, when its turn came
     instant used{};
     chunk_fill fill;
     bool read_again = false;
@@ -75,9 +78,19 @@ private:
   void conduct();
   /// Gets chunks under way as long as there is room. Only the conductor does this.
   void pump();
+  // With the mutex held:
   /// The next chunk to get under way, or null. Chunks that are under way already are passed over:
   /// their flight gets one more waiter.
   std::shared_ptr<flight> next();
+  /// The same of one load: an index, taken from what is left of it.
+  std::optional<size_t> next_of(load& who);
+  std::optional<size_t> next_by(load& who, load::way how);
+  load::way way_of(load& who, size_t index);
+  bool has_room(load::way how) const {
+    return in_flight_ < 2 * window_ &&
+           (how == load::way::from_pool ? holding_ : in_flight_ - holding_) < window_;
+  }
+  chunk_key key_of(const load& who, size_t index) const;
   // By workers, in this order:
   void process(const std::shared_ptr<flight>& what);
   chunk_lease find_held(const flight& what);
@@ -102,6 +115,7 @@ private:
   std::list<std::shared_ptr<load>> loads_; ///< by age
   std::unordered_map<chunk_key, std::shared_ptr<flight>, hash_key> flights_;
   uint32_t in_flight_ = 0;
+  uint32_t holding_ = 0; ///< of those, held by the pool when their turn came
   /// What `room_` was when the pool had none; while it is that, nothing new is tried.
   uint64_t blocked_at_ = UINT64_MAX;
   uint32_t reading_ = 0;

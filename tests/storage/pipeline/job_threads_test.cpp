@@ -20,6 +20,21 @@ TEST(job_threads_test, one_thread_works_in_the_order_of_posting_and_ends_what_it
   EXPECT_EQ(order, "abcdefghijklmnopqrstuvwxyz");
 }
 
+TEST(job_threads_test, urgent_jobs_go_first) {
+  std::string order;
+  std::promise<void> go;
+  {
+    job_threads threads{1};
+    threads.post([going = go.get_future().share()] { going.wait(); });
+    for (char c = 'a'; c <= 'c'; ++c) {
+      threads.post([&order, c] { order += c; });
+      threads.post_urgent([&order, c] { order += static_cast<char>(c - 'a' + 'A'); });
+    }
+    go.set_value();
+  }
+  EXPECT_EQ(order.substr(order.find('A')), "ABCabc");
+}
+
 TEST(job_threads_test, a_job_may_post_another_one) {
   std::promise<void> done;
   job_threads threads{2};

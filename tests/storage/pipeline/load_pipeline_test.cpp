@@ -237,6 +237,31 @@ TEST(load_pipeline_test, an_error_of_the_caller_ends_the_load_with_it) {
   EXPECT_TRUE(record.wait() == errc::no_memory);
 }
 
+TEST(load_pipeline_test, what_is_read_and_what_the_pool_holds_come_at_the_same_time) {
+  const auto file = std::make_shared<scripted_origin>(1, text_of(12 * small_chunk));
+  const auto pool = open_pool({}, 64);
+  load_pipeline pipeline{pool, {.chunks_in_flight = 2, .workers = 1}};
+  for (const uint64_t first : {0, 9}) { // the pool gets its beginning, then its end
+    load_record record;
+    load_plan part{{planned(file)}, {{0, first * small_chunk, 3 * small_chunk}}};
+    pipeline.start(part, load_priority::demand, record.events());
+    for (int i = 0; i < 3; ++i)
+      file->answer_one();
+    EXPECT_FALSE(record.wait());
+  }
+  load_record record;
+  const auto load = pipeline.start(plan_of(file), load_priority::demand, record.events());
+  record.wait_for_chunks(6); // though nothing was read yet
+  EXPECT_EQ(record.ranges(), 3u);
+  file->wait_for_reads(8);
+  EXPECT_THAT(file->asked(), testing::Contains(3 * small_chunk));
+  file->open();
+  EXPECT_FALSE(record.wait());
+  EXPECT_EQ(record.file(0), text_of(12 * small_chunk));
+  EXPECT_EQ(load->counts().pool_bytes, 6 * small_chunk);
+  EXPECT_EQ(file->asked().size(), 12u);
+}
+
 TEST(load_pipeline_test, an_empty_plan_is_done_at_once) {
   const auto pool = open_pool({}, 4);
   load_pipeline pipeline{pool};
