@@ -1,7 +1,5 @@
 #include "gpu/cpu/cpu_device.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -9,6 +7,7 @@
 
 #include "gpu/cpu/blocks.hpp"
 #include "gpu/cpu/host_limits.hpp"
+#include "gpu/cpu/kept_pages.hpp"
 #include "gpu/cpu/panels.hpp"
 
 namespace troupe::gpu::cpu {
@@ -26,17 +25,6 @@ gate kind_of(activation act) {
     return gate::relu;
   }
   std::abort();
-}
-
-/// Weights are read from end to end in every step: with huge pages the prefetchers do not stop
-/// every 4 KiB. Advice only; not asked for other memory, of which a large part may never be
-/// touched.
-void ask_for_huge_pages(void* data, size_t size_bytes) {
-  constexpr uintptr_t page = uintptr_t{2} << 20;
-  const auto begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-  const auto end = (reinterpret_cast<uintptr_t>(data) + size_bytes) / page * page;
-  if (begin < end)
-    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
 } // namespace
@@ -134,8 +122,8 @@ void cpu_device::gather_rows(const gather_rows_args& args) {
 }
 
 void cpu_device::quantize(const quantize_args& args) {
-  ask_for_huge_pages(args.out,
-                     static_cast<size_t>(args.w.rows * block_row_bytes(args.to, args.w.cols)));
+  kept_pages::shared().fill(
+      args.out, static_cast<size_t>(args.w.rows * block_row_bytes(args.to, args.w.cols)));
   const auto panels = (args.w.rows + panel_rows - 1) / panel_rows;
   const auto scratch_bytes =
       static_cast<size_t>(panel_rows * block_row_bytes(args.to, args.w.cols));

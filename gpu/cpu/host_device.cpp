@@ -6,12 +6,22 @@
 #include <string>
 
 #include "gpu/cpu/host_limits.hpp"
+#include "gpu/cpu/kept_pages.hpp"
 #include "gpu/errors.hpp"
 
 namespace troupe::gpu::cpu {
 namespace {
 
 constexpr size_t alignment = 64;
+
+/// Whether memory of that size comes from `kept_pages`. Checkers of addresses know the heap alone.
+bool is_large([[maybe_unused]] size_t size_bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  return false;
+#else
+  return size_bytes >= kept_pages::smallest_block_bytes;
+#endif
+}
 
 } // namespace
 
@@ -26,7 +36,8 @@ caf::expected<buffer> host_device::allocate(size_t size_bytes) {
   if (size_bytes <= room) {
     const size_t rounded =
         std::max((size_bytes + alignment - 1) / alignment, size_t{1}) * alignment;
-    data = std::aligned_alloc(alignment, rounded);
+    data = is_large(size_bytes) ? kept_pages::shared().map(size_bytes)
+                                : std::aligned_alloc(alignment, rounded);
   }
   if (data == nullptr)
     return caf::make_error(errc::out_of_memory,
@@ -39,7 +50,10 @@ caf::expected<buffer> host_device::allocate(size_t size_bytes) {
 }
 
 void host_device::release(void* data, size_t size_bytes) noexcept {
-  std::free(data);
+  if (is_large(size_bytes))
+    kept_pages::shared().unmap(data, size_bytes);
+  else
+    std::free(data);
   allocated_bytes_ -= size_bytes;
 }
 
