@@ -19,6 +19,24 @@ printf '\neviction_bench\n'
 "$build/bin/eviction_bench"
 printf '\nload_bench (on the disk of the build)\n'
 "$build/bin/load_bench" "$build" 1 3
+python=python3
+[ -x "$root/build/bench-venv/bin/python" ] && python=$root/build/bench-venv/bin/python
+disk=$build/bench-models
+mkdir -p "$disk"
+printf '\ntiers_bench\n'
+python3 "$root/tests/bench/tiers_bench.py" "$build/bin" "$disk" --python "$python"
+printf '\ncoldstart_bench\n'
+python3 "$root/tests/bench/coldstart_bench.py" "$build/bin/troupe" "$disk" --gigabytes 1.2
+printf '\nforesight_bench\n'
+python3 "$root/tests/bench/foresight_bench.py" "$build/bin/troupe" "$disk" --rounds 8
+printf '\nremote_bench\n'
+python3 "$root/tests/bench/remote_bench.py" "$build/bin/troupe" "$disk"
+printf '\nload_kills\n'
+python3 "$root/tests/bench/load_kills.py" "$build/bin/troupe" "$disk"
+printf '\n10,000 damages\n'
+DAMAGES=10000 "$build/bin/pipeline_test" --gtest_brief=1 --gtest_filter='damage_soak*'
+printf '\nfirst_read_bench\n'
+python3 "$root/tests/bench/first_read_bench.py" "$build/bin/troupe" "$disk"
 printf '\nserve_bench\n'
 python3 "$root/tests/bench/serve_bench.py" "$build/bin/troupe"
 printf '\npull_bench\n'

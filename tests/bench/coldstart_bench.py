@@ -1,23 +1,29 @@
 """Measures how long a cold request takes to its first text, by where the weights are: on the disk, in
-the page cache, in the host pool, in the pool of a server that was restarted, in a pool of a quarter
-of their size. Of the last one the memory is told, too: at most, beyond the weights themselves.
+the page cache, in the host pool, half of them there, in the pool of a server that was restarted, in a
+pool of a quarter of their size. Of the last one the memory is told, too: at most, beyond the weights
+themselves.
 
 usage: python3 tests/bench/coldstart_bench.py path/to/troupe DIRECTORY [--gigabytes 2.5] [--rounds 5]
 
 Makes a model in DIRECTORY (on the disk that is meant), unless it is there already: random weights in
 the shapes of Llama-3.2-1B with as many layers as it takes, the tokenizer of an example. Every round
 goes through all states; the floor of a state is reading the same bytes in the plainest fast way, in
-the same round. Standard library only. Medians over the rounds, with minimum and maximum.
+the same round: from the disk, from the page cache, from a file in /dev/shm, or, of two at once, the
+longer one. "less a warm request" is the same without what a loaded model takes: goal 1.15. Standard
+library only. Medians over the rounds, with minimum and maximum.
 """
 
 import argparse
+import http.client
 import json
 import mmap
 import os
 import pathlib
 import random
 import shutil
+import statistics
 import struct
+import threading
 import time
 
 from serve_bench import EXAMPLES, Server, spread
@@ -99,12 +105,14 @@ def drop_cache(path):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def read_plainly(path, direct):
+def read_plainly(path, direct, size=None):
+    """Seconds to read a file, or its first `size` bytes."""
     buffer = mmap.mmap(-1, BLOCK)
     descriptor = os.open(path, os.O_RDONLY | (os.O_DIRECT if direct else 0))
+    left = size or path.stat().st_size
     begun = time.perf_counter()
-    while os.readv(descriptor, [buffer]) == BLOCK:
-        pass
+    while left > 0:
+        left -= os.readv(descriptor, [buffer])
     seconds = time.perf_counter() - begun
     os.close(descriptor)
     return seconds
@@ -114,6 +122,33 @@ def peak_bytes(server):
     """The most memory that a server ever had resident, its pool included."""
     status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def bytes_read(process):
+    """Bytes that a process, dead or alive, had read from disks."""
+    text = pathlib.Path(f"/proc/{process.pid}/io").read_text()
+    return int(text.split("\nread_bytes: ")[1].split()[0])
+
+
+def read_half(server, model, size):
+    """Has a server load a model until half of it was read, and kills it."""
+
+    def ask():
+        try:
+            server.first_token_seconds(model.name, 1)
+        except (OSError, http.client.HTTPException):
+            pass
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while asking.is_alive() and bytes_read(server.process) < size / 2:
+        time.sleep(0.001)
+    server.process.kill()
+    asking.join()
+
+
+def held_bytes(server):
+    return json.loads(server.get("/admin/models")[1])["pool"]["held_bytes"]
 
 
 def main():
@@ -137,10 +172,12 @@ def main():
     large, small = int(size * 1.2) + (64 << 20), size // 4
     os.environ["XDG_CACHE_HOME"] = str(options.directory / "coldstart-cache")
 
-    results = {}
+    results, floors = {}, {}
 
-    def note(name, seconds):
+    def note(name, seconds, floor=None):
         results.setdefault(name, []).append(seconds)
+        if floor:
+            floors.setdefault(name, []).append(floor)
 
     def rest():
         drop_cache(weights)
@@ -158,7 +195,8 @@ def main():
     ways = [("pool", str(pool)), ("mapped", "false")]
     for _ in range(options.rounds):
         rest()
-        note("floor: plain O_DIRECT reads", read_plainly(weights, True))
+        disk = read_plainly(weights, True)
+        note("floor: plain O_DIRECT reads", disk)
         empty()
         os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(large)
         ways.reverse()  # none is always the first after the floor
@@ -166,33 +204,51 @@ def main():
             os.environ["TROUPE_STORAGE_POOL"] = setting
             with Server(options.binary, [model]) as server:
                 rest()
-                note(f"{name}: from the disk", cold(server))
+                note(f"{name}: from the disk", cold(server), disk)
                 note("warm request (resident)", server.first_token_seconds(model.name, 1)[1])
-                if setting == "false":
-                    note("mapped: from the page cache", cold(server))
-                else:
-                    note("pool: from the pool", cold(server))
-            if setting != "false":
-                with Server(options.binary, [model]) as server:
-                    drop_cache(weights)
-                    note("pool: from the pool, after a restart", cold(server))
-        note("floor: plain reads from the page cache", read_plainly(weights, False))
+                again = cold(server)
+            if setting == "false":
+                cached = read_plainly(weights, False)
+                note("floor: plain reads from the page cache", cached)
+                note("mapped: from the page cache", again, cached)
+                continue
+            shared = read_plainly(next(pool.iterdir()), False, size)
+            note("floor: plain reads from /dev/shm", shared)
+            note("pool: from the pool", again, shared)
+            with Server(options.binary, [model]) as server:
+                drop_cache(weights)
+                note("pool: from the pool, after a restart", cold(server), shared)
         os.environ["TROUPE_STORAGE_POOL"] = str(pool)
         empty()
+        rest()
         with Server(options.binary, [model]) as server:
-            note("pool: mapped from the page cache, verified", cold(server))
+            read_half(server, model, size)
+        with Server(options.binary, [model]) as server:
+            share = held_bytes(server) / size
+            rest()
+            note("pool: half of it there", cold(server), max((1 - share) * disk, share * shared))
+        read_plainly(weights, False)
+        empty()
+        with Server(options.binary, [model]) as server:
+            note("pool: mapped from the page cache, verified", cold(server), cached)
         os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(small)
         empty()
         with Server(options.binary, [model]) as server:
             rest()
-            note("pool of a quarter: from the disk", cold(server))
+            note("pool of a quarter: from the disk", cold(server), disk)
             beyond.append(peak_bytes(server) - size)
     shutil.rmtree(pool)
     print(f"{size / 1e9:.2f} GB, cold request to first text, {options.rounds} rounds\n")
-    print("| state | seconds | GB/s |\n| --- | --- | --- |")
+    print("| state | seconds | GB/s | of the floor | less a warm request |")
+    print("| --- | --- | --- | --- | --- |")
+    warm = statistics.median(results["warm request (resident)"])
     for name, seconds in results.items():
-        rate = size / sorted(seconds)[len(seconds) // 2] / 1e9
-        print(f"| {name} | {spread(seconds, 1, 3)} | {rate:.2f} |")
+        rate = size / statistics.median(seconds) / 1e9
+        ratios = [
+            spread([(a - less) / b for a, b in zip(seconds, floors[name])]) if name in floors else ""
+            for less in (0, warm)
+        ]
+        print(f"| {name} | {spread(seconds, 1, 3)} | {rate:.2f} | {ratios[0]} | {ratios[1]} |")
     print(
         f"\nMost memory beyond the weights with a pool of {small >> 20} MiB:"
         f" {spread(beyond, 2**-20, 0)} MiB"

@@ -21,17 +21,11 @@ import statistics
 import threading
 import time
 
-from coldstart_bench import drop_cache, make_model
+from coldstart_bench import bytes_read, drop_cache, make_model
 from serve_bench import Server, spread
 
 POOL = pathlib.Path("/dev/shm/troupe-load-kills")
 PROMPT = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0, "logprobs": 3}
-
-
-def bytes_read(process):
-    """Bytes that a process, dead or alive, had read from disks."""
-    text = pathlib.Path(f"/proc/{process.pid}/io").read_text()
-    return int(text.split("\nread_bytes: ")[1].split()[0])
 
 
 class Question(threading.Thread):
