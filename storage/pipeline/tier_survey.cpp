@@ -56,11 +56,14 @@ tier_survey mapped(const chunk_list& list) {
 tier_survey survey(weight_tiers& tiers, const checkpoint& files,
                    const std::vector<std::string>& names) {
   const auto list = chunks_of(files, names, tiers.chunk_bytes());
-  const auto as_mapped = mapped(list);
+  // Ends at the first chunk that is not cached: the kernel looks at every page of the others.
+  const bool cached =
+      tiers.maps_cached_files() && std::ranges::all_of(list.chunks, [&](const auto& one) {
+        return list.is_cached(one.first, one.second);
+      });
   // What is set aside now does not count: it may be set aside for these very files.
-  if ((as_mapped.paged == 0 && tiers.maps_cached_files()) ||
-      !tiers.pool().could_reserve(static_cast<uint32_t>(list.chunks.size())))
-    return as_mapped;
+  if (cached || !tiers.pool().could_reserve(static_cast<uint32_t>(list.chunks.size())))
+    return mapped(list);
   tier_survey out;
   std::vector<checksum> keys;
   for (const auto& file : list.files)

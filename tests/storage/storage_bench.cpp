@@ -4,6 +4,7 @@
 
 #include "storage/catalog.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/pipeline/tier_survey.hpp"
 #include "storage/safetensors.hpp"
 #include "tests/storage/model_files.hpp"
 
@@ -58,6 +59,41 @@ void warm(benchmark::State& state) {
 BENCHMARK(warm)
     ->Name("storage/checkpoint/open_and_warm/bytes")
     ->Arg(64 << 20)
+    ->Unit(benchmark::kMillisecond);
+
+/// What a node asks before every load: where would its bytes come from? 80 tensors to a GB, and a
+/// file of holes, since no weight is read.
+void survey_tiers(benchmark::State& state) {
+  const test::temporary_directory root;
+  constexpr int64_t tensors_per_gigabyte = 80;
+  const auto tensors = state.range(0) * tensors_per_gigabyte;
+  const auto bytes = 1'000'000'000 / tensors_per_gigabyte;
+  std::ostringstream json;
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < tensors; ++i) {
+    names.push_back("w" + std::to_string(i));
+    json << (i ? ',' : '{') << '"' << names.back() << R"(":{"dtype":"U8","shape":[)" << bytes
+         << R"(],"data_offsets":[)" << i * bytes << ',' << (i + 1) * bytes << "]}";
+  }
+  json << '}';
+  const auto path = root.path() / "model.safetensors";
+  const auto header = test::safetensors(json.str());
+  test::write_file(path, header);
+  std::filesystem::resize_file(path, header.size() + static_cast<uint64_t>(tensors * bytes));
+  weight_tiers_options options;
+  options.pool.size_bytes = std::filesystem::file_size(path) + (uint64_t{64} << 20);
+  const auto tiers = weight_tiers::open(options);
+  const auto files = checkpoint::open(root.path());
+  if (!tiers || !files)
+    return state.SkipWithError("failed");
+  for (auto _ : state)
+    if (survey(**tiers, **files, names).disk == 0)
+      state.SkipWithError("nothing to read");
+}
+BENCHMARK(survey_tiers)
+    ->Name("storage/tier_survey/gigabytes")
+    ->Arg(1)
+    ->Arg(64)
     ->Unit(benchmark::kMillisecond);
 
 } // namespace
