@@ -223,7 +223,7 @@ TEST(pooled_files, a_damaged_draft_model_is_not_computed_with) {
 TEST(pooled_files, without_a_pool_of_its_own_a_node_still_has_tiers) {
   EXPECT_EQ(open_tiers({}), nullptr);
   const auto taken = fs::temp_directory_path() / "no" / "such" / "place" / "pool";
-  const auto tiers = open_tiers({taken, uint64_t{1} << 30, {}});
+  const auto tiers = open_tiers({.pool = taken, .pool_bytes = uint64_t{1} << 30, .checksums = {}});
   ASSERT_TRUE(tiers);
   EXPECT_LE(tiers->pool().usage().size_bytes, 64u << 20);
 }

@@ -72,7 +72,7 @@ PEERS = {
 IMPORTS = {
     "numpy, mapped, every page touched": "import numpy",
     "safetensors into torch, every page touched": "import torch, safetensors.torch",
-    "fastsafetensors": "import fastsafetensors",
+    "fastsafetensors": "import torch, fastsafetensors",
 }
 
 
