@@ -7,7 +7,6 @@
 
 #include "gpu/cpu/blocks.hpp"
 #include "gpu/cpu/host_limits.hpp"
-#include "gpu/cpu/kept_pages.hpp"
 #include "gpu/cpu/panels.hpp"
 
 namespace troupe::gpu::cpu {
@@ -50,7 +49,9 @@ std::unique_ptr<device> cpu_device::second_queue() {
   options.threads = pool_.size();
   options.mode = exact_ ? precision::float32 : precision::automatic;
   options.memory_bytes = memory_bytes();
-  return std::make_unique<cpu_device>(options, isa_, cores_);
+  auto out = std::make_unique<cpu_device>(options, isa_, cores_);
+  out->share_pages(*this);
+  return out;
 }
 
 void cpu_device::embedding(const embedding_args& args) {
@@ -122,8 +123,7 @@ void cpu_device::gather_rows(const gather_rows_args& args) {
 }
 
 void cpu_device::quantize(const quantize_args& args) {
-  kept_pages::shared().fill(
-      args.out, static_cast<size_t>(args.w.rows * block_row_bytes(args.to, args.w.cols)));
+  pages().fill(args.out, static_cast<size_t>(args.w.rows * block_row_bytes(args.to, args.w.cols)));
   const auto panels = (args.w.rows + panel_rows - 1) / panel_rows;
   const auto scratch_bytes =
       static_cast<size_t>(panel_rows * block_row_bytes(args.to, args.w.cols));

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "gpu/cpu/host_limits.hpp"
-#include "gpu/cpu/kept_pages.hpp"
 #include "gpu/errors.hpp"
 
 namespace troupe::gpu::cpu {
@@ -36,8 +35,7 @@ caf::expected<buffer> host_device::allocate(size_t size_bytes) {
   if (size_bytes <= room) {
     const size_t rounded =
         std::max((size_bytes + alignment - 1) / alignment, size_t{1}) * alignment;
-    data = is_large(size_bytes) ? kept_pages::shared().map(size_bytes)
-                                : std::aligned_alloc(alignment, rounded);
+    data = is_large(size_bytes) ? pages_->map(size_bytes) : std::aligned_alloc(alignment, rounded);
   }
   if (data == nullptr)
     return caf::make_error(errc::out_of_memory,
@@ -51,7 +49,7 @@ caf::expected<buffer> host_device::allocate(size_t size_bytes) {
 
 void host_device::release(void* data, size_t size_bytes) noexcept {
   if (is_large(size_bytes))
-    kept_pages::shared().unmap(data, size_bytes);
+    pages_->unmap(data, size_bytes);
   else
     std::free(data);
   allocated_bytes_ -= size_bytes;

@@ -1,4 +1,5 @@
 #pragma once
+#include "gpu/cpu/kept_pages.hpp"
 #include "gpu/device.hpp"
 
 namespace troupe::gpu::cpu {
@@ -18,6 +19,11 @@ public:
   void copy(void* to, const void* from, size_t size_bytes) final;
   caf::error synchronize() final { return caf::none; }
 
+protected:
+  kept_pages& pages() { return *pages_; }
+  /// For another queue of the same device, before anything is allocated there.
+  void share_pages(const host_device& other) { pages_ = other.pages_; }
+
 private:
   void release(void* data, size_t size_bytes) noexcept final;
 
@@ -25,6 +31,7 @@ private:
   /// Kept because the kernel overcommits: without a count of our own, too much memory would be
   /// granted now and the process killed when it is touched.
   uint64_t allocated_bytes_ = 0;
+  std::shared_ptr<kept_pages> pages_ = std::make_shared<kept_pages>();
 };
 
 } // namespace troupe::gpu::cpu

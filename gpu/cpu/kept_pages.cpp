@@ -50,12 +50,6 @@ kept_pages::~kept_pages() {
   drop_all();
 }
 
-kept_pages& kept_pages::shared() {
-  // Never destroyed: a thread may still be waiting to expire it when the process ends.
-  static auto& out = *new kept_pages;
-  return out;
-}
-
 void* kept_pages::map(size_t size_bytes) {
   const auto length = rounded_up(size_bytes);
   void* got = ::mmap(nullptr, length + page_bytes, PROT_READ | PROT_WRITE,
@@ -136,15 +130,22 @@ bool kept_pages::may_keep(const block& x) const {
 }
 
 void kept_pages::watch() {
-  if (watched_ || this != &shared())
+  if (watched_ || weak_from_this().expired())
     return;
   try {
-    std::thread{[this] {
-      for (bool some = true; some;) {
-        std::this_thread::sleep_for(keep_);
-        expire(clock::now());
-        const std::lock_guard guard{mutex_};
-        some = watched_ = !kept_.empty();
+    // Nobody joins it: it holds nothing, and may sleep on after the device is gone.
+    std::thread{[me = weak_from_this(), keep = keep_] {
+      for (;;) {
+        std::this_thread::sleep_for(keep);
+        const auto pages = me.lock();
+        if (!pages)
+          return;
+        pages->expire(clock::now());
+        const std::lock_guard guard{pages->mutex_};
+        if (pages->kept_.empty()) {
+          pages->watched_ = false;
+          return;
+        }
       }
     }}.detach();
     watched_ = true;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -14,20 +15,20 @@ namespace troupe::gpu::cpu {
 /// times that in a virtual machine whose host has to find them first. So the pages of weights that
 /// are released wait for the next ones: they are moved to where those lie, at the speed of page
 /// tables (mremap). Only blocks that were filled give pages, and only those that are being filled
-/// get them, as a KV cache may never be touched. All functions may be called from any thread.
-class kept_pages {
+/// get them, as a KV cache may never be touched. Each device has its own, because memory belongs to
+/// the NUMA node whose threads touched it first. All functions may be called from any thread.
+class kept_pages : public std::enable_shared_from_this<kept_pages> {
 public:
   using clock = std::chrono::steady_clock;
   /// Smaller blocks are better off on the heap.
   static constexpr size_t smallest_block_bytes = size_t{8} << 20;
 
-  /// Pages that nobody wanted for that long go back to the machine.
+  /// Pages that nobody wanted for that long go back to the machine, by themselves if this is owned
+  /// by a shared pointer.
   explicit kept_pages(clock::duration keep = std::chrono::seconds{20}) : keep_{keep} {}
   ~kept_pages();
   kept_pages(const kept_pages&) = delete;
   kept_pages& operator=(const kept_pages&) = delete;
-  /// Those of the process. They go back by themselves.
-  static kept_pages& shared();
 
   /// Aligned to 2 MiB; null if there are no addresses left.
   void* map(size_t size_bytes);
