@@ -123,7 +123,8 @@ def main():
     )
     print(
         f"read twice for each kill: median {statistics.median(shares):.2f} %, most"
-        f" {max(shares):.2f} % of the model (goal: 1 %)"
+        f" {max(shares):.2f} % of the model (goal: 1 %), median"
+        f" {statistics.median(shares) * soak.size / 100 / 2**20:.1f} MiB"
     )
     print(f"start to ready with what was left behind, ms: {spread(soak.ready, 1e3, 1)}")
 
