@@ -12,6 +12,7 @@ namespace {
 struct eight_bits {
   static constexpr int64_t value_bytes = 512; ///< of 32 elements in a panel
   static constexpr bool small = false;
+  static constexpr bool packed = false; ///< several values in a byte
   template <int Parts, int Part, int Vectors, class Dot>
   [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
                                                 const Dot& dot) {
@@ -29,6 +30,7 @@ struct eight_bits {
 struct four_bits {
   static constexpr int64_t value_bytes = 256;
   static constexpr bool small = true;
+  static constexpr bool packed = true;
   template <int Parts, int Part, int Vectors, class Dot>
   [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
                                                 const Dot& dot) {
@@ -61,6 +63,7 @@ inline ivec with_upper(ivec levels, ivec upper) {
 struct five_bits {
   static constexpr int64_t value_bytes = 320;
   static constexpr bool small = true;
+  static constexpr bool packed = true;
   template <int Parts, int Part, int Vectors, class Dot>
   [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
                                                 const Dot& dot) {
@@ -89,6 +92,7 @@ private:
 struct six_bits {
   static constexpr int64_t value_bytes = 384;
   static constexpr bool small = true;
+  static constexpr bool packed = true;
   template <int Parts, int Part, int Vectors, class Dot>
   [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
                                                 const Dot& dot) {
@@ -115,11 +119,13 @@ private:
 };
 
 // Heads. `scale` and `minimum` are those of a block's part for the columns that begin `col` columns
-// into the panel; `parts` = parts of a block with a scale of their own.
+// into the panel; `parts` = parts of a block with a scale of their own; `in_units` = those are
+// numbers of few bits, which take some work.
 
 /// An f16 scale; the values have something added.
 struct one_scale {
   static constexpr int parts = 1;
+  static constexpr bool in_units = false;
   static constexpr bool has_minimum = false;
   static int64_t bytes(int64_t blocks) { return blocks * 32; }
   template <int Part>
@@ -132,6 +138,7 @@ struct one_scale {
 /// An f16 scale and an f16 minimum.
 struct scale_and_minimum {
   static constexpr int parts = 1;
+  static constexpr bool in_units = false;
   static constexpr bool has_minimum = true;
   static int64_t bytes(int64_t blocks) { return blocks * 64; }
   template <int Part>
@@ -146,6 +153,7 @@ struct scale_and_minimum {
 /// Scales and minimums of 6 bits, in units of two f16.
 struct packed_scales_of_k {
   static constexpr int parts = 1;
+  static constexpr bool in_units = true;
   static constexpr bool has_minimum = true;
   static int64_t bytes(int64_t blocks) { return blocks * 32; }
   template <int Part>
@@ -175,6 +183,7 @@ private:
 /// Scales of 8 bits for sixteen elements each, in units of an f16.
 struct two_scales_of_k {
   static constexpr int parts = 2;
+  static constexpr bool in_units = true;
   static constexpr bool has_minimum = false;
   static int64_t bytes(int64_t blocks) { return blocks * 36; }
   template <int Part>
@@ -183,6 +192,46 @@ struct two_scales_of_k {
     return mul(load_f16(head + col * 2), load_i8(head + 32 + (block % 8 * 2 + Part) * 16 + col));
   }
   static vec minimum(const unsigned char*, int64_t, int) { return zero(); }
+};
+
+// A panel's blocks as they are unpacked for many rows: the scales of a block's parts, its minimum
+// where it has one (each a vector of floats), and its 32 elements in bytes.
+
+template <int Parts, bool HasMinimum>
+struct unpacked_heads {
+  static constexpr int parts = Parts;
+  static constexpr bool in_units = false;
+  static constexpr bool has_minimum = HasMinimum;
+  static constexpr int64_t head_bytes = (Parts + (HasMinimum ? 1 : 0)) * 64;
+  static constexpr int64_t block_bytes = head_bytes + eight_bits::value_bytes;
+  static int64_t bytes(int64_t) { return head_bytes; } // where the first values are
+  template <int Part>
+  static vec scale(const unsigned char* heads, int64_t block, int) {
+    return load_f32(heads + block * block_bytes + Part * 64);
+  }
+  static vec minimum(const unsigned char* heads, int64_t block, int) {
+    return load_f32(heads + block * block_bytes + Parts * 64);
+  }
+};
+
+/// With `Heads` between the values of one block and the next.
+template <class Heads>
+struct unpacked_bytes {
+  static constexpr int64_t value_bytes = Heads::block_bytes;
+  static constexpr bool small = true;
+  static constexpr bool packed = false;
+  template <int Parts, int Part, int Vectors, class Dot>
+  [[gnu::always_inline]] static void each_group(const unsigned char* const* values,
+                                                const Dot& dot) {
+#pragma GCC unroll 8
+    for (int group = Part * 8 / Parts; group < (Part + 1) * 8 / Parts; ++group) {
+      ivec weights[Vectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v)
+        weights[v] = load_groups(values[v] + group * 64);
+      dot(weights, group);
+    }
+  }
 };
 
 } // namespace

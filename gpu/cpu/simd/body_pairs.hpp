@@ -20,6 +20,7 @@ struct bf16_panel {
   static constexpr int vectors_many = 2;
   static constexpr int64_t pass_blocks = 8;
 
+  static constexpr bool unpacks = false;
   template <int Vectors>
   static constexpr bool fetches = Vectors <= vectors_many;
 

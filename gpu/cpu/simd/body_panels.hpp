@@ -36,6 +36,9 @@ constexpr int64_t bytes_ahead = 8192;
 /// memory.
 inline void fetch_line(const unsigned char* p) { __builtin_prefetch(p, 0, 2); }
 
+/// Rows that a call of `linear_panels` covers at most: unpacked blocks serve as many.
+constexpr int64_t panel_call_rows_max = 96;
+
 /// Bytes: sums of a block, or of its parts, are exact, and each output adds them one after another;
 /// where a block has a minimum, it is added last, times the sum of the block's activations.
 template <class Heads, class Values>
@@ -52,7 +55,29 @@ struct byte_panel {
   static constexpr int64_t value_bytes = Values::value_bytes;
   /// Many streams of whole bytes keep the memory busy without.
   template <int Vectors>
-  static constexpr bool fetches = lanes == panel_cols && (Values::small || Vectors <= vectors_many);
+  static constexpr bool fetches = lanes == panel_cols &&
+                                  (Values::packed || Vectors <= vectors_many);
+
+  /// From so many tiles of rows on it pays to unpack blocks once for all of them.
+  static constexpr int64_t unpack_tiles = 6;
+  static constexpr bool unpacks = lanes == panel_cols && Heads::in_units;
+  using plain_heads = unpacked_heads<Heads::parts, Heads::has_minimum>;
+  using unpacked = byte_panel<plain_heads, unpacked_bytes<plain_heads>>;
+
+  /// Writes the blocks of a pass over one panel as those of an `unpacked` one, from the first on.
+  static void unpack(const panel_job& job, const panel_pass& pass, const unsigned char* panel,
+                     unsigned char* out) {
+    for (int64_t block = pass.begin; block < pass.end; ++block, out += unpacked::value_bytes) {
+      const unsigned char* at = panel + Heads::bytes(job.blocks) + block * value_bytes;
+      for (int64_t line = 0; line < value_bytes; line += 64)
+        fetch_line(at + line + bytes_ahead);
+      unpack_part<0>(panel, at, block, out);
+      if constexpr (Heads::parts == 2)
+        unpack_part<1>(panel, at, block, out);
+      if constexpr (Heads::has_minimum)
+        put(out + Heads::parts * 64, Heads::minimum(panel, block, 0));
+    }
+  }
 
   /// Adds the blocks of a walk to the sums of one register tile.
   template <bool Fetch, int Rows, int Vectors>
@@ -87,6 +112,20 @@ struct byte_panel {
   }
 
 private:
+  template <class Vector>
+  static void put(unsigned char* to, const Vector& from) {
+    __builtin_memcpy(to, &from, sizeof from);
+  }
+
+  template <int Part>
+  static void unpack_part(const unsigned char* panel, const unsigned char* at, int64_t block,
+                          unsigned char* out) {
+    put(out + Part * 64, Heads::template scale<Part>(panel, block, 0));
+    Values::template each_group<Heads::parts, Part, 1>(&at, [&](const ivec* weights, int group) {
+      put(out + plain_heads::head_bytes + group * 64, weights[0]);
+    });
+  }
+
   template <int Part, int Rows, int Vectors>
   [[gnu::always_inline]] static void add_part(const activation_block* x, int64_t x_stride,
                                               int64_t block, const unsigned char* const* at,
@@ -206,6 +245,45 @@ inline void run_panel_rows(const panel_job& job, const panel_pass& pass, int64_t
     run_panel_rows<Panel, Rows - 1, Vectors>(job, pass, row, rows, col, cols, aside);
 }
 
+/// The tiles of all rows over one pass, `rows_tile` rows each.
+template <class Panel, int Rows, int Vectors>
+inline void run_pass(const panel_job& job, const tile_range& range, int64_t col, int64_t rows_tile,
+                     panel_pass pass) {
+  float* aside = static_cast<float*>(job.scratch);
+  for (int64_t row = range.row_begin; row < range.row_end; row += rows_tile) {
+    const int64_t here = range.row_end - row < rows_tile ? range.row_end - row : rows_tile;
+    run_panel_rows<Panel, Rows, Vectors>(job, pass, row, here, col, range.col_end - col, aside);
+    aside += Rows * Vectors * lanes;
+    pass.fetch = false;
+  }
+}
+
+/// The same over blocks that are unpacked before, behind what is put aside.
+template <class Panel, int Rows, int Vectors>
+void run_unpacked_pass(const panel_job& job, const tile_range& range, int64_t col,
+                       int64_t rows_tile, const panel_pass& pass) {
+  using unpacked = typename Panel::unpacked;
+  constexpr int64_t aside_bytes = linear_scratch_bytes / 2;
+  constexpr int64_t blocks_max = Panel::pass_blocks + Panel::pass_blocks / 2;
+  static_assert(aside_bytes + Vectors * blocks_max * unpacked::value_bytes <= linear_scratch_bytes);
+  panel_job mine = job;
+  auto* to = static_cast<unsigned char*>(job.scratch) + aside_bytes;
+  mine.panels = to;
+  mine.panel_bytes = blocks_max * unpacked::value_bytes;
+  mine.x = static_cast<const activation_block*>(job.x) + pass.begin;
+  mine.out = job.out + col;
+  mine.bias = job.bias == nullptr ? nullptr : job.bias + col;
+  const unsigned char* from = job.panels + col / panel_cols * job.panel_bytes;
+  for (int64_t at = col; at < range.col_end && at < col + Vectors * lanes; at += panel_cols) {
+    Panel::unpack(job, pass, from, to);
+    from += job.panel_bytes;
+    to += mine.panel_bytes;
+  }
+  const tile_range here{range.row_begin, range.row_end, 0, range.col_end - col};
+  run_pass<unpacked, Rows, Vectors>(mine, here, 0, rows_tile,
+                                    {0, pass.end - pass.begin, pass.first, pass.last, false});
+}
+
 /// `Vectors` vectors of columns for all rows, a pass after the other.
 template <class Panel, int Rows, int Vectors>
 inline void panel_columns(const panel_job& job, const tile_range& range, int64_t col) {
@@ -216,13 +294,14 @@ inline void panel_columns(const panel_job& job, const tile_range& range, int64_t
   int64_t block = 0;
   do {
     const int64_t end = job.blocks - block <= step + step / 2 ? job.blocks : block + step;
-    panel_pass pass{block, end, block == 0, end == job.blocks, true};
-    float* aside = static_cast<float*>(job.scratch);
-    for (int64_t row = range.row_begin; row < range.row_end; row += rows_tile) {
-      const int64_t here = range.row_end - row < rows_tile ? range.row_end - row : rows_tile;
-      run_panel_rows<Panel, Rows, Vectors>(job, pass, row, here, col, range.col_end - col, aside);
-      aside += Rows * Vectors * lanes;
-      pass.fetch = false;
+    const panel_pass pass{block, end, block == 0, end == job.blocks, true};
+    if constexpr (Panel::unpacks && Vectors == Panel::vectors_many) {
+      if (row_tiles >= Panel::unpack_tiles)
+        run_unpacked_pass<Panel, Rows, Vectors>(job, range, col, rows_tile, pass);
+      else
+        run_pass<Panel, Rows, Vectors>(job, range, col, rows_tile, pass);
+    } else {
+      run_pass<Panel, Rows, Vectors>(job, range, col, rows_tile, pass);
     }
     block = end;
   } while (block < job.blocks);
