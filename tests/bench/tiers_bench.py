@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import resource
 import shutil
 import statistics
@@ -128,8 +129,7 @@ class Bench:
     def load(self, share, fresh=False):
         if fresh:
             POOL.unlink(missing_ok=True)
-        if share < 1:
-            self.rest()
+        self.rest()
         return run_json(
             self.options.bin / "load_bench", "--load", self.weights, POOL, "0" if fresh else share
         )
@@ -146,7 +146,7 @@ class Bench:
         for name in self.peers:
             work[name] = lambda name=name: self.peer(name)
         order = list(work)
-        order = order[number % len(order) :] + order[: number % len(order)]
+        random.Random(number).shuffle(order)
         self.load(1)  # so that the pool holds all whatever comes first
         self.rounds.append({name: work[name]() for name in order})
 
