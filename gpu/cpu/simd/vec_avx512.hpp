@@ -15,10 +15,16 @@ constexpr int tile_cols_wide = 8;
 constexpr int rows_wide_max = 2;
 constexpr int query_tile = 4;
 constexpr int value_tile = 4;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/// Tiles are unrolled, and checked accesses are many times the code: small ones do, to compile.
+constexpr int panel_rows_many = 2;
+constexpr int panel_rows_few = 1;
+#else
 /// 8 x 2 sums of bytes; those of floats, which a block needs once, lie in the L1 cache.
 constexpr int panel_rows_many = 8;
-constexpr int panel_vectors_many = 2;
 constexpr int panel_rows_few = 3;
+#endif
+constexpr int panel_vectors_many = 2;
 constexpr int panel_vectors_few = 4;
 
 inline vec zero() { return _mm512_setzero_ps(); }
