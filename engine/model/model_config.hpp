@@ -39,6 +39,8 @@ struct packed_config {
   weight_packing packing = weight_packing::gptq;
   int64_t group_size = 128; ///< inputs that share a scale; -1 = all
   int zero_offset = 1;      ///< what is added to a stored zero
+  bool symmetric = false;   ///< all zeros are said to be 8
+  bool act_order = false;   ///< inputs of a group are not side by side
 };
 
 /// What config.json says about a decoder, checked: every number is in range, so products of

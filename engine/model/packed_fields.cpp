@@ -22,6 +22,8 @@ void read_gptq(json_fields& inner, packed_config& out) {
     inner.fail("checkpoint_format",
                "is '" + format.substr(0, 60) + "', but supported are gptq and gptq_v2",
                errc::unsupported);
+  out.symmetric = inner.boolean_or("sym", true);
+  out.act_order = inner.boolean_or("desc_act", false);
   const auto* dynamic = inner.object("dynamic");
   if (dynamic && !dynamic->empty())
     inner.fail("dynamic", "treats some weights otherwise, which is not supported",

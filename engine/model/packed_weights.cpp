@@ -5,6 +5,8 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <utility>
 
 #include "base/half.hpp"
 #include "engine/errors.hpp"
@@ -36,7 +38,9 @@ struct packed_matrix {
   int64_t outputs = 0, inputs = 0, groups = 0;
   int zero_offset = 1;
   weight_view qweight, qzeros, scales;
+  std::optional<weight_view> g_idx;
   std::vector<int32_t> group; ///< of each input
+  dtype type = dtype::bf16;   ///< what it becomes
 
   int nibble(int64_t n) const {
     return packing == weight_packing::awq ? awq_nibble[static_cast<size_t>(n % per_word)]
@@ -109,14 +113,45 @@ struct packed_matrix {
   }
 };
 
+/// What a matrix becomes if its tensors say what the configuration does.
+dtype declared_type(const packed_config& config, const weight_spec& want, dtype scales) {
+  const auto inputs = want.shape[1];
+  const auto width = config.group_size < 0 ? inputs : config.group_size;
+  const bool whole_blocks = inputs % block == 0 && (width % block == 0 || width >= inputs);
+  return config.packing == weight_packing::gptq && config.symmetric && !config.act_order &&
+                 whole_blocks && scales == dtype::f16
+             ? dtype::q4_0
+             : dtype::bf16;
+}
+
+/// The bytes of a part that is looked into.
+caf::error await(const weight_view& part, const std::stop_token& stop = {}) {
+  return part.wait ? part.wait(part.shape[0], stop) : caf::error{};
+}
+
+/// Reads the groups, which have to be there, of a matrix that names them.
+caf::error read_groups(packed_matrix& out, const std::string& base) {
+  if (!out.g_idx)
+    return {};
+  std::memcpy(out.group.data(), out.g_idx->data, out.group.size() * sizeof(int32_t));
+  if (out.g_idx->drop)
+    out.g_idx->drop(out.inputs);
+  for (const auto g : out.group)
+    if (g < 0 || g >= out.groups)
+      return caf::make_error(errc::wrong_tensor, "tensor " + base + "g_idx names group " +
+                                                     std::to_string(g) + " of " +
+                                                     std::to_string(out.groups));
+  return {};
+}
+
 /// Gathers and checks the parts of one matrix.
 class packed_reader {
 public:
-  packed_reader(const packed_config& config, const weight_lookup& files)
-      : config_{config}, files_{files} {}
+  packed_reader(const packed_config& config, const weight_lookup& files, packed_trust trust)
+      : config_{config}, files_{files}, trust_{trust} {}
 
   /// `want` = the matrix that the parts stand for.
-  caf::expected<std::shared_ptr<const packed_matrix>> read(const weight_spec& want) {
+  caf::expected<std::shared_ptr<packed_matrix>> read(const weight_spec& want) {
     base_ = base_of(want);
     auto out = std::make_shared<packed_matrix>();
     out->packing = config_.packing;
@@ -136,14 +171,22 @@ public:
     if (auto why =
             part("qzeros", {dtype::i32}, {out->groups, out->outputs / per_word}, out->qzeros))
       return why;
-    if (auto why = await(out->qzeros))
-      return why;
     if (auto why =
             part("scales", {dtype::f16, dtype::bf16}, {out->groups, out->outputs}, out->scales))
       return why;
-    if (auto why = read_groups(*out, width))
+    if (auto why = find_groups(*out, width))
       return why;
-    return std::shared_ptr<const packed_matrix>{std::move(out)};
+    if (trust_ == packed_trust::declared) {
+      out->type = declared_type(config_, want, out->scales.type);
+      return out;
+    }
+    for (const auto* one : {&out->qzeros, out->g_idx ? &*out->g_idx : nullptr})
+      if (auto why = one ? await(*one) : caf::error{})
+        return why;
+    if (auto why = read_groups(*out, base_))
+      return why;
+    out->type = out->is_q4_0() ? dtype::q4_0 : dtype::bf16;
+    return out;
   }
 
 private:
@@ -163,43 +206,58 @@ private:
     return {};
   }
 
-  /// The bytes of a part that is looked into before anything is bound.
-  static caf::error await(const weight_view& part) {
-    return part.wait ? part.wait(part.shape[0], {}) : caf::error{};
-  }
-
-  caf::error read_groups(packed_matrix& out, int64_t width) {
+  caf::error find_groups(packed_matrix& out, int64_t width) {
     out.group.resize(static_cast<size_t>(out.inputs));
     for (int64_t k = 0; k < out.inputs; ++k)
       out.group[static_cast<size_t>(k)] = static_cast<int32_t>(k / width);
     if (config_.packing == weight_packing::awq || !files_(base_ + "g_idx"))
       return {};
-    weight_view given;
-    if (auto why = part("g_idx", {dtype::i32}, {out.inputs}, given))
-      return why;
-    if (auto why = await(given))
-      return why;
-    std::memcpy(out.group.data(), given.data, out.group.size() * sizeof(int32_t));
-    if (given.drop)
-      given.drop(out.inputs);
-    for (const auto g : out.group)
-      if (g < 0 || g >= out.groups)
-        return caf::make_error(errc::wrong_tensor, "tensor " + base_ + "g_idx names group " +
-                                                       std::to_string(g) + " of " +
-                                                       std::to_string(out.groups));
-    return {};
+    return part("g_idx", {dtype::i32}, {out.inputs}, out.g_idx.emplace());
   }
 
   const packed_config& config_;
   const weight_lookup& files_;
+  const packed_trust trust_;
   std::string base_;
+};
+
+/// Waits for all of a matrix whose form was only declared, and looks whether it is so.
+class late_look {
+public:
+  late_look(std::shared_ptr<packed_matrix> matrix, std::string base)
+      : matrix_{std::move(matrix)}, base_{std::move(base)} {}
+
+  caf::error wait(const std::stop_token& stop) {
+    auto& x = *matrix_;
+    for (const auto* part : {x.g_idx ? &*x.g_idx : nullptr, &x.qzeros, &x.scales, &x.qweight})
+      if (auto why = part != nullptr ? await(*part, stop) : caf::error{}; why)
+        return why;
+    if (stop.stop_requested())
+      return {};
+    const std::lock_guard guard{mutex_};
+    if (std::exchange(looked_, true))
+      return why_;
+    why_ = read_groups(x, base_);
+    if (!why_ && x.is_q4_0() != (x.type == dtype::q4_0))
+      why_ = caf::make_error(errc::wrong_tensor, "the parts of " + base_ +
+                                                     "weight are not as quantization_config in "
+                                                     "config.json says (sym, desc_act)");
+    return why_;
+  }
+
+private:
+  const std::shared_ptr<packed_matrix> matrix_;
+  const std::string base_;
+  std::mutex mutex_;
+  bool looked_ = false;
+  caf::error why_;
 };
 
 weight_view view_of(const std::shared_ptr<const packed_matrix>& matrix) {
   weight_view out;
   out.shape = {matrix->outputs, matrix->inputs};
-  const bool exact = matrix->is_q4_0();
-  out.type = exact ? dtype::q4_0 : dtype::bf16;
+  const bool exact = matrix->type == dtype::q4_0;
+  out.type = matrix->type;
   out.make = [matrix, exact](int64_t first, int64_t count, std::byte* to) {
     exact ? matrix->make_q4_0(first, count, to) : matrix->make_bf16(first, count, to);
   };
@@ -221,7 +279,8 @@ weight_view view_of(const std::shared_ptr<const packed_matrix>& matrix) {
 } // namespace
 
 std::vector<std::string> packed_names(const model_config& config,
-                                      const std::function<bool(std::string_view)>& has) {
+                                      const std::function<bool(std::string_view)>& has,
+                                      packed_trust trust) {
   std::vector<std::string> first, then;
   for (const auto& want : weight_plan(config)) {
     if (want.shape.size() != 2 || has(want.name)) {
@@ -231,7 +290,7 @@ std::vector<std::string> packed_names(const model_config& config,
     const auto base = base_of(want);
     for (const auto* part : {"g_idx", "qzeros"})
       if (has(base + part))
-        first.push_back(base + part);
+        (trust == packed_trust::found ? first : then).push_back(base + part);
     then.push_back(base + "qweight");
     then.push_back(base + "scales");
   }
@@ -239,23 +298,46 @@ std::vector<std::string> packed_names(const model_config& config,
   return first;
 }
 
-caf::expected<weight_lookup> packed_weights(const model_config& config, weight_lookup files) {
+caf::expected<weight_lookup> packed_weights(const model_config& config, weight_lookup files,
+                                            packed_trust trust) {
   auto views = std::make_shared<std::map<std::string, weight_view, std::less<>>>();
   if (!config.packed)
     return files;
-  packed_reader reader{*config.packed, files};
+  packed_reader reader{*config.packed, files, trust};
   for (const auto& want : weight_plan(config)) {
     if (want.shape.size() != 2 || files(want.name))
       continue; // some matrices are left as they were
     auto matrix = reader.read(want);
     if (!matrix)
       return matrix.error();
-    views->emplace(want.name, view_of(*matrix));
+    auto view = view_of(*matrix);
+    if (trust == packed_trust::declared)
+      view.wait = [look = std::make_shared<late_look>(*matrix, base_of(want))](
+                      int64_t, const std::stop_token& stop) { return look->wait(stop); };
+    views->emplace(want.name, std::move(view));
   }
   return weight_lookup{[views, files = std::move(files)](std::string_view name) {
     const auto found = views->find(name);
     return found != views->end() ? std::optional{found->second} : files(name);
   }};
+}
+
+weight_lookup declared_weights(const model_config& config) {
+  std::map<std::string, weight_view, std::less<>> views;
+  for (auto& want : weight_plan(config)) {
+    // Embedding and head are left as they were.
+    const bool packed =
+        config.packed && want.shape.size() == 2 && want.name.find(".layers.") != std::string::npos;
+    weight_view view;
+    view.type =
+        packed ? declared_type(*config.packed, want, dtype::f16) : config.type.value_or(dtype::f16);
+    view.shape = want.shape;
+    views.emplace(want.name, std::move(view));
+  }
+  return [views = std::move(views)](std::string_view name) {
+    const auto at = views.find(name);
+    return at == views.end() ? std::nullopt : std::optional{at->second};
+  };
 }
 
 } // namespace troupe::engine

@@ -2,6 +2,7 @@
 
 #include "engine/errors.hpp"
 #include "engine/model/packed_weights.hpp"
+#include "engine/model/weights.hpp"
 #include "tests/engine/model/golden_logits.hpp"
 
 namespace troupe::engine {
@@ -45,6 +46,38 @@ TEST(packed_weights_test, symmetric_groups_in_order_stay_in_four_bits) {
   EXPECT_EQ(type_in("gptq_act_order"), dtype::bf16);
   EXPECT_EQ(type_in("gptq_asymmetric"), dtype::bf16);
   EXPECT_EQ(type_in("awq"), dtype::bf16);
+}
+
+TEST_P(packed_test, what_is_declared_is_what_is_found) {
+  const auto plain = golden::load_dir(golden::root().parent_path() / "packed_models" / GetParam());
+  const auto late = packed_weights(plain.config, plain.lookup(), packed_trust::declared);
+  ASSERT_TRUE(late);
+  for (const auto& want : weight_plan(plain.config)) {
+    const auto found = model.lookup()(want.name), declared = (*late)(want.name);
+    ASSERT_TRUE(found && declared) << want.name;
+    EXPECT_EQ(found->type, declared->type) << want.name;
+    EXPECT_EQ(declared_weights(plain.config)(want.name)->shape, want.shape);
+    if (!declared->make)
+      continue;
+    EXPECT_FALSE(declared->wait(want.shape[0], {}));
+    std::vector<std::byte> one(bytes_of(found->type, static_cast<uint64_t>(want.shape[1]))),
+        other(one.size());
+    found->make(want.shape[0] - 1, 1, one.data());
+    declared->make(want.shape[0] - 1, 1, other.data());
+    EXPECT_EQ(one, other) << want.name;
+  }
+}
+
+TEST(packed_weights_test, who_waits_hears_that_a_form_was_declared_wrongly) {
+  const auto asked = "model.layers.1.mlp.down_proj.weight";
+  const auto wrong = [&](const char* name) {
+    auto plain = golden::load_dir(golden::root().parent_path() / "packed_models" / name);
+    plain.config.packed->symmetric = !plain.config.packed->symmetric;
+    const auto lookup = packed_weights(plain.config, plain.lookup(), packed_trust::declared);
+    return lookup ? (*lookup)(asked)->wait(1, {}) : lookup.error();
+  };
+  EXPECT_EQ(wrong("gptq_symmetric"), errc::wrong_tensor);
+  EXPECT_THAT(describe(wrong("gptq_symmetric")), HasSubstr("quantization_config"));
 }
 
 TEST(packed_weights_test, a_missing_or_misshapen_part_is_named) {
