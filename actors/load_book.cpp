@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "actors/peer_plane.hpp"
-#include "storage/sources/location.hpp"
+#include "storage/store/pull.hpp"
 
 namespace troupe::actors {
 
@@ -26,8 +26,13 @@ policies::load_demand demand_of(const load_account& x) {
 }
 
 std::string link_of(const std::string& origin) {
-  const auto from = storage::parse_location(origin);
-  return from ? storage::link_name(*from) : std::string{};
+  const auto where = storage::parse_origin(origin);
+  if (!where)
+    return {};
+  auto out = storage::link_name(where->from);
+  for (const auto& one : where->mirrors)
+    out += " and " + storage::link_name(one);
+  return out;
 }
 
 /// Seconds until its bytes are read, as far as was foreseen.

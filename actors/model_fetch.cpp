@@ -19,34 +19,45 @@ storage::pull_observer observer_of(const fetch_events& events) {
 storage::model_fetcher::ending ending_of(const fetch_events& events) {
   return [then = events.then](const caf::expected<storage::pulled_model>& got) {
     if (got)
-      then(fetched_files{got->dir.string(), got->weight_bytes, got->fetched_bytes});
+      then(fetched_files{got->path.string(), got->weight_bytes, got->fetched_bytes});
     else
       then(got.error());
   };
+}
+
+storage::pull_request request_of(const storage::model_origin& where, const std::string& name,
+                                 bool weights) {
+  return {.from = where.from,
+          .name = name,
+          .include = {},
+          .weights = weights,
+          .mirrors = where.mirrors};
 }
 
 } // namespace
 
 model_find make_model_find(std::shared_ptr<storage::model_fetcher> fetcher) {
   return [fetcher = std::move(fetcher)](const std::string& origin, const std::string& name) {
-    const auto from = storage::parse_location(origin);
-    if (!from || !fetcher)
+    const auto where = storage::parse_origin(origin);
+    if (!where || !fetcher)
       return std::string{};
-    return fetcher->find({.from = *from, .name = name, .include = {}, .weights = true}).string();
+    return fetcher->find(request_of(*where, name, true)).string();
   };
 }
 
 model_fetch make_model_fetch(std::shared_ptr<storage::model_fetcher> fetcher) {
   return [fetcher = std::move(fetcher)](const std::string& origin, const std::string& name,
                                         bool weights, fetch_events events) {
-    const auto from = storage::parse_location(origin);
-    if (!from)
-      return events.then(from.error());
+    const auto where = storage::parse_origin(origin);
+    if (!where)
+      return events.then(where.error());
     if (!fetcher)
-      return events.then(caf::make_error(errc::load_failed, "fetching " + from->text +
+      return events.then(caf::make_error(errc::load_failed, "fetching " + where->from.text +
                                                                 ": this node fetches no models"));
-    fetcher->fetch({.from = *from, .name = name, .include = {}, .weights = weights},
-                   observer_of(events), ending_of(events), std::move(events.early));
+    auto request = request_of(*where, name, weights);
+    request.beside = std::move(events.beside);
+    fetcher->fetch(std::move(request), observer_of(events), ending_of(events),
+                   std::move(events.early));
   };
 }
 

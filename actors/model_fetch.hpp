@@ -2,11 +2,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "actors/messages.hpp"
 
 namespace troupe::storage {
 class model_fetcher;
+class source;
 class weight_tiers;
 } // namespace troupe::storage
 
@@ -17,6 +19,8 @@ struct fetch_events {
   std::function<void(uint64_t done, uint64_t total)> progress{};
   /// Enough is here for the model to be opened; at most once.
   std::function<void(std::shared_ptr<const storage::arriving_model>)> early{};
+  /// Other nodes that may have the same files.
+  std::vector<std::shared_ptr<storage::source>> beside{};
   /// All is here, or will not come; last and once.
   std::function<void(caf::expected<fetched_files>)> then;
 };

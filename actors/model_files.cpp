@@ -41,18 +41,29 @@ struct gguf_parts {
   engine::gguf_source source() const { return {head.header().values, tensors, path}; }
 };
 
-caf::expected<gguf_parts> open_gguf(const std::string& path) {
-  auto head = storage::gguf_head::read_first(path);
+using arriving_ptr = std::shared_ptr<const storage::arriving_model>;
+
+/// Where files lie that are not all here.
+storage::file_places places_of(const arriving_ptr& arriving) {
+  if (!arriving)
+    return nullptr;
+  return [arriving](const std::filesystem::path& file) { return arriving->elsewhere(file); };
+}
+
+caf::expected<gguf_parts> open_gguf(const std::string& path, const arriving_ptr& arriving = {}) {
+  const auto places = places_of(arriving);
+  auto head = storage::gguf_head::read_first(
+      path, places ? places(storage::gguf_parts(path).front()) : std::filesystem::path{});
   if (!head)
     return head.error();
-  auto files = storage::checkpoint::open(path);
+  auto files = storage::checkpoint::open(path, places);
   if (!files)
     return files.error();
   return gguf_parts{std::move(*head), *files, weight_views(**files), path};
 }
 
-caf::expected<model_parts> gguf_model(const std::string& path) {
-  const auto gguf = open_gguf(path);
+caf::expected<model_parts> gguf_model(const std::string& path, const arriving_ptr& arriving) {
+  const auto gguf = open_gguf(path, arriving);
   if (!gguf)
     return gguf.error();
   auto config = engine::gguf_model_config(gguf->source());
@@ -78,34 +89,27 @@ caf::error not_yet(const std::string& path) {
   return caf::make_error(storage::errc::not_downloaded, path + ": not all of it is here yet");
 }
 
-caf::expected<model_parts>
-directory_model(const std::string& path,
-                const std::shared_ptr<const storage::arriving_model>& arriving) {
+caf::expected<model_parts> directory_model(const std::string& path, const arriving_ptr& arriving) {
   auto config = engine::load_model_config(path);
   if (!config)
     return config.error();
-  if (arriving && config->packed) // its tensors are looked into
-    return not_yet(path);
-  storage::file_places places;
-  if (arriving)
-    places = [arriving](const std::filesystem::path& file) { return arriving->elsewhere(file); };
-  auto files = storage::checkpoint::open(path, places);
+  auto files = storage::checkpoint::open(path, places_of(arriving));
   if (!files)
     return files.error();
   model_parts out{*files, std::move(*config), {}};
+  // What is still on its way cannot be looked into: it is taken for what the configuration says.
+  const auto trust = arriving ? engine::packed_trust::declared : engine::packed_trust::found;
   out.form.names = engine::packed_names(
-      out.config, [&](std::string_view name) { return out.files->find(name).has_value(); });
+      out.config, [&](std::string_view name) { return out.files->find(name).has_value(); }, trust);
   out.form.in_order = !out.config.packed;
-  out.form.wrap = [config = out.config](engine::weight_lookup tensors) {
-    return engine::packed_weights(config, std::move(tensors));
+  out.form.wrap = [config = out.config, trust](engine::weight_lookup tensors) {
+    return engine::packed_weights(config, std::move(tensors), trust);
   };
   return out;
 }
 
-caf::expected<model_parts>
-open_model(const std::string& path,
-           const std::shared_ptr<const storage::arriving_model>& arriving = {}) {
-  return storage::is_gguf(path) ? gguf_model(path) : directory_model(path, arriving);
+caf::expected<model_parts> open_model(const std::string& path, const arriving_ptr& arriving = {}) {
+  return storage::is_gguf(path) ? gguf_model(path, arriving) : directory_model(path, arriving);
 }
 
 /// Keeps `weights`, and lets whoever removes models see that this one is in use.
@@ -210,6 +214,7 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     auto draft = std::make_shared<engine::draft_source>();
     auto here = order; // a draft model is never fetched
     here.arriving = nullptr;
+    here.origin.clear();
     auto opened = open(order.draft_dir, draft->config, out.weight_bytes, here);
     if (!opened) {
       out.why = opened.error();
@@ -321,6 +326,8 @@ caf::expected<engine::engine_memory> packed_memory(const engine::model_config& c
                                                    const model_card& card, const std::string& dir,
                                                    model_devices devices) {
   const auto files = storage::checkpoint::open(dir);
+  if (!files && files.error() == storage::errc::not_found && !card.source.origin.empty())
+    return memory_with(config, engine::declared_weights(config), card.options, devices);
   if (!files)
     return files.error();
   const auto lookup = engine::packed_weights(config, weight_views(**files));

@@ -1,6 +1,6 @@
 #include "actors/model_view.hpp"
 
-#include "storage/sources/location.hpp"
+#include "storage/store/pull.hpp"
 
 namespace troupe::actors {
 
@@ -10,8 +10,13 @@ namespace {
 std::string place_of(const storage::model_source& source) {
   if (!source.dir.empty())
     return source.dir.string();
-  const auto from = storage::parse_location(source.origin);
-  return from ? from->text : std::string{};
+  const auto where = storage::parse_origin(source.origin);
+  if (!where)
+    return {};
+  auto out = where->from.text;
+  for (const auto& one : where->mirrors)
+    out += ", " + one.text;
+  return out;
 }
 
 } // namespace

@@ -135,8 +135,10 @@ void look_at_weights(worker_pointer self, const model_id& id) {
     return load_again(self, id, x);
   }
   if (x.order.arriving &&
-      (now.why == storage::errc::corrupted || now.why == storage::errc::changed)) {
-    // What came was not what it should be, and is being fetched anew.
+      (now.why == storage::errc::corrupted || now.why == storage::errc::changed ||
+       now.why == engine::errc::wrong_tensor)) {
+    // What came was not what it should be, and is being fetched anew; or it can only be understood
+    // once all of it is here.
     x.order.whole = true;
     return load_again(self, id, x);
   }

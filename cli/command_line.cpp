@@ -110,6 +110,10 @@ void add_store(CLI::App& app, command_line& into) {
   pull->add_option("--name", into.pull.name, "What to call it; default: its last part.");
   pull->add_option("--include", into.pull.include, "Which weight files: a pattern with * and ?.")
       ->type_name("GLOB");
+  pull->add_option("--mirror", into.pull.mirrors,
+                   "Another place that has the same files; all are drawn on at once. Repeatable.")
+      ->type_name("REFERENCE")
+      ->allow_extra_args(false);
   add_store_settings(*pull, into);
   add_settings(*pull, into, {{"--connections", "download.connections"}});
   auto* remove = command(app, into, "rm", "Remove a fetched model from the disk.");

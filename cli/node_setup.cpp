@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "actors/log.hpp"
 #include "cli/model_choice.hpp"
 #include "cli/pull_setup.hpp"
 #include "cli/remote_models.hpp"
@@ -55,10 +56,12 @@ caf::expected<std::filesystem::path> draft_dir(const std::string& name,
     return caf::make_error(config::errc::invalid_value,
                            "looking for the draft model " + name + ": " + describe(model.error()));
   if (model->dir.empty())
-    return caf::make_error(config::errc::invalid_value, "the draft model " + name +
-                                                            " is not on this machine; get it with: "
-                                                            "troupe pull " +
-                                                            model->origin);
+    return caf::make_error(
+        config::errc::invalid_value,
+        "the draft model " + name +
+            " is not on this machine; get it with: "
+            "troupe pull " +
+            storage::without_credentials(model->origin.substr(0, model->origin.find('\n'))));
   return model->dir;
 }
 
@@ -133,7 +136,7 @@ caf::expected<served_models> find_served(const config::settings& settings,
       if (!from)
         return from.error();
       if (from->kind != storage::location_kind::file) {
-        chosen.push_back(model_at(*from, from->model_name, how));
+        chosen.push_back(model_at({*from, {}}, from->model_name, how));
         continue;
       }
       one = from->path.string();
@@ -222,7 +225,9 @@ actors::node_options node_options_of(const config::settings& settings,
   out.data_rate = settings.cluster.data_rate;
   out.same_paths = settings.cluster.same_paths;
   // For models that are not here, and for damaged files of those that are.
-  out.fetcher = std::make_shared<storage::model_fetcher>(pull_setup_of(settings));
+  auto fetching = pull_setup_of(settings);
+  fetching.warn = actors::log_warning;
+  out.fetcher = std::make_shared<storage::model_fetcher>(std::move(fetching));
   for (const auto& model : models) {
     const auto given = config::settings_for(settings, model.id.text);
     actors::model_settings one;

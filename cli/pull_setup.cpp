@@ -54,11 +54,16 @@ storage::pull_setup pull_setup_of(const config::settings& settings) {
   storage::http_limits limits;
   limits.stall_timeout = settings.download.stall_timeout;
   limits.connect_timeout = std::min(limits.connect_timeout, settings.download.stall_timeout);
-  return {.store_dir = store_dir_of(settings),
-          .hub_cache = hub_cache_of(settings),
-          .connections = settings.download.connections,
-          .retries = retry_plan_of(settings.download.retries),
-          .over = std::make_shared<storage::http_client>(limits)};
+  storage::pull_setup out{.store_dir = store_dir_of(settings),
+                          .hub_cache = hub_cache_of(settings),
+                          .connections = settings.download.connections,
+                          .retries = retry_plan_of(settings.download.retries),
+                          .over = std::make_shared<storage::http_client>(limits)};
+  for (const auto& [name, given] : settings.models)
+    for (const auto& text : given.source.value_or(std::vector<std::string>{}))
+      if (const auto from = storage::parse_location(text); from && !from->credentials.empty())
+        out.known.emplace(from->text, *from);
+  return out;
 }
 
 } // namespace troupe::cli

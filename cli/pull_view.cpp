@@ -60,6 +60,7 @@ std::string pull_lines(const storage::pull_progress& progress, double seconds, s
 pull_view::pull_view() : terminal_{isatty(STDERR_FILENO) == 1} {}
 
 void pull_view::update(const storage::pull_progress& progress) {
+  const std::lock_guard guard{mutex_};
   if (!terminal_)
     return print_plain(progress);
   const double seconds = std::chrono::duration<double>(clock::now() - begun_).count();
@@ -72,7 +73,19 @@ void pull_view::update(const storage::pull_progress& progress) {
   std::cerr << out << std::flush;
 }
 
+void pull_view::warn(const std::string& text) {
+  const std::lock_guard guard{mutex_};
+  erase();
+  std::cerr << "troupe: " << text << "\n";
+}
+
 void pull_view::clear() {
+  const std::lock_guard guard{mutex_};
+  erase();
+}
+
+/// With the mutex held.
+void pull_view::erase() {
   if (terminal_ && drawn_lines_ > 0)
     std::cerr << "\033[" << drawn_lines_ << "A\r\033[J" << std::flush;
   drawn_lines_ = 0;

@@ -1,6 +1,7 @@
 #pragma once
 #include <chrono>
 #include <cstddef>
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -18,12 +19,16 @@ class pull_view {
 public:
   pull_view();
   void update(const storage::pull_progress& progress);
+  /// A line of its own; any thread may call.
+  void warn(const std::string& text);
   void clear();
 
 private:
   using clock = std::chrono::steady_clock;
+  void erase();
   void print_plain(const storage::pull_progress& progress);
 
+  std::mutex mutex_;
   bool terminal_;
   size_t drawn_lines_ = 0;
   clock::time_point begun_ = clock::now();

@@ -8,19 +8,32 @@
 
 namespace troupe::cli {
 
-storage::model_source model_at(const storage::location& from, const std::string& name,
+namespace {
+
+/// References as `parse_origin` takes them.
+std::string one_text(const std::vector<std::string>& references) {
+  std::string out;
+  for (const auto& one : references)
+    out += (out.empty() ? "" : "\n") + one;
+  return out;
+}
+
+} // namespace
+
+storage::model_source model_at(const storage::model_origin& from, const std::string& name,
                                const storage::pull_setup& how) {
   storage::model_source out;
   out.id = {name};
-  out.dir = storage::find_pulled({from, name, {}}, how);
+  auto found = storage::find_pulled(
+      {.from = from.from, .name = name, .include = {}, .mirrors = from.mirrors}, how);
+  out.dir = std::move(found.path);
   if (out.dir.empty()) {
-    out.origin = from.whole_text;
+    out.origin = to_string(from);
     return out;
   }
-  auto look = storage::inspect_model_dir(out.dir);
-  out.weight_bytes = look.weight_bytes;
-  out.architecture = std::move(look.architecture);
-  out.modified = look.modified;
+  out.weight_bytes = found.look.weight_bytes;
+  out.architecture = std::move(found.look.architecture);
+  out.modified = found.look.modified;
   return out;
 }
 
@@ -30,18 +43,18 @@ configured_models(const config::settings& settings,
   std::vector<storage::model_source> out;
   const auto how = pull_setup_of(settings);
   for (const auto& [name, given] : settings.models) {
-    if (!given.source ||
+    if (!given.source || given.source->empty() ||
         std::ranges::any_of(found, [&](const auto& x) { return x.id.text == name; }))
       continue;
-    const auto from = storage::parse_location(*given.source);
+    const auto from = storage::parse_origin(one_text(*given.source));
     if (!from)
       return caf::make_error(config::errc::invalid_value,
                              "models." + name + ".source: " + describe(from.error()));
     auto model = model_at(*from, name, how);
-    if (from->kind == storage::location_kind::file && model.dir.empty())
-      return caf::make_error(config::errc::invalid_value, "models." + name +
-                                                              ".source: " + from->path.string() +
-                                                              " is no directory with a model");
+    if (from->from.kind == storage::location_kind::file && model.dir.empty())
+      return caf::make_error(config::errc::invalid_value,
+                             "models." + name + ".source: " + from->from.path.string() +
+                                 " is no directory with a model");
     out.push_back(std::move(model));
   }
   return out;

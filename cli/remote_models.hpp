@@ -9,9 +9,9 @@
 
 namespace troupe::cli {
 
-/// The model that `from` means, called `name`: where it is, if all of it is on this machine, else
-/// one to be fetched when it is first needed.
-storage::model_source model_at(const storage::location& from, const std::string& name,
+/// The model that comes `from` there, called `name`: where it is, if all of it is on this machine,
+/// else one to be fetched when it is first needed.
+storage::model_source model_at(const storage::model_origin& from, const std::string& name,
                                const storage::pull_setup& how);
 
 /// The models that have a `source` in the configuration and are not among `found`.

@@ -84,7 +84,7 @@ int talk(answerer& source, const run_options& options, interrupter& signals) {
 
 bool is_path(const std::string& model) {
   std::error_code ignored;
-  return looks_like_path(model) || storage::is_gguf(model) ||
+  return looks_like_path(model) || (storage::is_gguf(model) && !storage::is_url(model)) ||
          std::filesystem::is_directory(model, ignored);
 }
 
@@ -98,8 +98,9 @@ bool served_nearby(const std::string& model) {
 int refuse_place(const run_options& options) {
   const auto at = storage::parse_location(options.model);
   const bool remote = at && at->kind != storage::location_kind::file;
+  const auto model = storage::without_credentials(options.model);
   return complain(
-      "a server is asked for a model by its name, and " + options.model +
+      "a server is asked for a model by its name, and " + model +
           (remote ? " says where one comes from: name it (" + at->model_name + ", if it is served)"
                   : " is a place on this machine: name a model that " + options.url +
                         " serves (`troupe models` lists them)") +
@@ -135,10 +136,13 @@ int run(const config::settings& settings, const run_options& options) {
     std::string names;
     for (const auto& model : found->models)
       names += "\n  " + model.dir.string();
-    return complain(options.model + " holds several models; name one:" + names, not_found);
+    return complain(storage::without_credentials(options.model) +
+                        " holds several models; name one:" + names,
+                    not_found);
   }
   if (found->models.empty()) {
-    std::string why = options.model + " holds no model that can be served";
+    std::string why =
+        storage::without_credentials(options.model) + " holds no model that can be served";
     for (const auto& note : found->skipped)
       why += "\n  " + note.where.string() + ": " + note.why;
     return complain(why, not_found);

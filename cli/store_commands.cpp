@@ -73,9 +73,13 @@ private:
 
 int pull_model(const config::settings& settings, const pull_options& options) {
   stopper signals; // before any other thread starts
-  const auto from = storage::parse_location(options.reference);
-  if (!from)
-    return fail_with(from.error());
+  auto references = options.reference;
+  for (const auto& one : options.mirrors)
+    references += "\n" + one;
+  const auto where = storage::parse_origin(references);
+  if (!where)
+    return fail_with(where.error());
+  const auto* from = &where->from;
   std::error_code failed;
   const bool local = from->kind == storage::location_kind::file;
   if (local && !std::filesystem::exists(from->path, failed))
@@ -84,12 +88,14 @@ int pull_model(const config::settings& settings, const pull_options& options) {
                                       "; a model of the hub is written hf://" + options.reference));
   if (local)
     std::cerr << "troupe: a directory of this machine is used where it is: nothing to fetch\n";
-  const auto setup = pull_setup_of(settings);
+  auto setup = pull_setup_of(settings);
   pull_view view;
+  setup.warn = [&view](const std::string& text) { view.warn(text); };
   const auto begun = std::chrono::steady_clock::now();
   const auto got = storage::pull(
-      {*from, options.name, options.include}, setup,
-      [&view](const storage::pull_progress& progress) { view.update(progress); }, signals.token());
+      {.from = *from, .name = options.name, .include = options.include, .mirrors = where->mirrors},
+      setup, [&view](const storage::pull_progress& progress) { view.update(progress); },
+      signals.token());
   view.clear();
   if (!got && signals.signal() != 0) {
     std::cerr << "troupe: stopped; the same command goes on from here\n";
@@ -106,6 +112,8 @@ int pull_model(const config::settings& settings, const pull_options& options) {
   else
     std::cout << config::format_size_rounded(got->fetched_bytes) << " fetched in "
               << elapsed_text(seconds) << "\n";
+  for (const auto& [name, bytes] : got->shares)
+    std::cout << "  " << config::format_size_rounded(bytes) << " from " << name << "\n";
   return ok;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <vector>
 
 #include "config/settings.hpp"
 
@@ -9,6 +10,7 @@ struct pull_options {
   std::string reference;
   std::string name;
   std::string include;
+  std::vector<std::string> mirrors;
 };
 
 struct remove_options {

@@ -165,7 +165,9 @@ bool file_reader::assign(const key<Owner>& which, const yaml_node& node, Owner& 
     if (node.kind == yaml_node::type::null)
       return false; // a list whose items are all commented out
     std::vector<std::string> items;
-    if (!list_items(node, path, items))
+    if (which.type == kind::references && node.kind == yaml_node::type::scalar)
+      items.push_back(node.text);
+    else if (!list_items(node, path, items))
       return false;
     if (which.type == kind::paths)
       std::ranges::transform(items, items.begin(), [this](const auto& x) { return resolved(x); });

@@ -285,9 +285,10 @@ constexpr key<model_settings> model_table[] = {
     model<&m::draft_model>("draft_model", kind::text,
                            "A smaller model of the same tokenizer, by name or path, that guesses "
                            "what this one says. Never changes a text; empty = none."),
-    model<&m::source>("source", kind::text,
+    model<&m::source>("source", kind::references,
                       "Where the model is fetched from when it is first needed: hf://, s3://, "
-                      "http(s):// or a path."),
+                      "http(s):// or a path; or a list of places that have the same files, which "
+                      "are drawn on at once."),
     model<&m::aliases>("aliases", kind::names, "Further names under which the model is served."),
 };
 

@@ -27,6 +27,7 @@ enum class kind : uint8_t {
   choice,     ///< one of `choices`
   paths,      ///< list of files or directories
   names,      ///< list of texts
+  references, ///< a text, or a list of them
   path,       ///< a file or directory; may be empty
   toggle_path ///< true, false or a directory; held as "on", "off" or the path
 };

@@ -50,6 +50,10 @@ json form(kind type, uint64_t min, uint64_t max, std::span<const std::string_vie
   case kind::names:
     return {{"type", json::array({"array", "null"})},
             {"items", {{"type", "string"}, {"minLength", 1}}}};
+  case kind::references:
+    return {{"oneOf", json::array({{{"type", "string"}},
+                                   {{"type", "array"},
+                                    {"items", {{"type", "string"}, {"minLength", 1}}}}})}};
   case kind::toggle_path:
     return {
         {"oneOf", json::array({{{"type", "boolean"}}, {{"type", "string"}, {"minLength", 1}}})}};

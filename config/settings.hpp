@@ -79,7 +79,8 @@ struct model_settings {
   std::optional<std::string> quantize;
   std::optional<std::string> kv_type;
   std::optional<std::string> draft_model;
-  std::optional<std::string> source; ///< where the model is fetched from when it is first needed
+  /// Where the model is fetched from when it is first needed; the first, then its mirrors.
+  std::optional<std::vector<std::string>> source;
   std::optional<std::vector<std::string>> aliases;
 };
 

@@ -100,12 +100,15 @@ caf::expected<value> parse_value(kind type, uint64_t min, uint64_t max,
     return value{std::string{text}};
   case kind::paths:
   case kind::names:
+  case kind::references:
     break;
   }
   return invalid(text, "is one value where a list is needed");
 }
 
-bool is_list(kind type) { return type == kind::paths || type == kind::names; }
+bool is_list(kind type) {
+  return type == kind::paths || type == kind::names || type == kind::references;
+}
 
 namespace {
 
@@ -161,6 +164,8 @@ std::string format_value(kind type, const value& what) {
       return yaml_text(x);
     }
     std::string operator()(const std::vector<std::string>& x) const {
+      if (type == kind::references && x.size() == 1)
+        return yaml_text(x.front());
       std::string text = "[";
       for (const auto& item : x)
         text += (text.size() > 1 ? ", " : "") + yaml_text(item);

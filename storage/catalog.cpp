@@ -124,7 +124,13 @@ private:
     if (const auto hub = hub_id(dir.filename().string()); !hub.empty())
       return visit_hub(dir, hub);
     auto look = inspect_model_dir(dir);
-    add_gguf(look.gguf, id);
+    // A GGUF model that was fetched has the name that was given to it.
+    std::error_code ignored;
+    if (look.gguf.size() == 1 && !id.empty() &&
+        fs::exists(dir / ".troupe" / "source.json", ignored))
+      add(look.gguf.front(), id, inspect_gguf(look.gguf.front()));
+    else
+      add_gguf(look.gguf, id);
     if (look.kind != model_dir::verdict::unrelated)
       return add(dir, id.empty() ? own_id(dir) : id, std::move(look));
     if (depth == depth_max)

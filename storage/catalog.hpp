@@ -14,8 +14,8 @@ namespace troupe::storage {
 struct model_source {
   model_id id;
   std::filesystem::path dir; ///< or its GGUF file, the first if there are several
-  /// Where it is fetched from when it is first needed (see storage/sources/location.hpp); `dir` is
-  /// then empty until it has been.
+  /// Where it is fetched from when it is first needed (see `parse_origin` of storage/store); `dir`
+  /// is then empty until it has been.
   std::string origin{};
   uint64_t weight_bytes = 0; ///< size of the weight files
   std::string architecture;  ///< as config.json or the GGUF file names it; empty if it does not

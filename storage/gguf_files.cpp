@@ -78,13 +78,17 @@ std::vector<fs::path> gguf_parts(const fs::path& path) {
 }
 
 caf::expected<gguf_head> gguf_head::read(const mapped_file& file) {
-  const auto origin = file.path().string();
-  const auto size = file.size_bytes();
+  return read([&](std::span<std::byte> into) { return file.read(0, into); }, file.size_bytes(),
+              file.path().string());
+}
+
+caf::expected<gguf_head> gguf_head::read(const reader& from, uint64_t size,
+                                         const std::string& origin) {
   // How long the head is shows only at its end: more is read until it fits.
   for (auto length = std::min(head_bytes_first, size);; length = std::min(length * 4, size)) {
     gguf_head out;
     out.bytes_.resize(length);
-    if (auto why = file.read(0, out.bytes_))
+    if (auto why = from(out.bytes_))
       return why;
     if (is_lfs_pointer({reinterpret_cast<const char*>(out.bytes_.data()), length}))
       return caf::make_error(errc::not_downloaded,
@@ -102,9 +106,9 @@ caf::expected<gguf_head> gguf_head::read(const mapped_file& file) {
   }
 }
 
-caf::expected<gguf_head> gguf_head::read_first(const fs::path& path) {
+caf::expected<gguf_head> gguf_head::read_first(const fs::path& path, const fs::path& at) {
   const auto first = gguf_parts(path).front();
-  auto file = mapped_file::open(first);
+  auto file = mapped_file::open(first, at);
   if (!file)
     return file.error();
   auto out = read(*file);
@@ -157,11 +161,13 @@ caf::error checkpoint::open_gguf(const fs::path& path) {
   const auto parts = gguf_parts(path);
   for (const auto& part : parts) {
     std::error_code failed;
-    if (parts.size() > 1 && fs::symlink_status(part, failed).type() == fs::file_type::not_found)
+    const auto at = elsewhere(part);
+    if (at.empty() && parts.size() > 1 &&
+        fs::symlink_status(part, failed).type() == fs::file_type::not_found)
       return caf::make_error(errc::not_found, part.string() + ": this part of a model in " +
                                                   std::to_string(parts.size()) +
                                                   " files is missing; download it");
-    auto file = mapped_file::open(part);
+    auto file = mapped_file::open(part, at);
     if (!file)
       return file.error();
     const auto head = gguf_head::read(*file);

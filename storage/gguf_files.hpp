@@ -1,6 +1,9 @@
 #pragma once
+#include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,12 +38,21 @@ class gguf_head {
 public:
   /// Fails for what is no GGUF file, a Git LFS pointer, or a header of more than 512 MiB.
   static caf::expected<gguf_head> read(const mapped_file& file);
-  /// The head of the model's first file, which says what the model is.
-  static caf::expected<gguf_head> read_first(const std::filesystem::path& path);
+  /// Reads the first bytes of a file into `into`.
+  using reader = std::function<caf::error(std::span<std::byte> into)>;
+  /// The same of a file of `size_bytes` that is read by other means; `origin` begins every message.
+  static caf::expected<gguf_head> read(const reader& from, uint64_t size_bytes,
+                                       const std::string& origin);
+  /// The head of the model's first file, which says what the model is. `at` = where that file
+  /// really lies now; empty = there.
+  static caf::expected<gguf_head> read_first(const std::filesystem::path& path,
+                                             const std::filesystem::path& at = {});
 
   gguf_head(gguf_head&&) = default;
   gguf_head& operator=(gguf_head&&) = default;
   const gguf_header& header() const { return header_; }
+  /// The file up to some place behind its head.
+  std::span<const std::byte> bytes() const { return bytes_; }
 
 private:
   gguf_head() = default;

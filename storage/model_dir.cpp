@@ -237,4 +237,15 @@ model_dir inspect_gguf(const fs::path& path) {
   return out;
 }
 
+sole_model find_sole_model(const fs::path& dir) {
+  auto look = inspect_model_dir(dir);
+  if (look.kind == model_dir::verdict::model)
+    return {dir, std::move(look)};
+  if (look.kind != model_dir::verdict::unrelated || look.gguf.size() != 1)
+    return {};
+  const auto file = look.gguf.front();
+  look = inspect_gguf(file);
+  return look.kind == model_dir::verdict::model ? sole_model{file, std::move(look)} : sole_model{};
+}
+
 } // namespace troupe::storage

@@ -31,6 +31,15 @@ model_dir inspect_model_dir(const std::filesystem::path& dir);
 /// first file.
 model_dir inspect_gguf(const std::filesystem::path& path);
 
+/// A model that has a directory for itself, as fetched ones have.
+struct sole_model {
+  /// What `checkpoint::open` takes: the directory, or its GGUF file; empty if there is no model, or
+  /// several GGUF models.
+  std::filesystem::path path;
+  model_dir look;
+};
+sole_model find_sole_model(const std::filesystem::path& dir);
+
 /// A file of at most `bytes_max`, or an empty string if it is absent, larger or unreadable.
 std::string read_small_file(const std::filesystem::path& file, uint64_t bytes_max);
 

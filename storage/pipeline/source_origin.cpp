@@ -1,12 +1,11 @@
 #include "storage/pipeline/source_origin.hpp"
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <mutex>
 #include <utility>
 
 #include "storage/errors.hpp"
+#include "storage/sources/delivery_shares.hpp"
 
 namespace troupe::storage {
 
@@ -50,27 +49,23 @@ private:
 
 class joint_origin final : public chunk_origin, public std::enable_shared_from_this<joint_origin> {
 public:
-  explicit joint_origin(std::vector<std::shared_ptr<chunk_origin>> origins) {
-    for (auto& one : origins)
-      members_.push_back({std::move(one)});
-  }
+  explicit joint_origin(std::vector<std::shared_ptr<chunk_origin>> origins)
+      : members_{std::move(origins)}, shares_{members_.size()} {}
 
-  std::string name() const override { return members_.front().origin->name(); }
-  uint64_t size_bytes() const override { return members_.front().origin->size_bytes(); }
-  checksum key() const override { return members_.front().origin->key(); }
-  caf::error check_unchanged() const override { return members_.front().origin->check_unchanged(); }
+  std::string name() const override { return members_.front()->name(); }
+  uint64_t size_bytes() const override { return members_.front()->size_bytes(); }
+  checksum key() const override { return members_.front()->key(); }
+  caf::error check_unchanged() const override { return members_.front()->check_unchanged(); }
 
   void read(uint64_t offset, std::span<std::byte> into, read_done done) override {
+    const auto bytes = static_cast<double>(into.size());
     size_t chosen = 0;
     {
       const std::lock_guard guard{mutex_};
-      chosen = choose(static_cast<double>(into.size()));
-      auto& member = members_[chosen];
-      if (member.owed == 0)
-        member.since = std::chrono::steady_clock::now();
-      member.owed += static_cast<double>(into.size());
+      chosen = shares_.choose(bytes).value_or(0); // all are lost: the first says why
+      shares_.owe(chosen, bytes, delivery_shares::clock::now());
     }
-    members_[chosen].origin->read(
+    members_[chosen]->read(
         offset, into,
         [self = shared_from_this(), chosen, offset, into, done = std::move(done)](caf::error why) {
           if (self->ended(chosen, static_cast<double>(into.size()), !why))
@@ -81,52 +76,21 @@ public:
   }
 
 private:
-  struct member {
-    std::shared_ptr<chunk_origin> origin;
-    bool lost = false;
-    double owed = 0;               ///< bytes asked for that have not come
-    double bytes = 0, seconds = 0; ///< delivered, while something was owed
-    std::chrono::steady_clock::time_point since{};
-  };
-
-  /// The member that would end a read of so many bytes first. One that has delivered nothing yet is
-  /// taken for as fast as the fastest, so that everyone is tried. With the mutex held.
-  size_t choose(double bytes) const {
-    double fastest = 1;
-    for (const auto& x : members_)
-      if (x.seconds > 0)
-        fastest = std::max(fastest, x.bytes / x.seconds);
-    size_t best = members_.size();
-    double best_seconds = 0;
-    for (size_t i = 0; i < members_.size(); ++i) {
-      const auto& x = members_[i];
-      const auto rate = x.bytes > 0 ? x.bytes / x.seconds : fastest;
-      const auto seconds = (x.owed + bytes) / rate;
-      if (!x.lost && (best == members_.size() || seconds < best_seconds))
-        best = i, best_seconds = seconds;
-    }
-    return best == members_.size() ? 0 : best; // all are lost: the first says why
-  }
-
   /// False if the read shall be tried elsewhere.
   bool ended(size_t index, double bytes, bool well) {
     const std::lock_guard guard{mutex_};
-    auto& x = members_[index];
-    const auto now = std::chrono::steady_clock::now();
-    x.owed -= bytes;
     if (well) {
-      x.bytes += bytes;
-      x.seconds +=
-          std::max(std::chrono::duration<double>(now - std::exchange(x.since, now)).count(), 1e-9);
+      shares_.came(index, bytes, delivery_shares::clock::now());
       return true;
     }
-    x.lost = true;
-    return std::all_of(members_.begin(), members_.end(),
-                       [](const member& one) { return one.lost; });
+    shares_.forgive(index, bytes);
+    shares_.lose(index);
+    return shares_.all_lost();
   }
 
+  const std::vector<std::shared_ptr<chunk_origin>> members_;
   std::mutex mutex_;
-  std::vector<member> members_;
+  delivery_shares shares_;
 };
 
 } // namespace

@@ -193,6 +193,8 @@ private:
     out.size_bytes = *size;
     if (is_hex_digest(out.version, 64))
       out.sha256 = out.version;
+    else if (is_hex_digest(out.version, 40) && answer.field("x-linked-etag").empty())
+      out.git_blob = out.version;
     return out;
   }
 
@@ -226,7 +228,7 @@ bool parse_sibling(const json_object& from, source_file& out) {
       return false;
     out.version = out.sha256;
   } else if (const auto blob = text_at(from, "blobId"); sized && is_hex_digest(blob, 40)) {
-    out.version = blob;
+    out.version = out.git_blob = blob;
   }
   out.size_bytes = size;
   return true;

@@ -18,7 +18,8 @@ struct hub_account {
 hub_account hub_account_of_environment();
 
 /// A model repository of a Hugging Face hub. The version of a file is the ETag without its quotes,
-/// which is what the hub's cache names blobs by; files in LFS have their sha256.
+/// which is what the hub's cache names blobs by; files in LFS have their sha256, the others git's
+/// id of their content.
 class hub_source : public source {
 public:
   /// The commit that the revision stands for; asks the hub once.

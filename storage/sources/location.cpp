@@ -7,6 +7,7 @@
 #include <curl/urlapi.h>
 
 #include "storage/errors.hpp"
+#include "storage/gguf_files.hpp"
 #include "storage/sources/source.hpp"
 
 namespace troupe::storage {
@@ -35,7 +36,7 @@ std::string last_name(std::string_view path) {
 }
 
 caf::error bad(std::string_view text, const std::string& why) {
-  std::string shown{text.substr(0, 200)};
+  auto shown = without_credentials(text).substr(0, 200);
   std::replace_if(
       shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return caf::make_error(errc::bad_reference, "'" + shown + "' is no reference to a model: " + why);
@@ -88,6 +89,8 @@ caf::expected<location> parse_http(std::string_view text) {
     out.url.pop_back();
   out.text = out.url;
   out.model_name = last_name(percent_decode(url_part(url.get(), CURLUPART_PATH).value_or("")));
+  if (is_gguf(out.model_name))
+    out.model_name = gguf_model_name(out.model_name);
   if (out.model_name.empty())
     out.model_name = url_part(url.get(), CURLUPART_HOST).value_or("");
   return out;
@@ -217,6 +220,19 @@ bool is_url(std::string_view text) {
   const auto at = text.find("://");
   return at != std::string_view::npos && at > 0 &&
          std::ranges::all_of(text.substr(0, at), is_alnum);
+}
+
+std::string without_credentials(std::string_view reference) {
+  std::string out{reference};
+  for (size_t at = out.find("://"); at != std::string::npos; at = out.find("://", at)) {
+    at += 3;
+    const auto end = std::min(out.find_first_of("/?#", at), out.size());
+    // A password may hold an '@' that nobody encoded.
+    const auto mark = std::string_view{out}.substr(0, end).rfind('@');
+    if (mark != std::string::npos && mark >= at && !out.starts_with("hf://"))
+      out.erase(at, mark + 1 - at);
+  }
+  return out;
 }
 
 caf::expected<location> parse_location(std::string_view text) {

@@ -42,6 +42,9 @@ bool is_url(std::string_view text);
 /// Fails with `bad_reference`, naming the text and what would be right.
 caf::expected<location> parse_location(std::string_view text);
 
+/// The text of a reference without the user and password that a URL in it may name: for messages.
+std::string without_credentials(std::string_view reference);
+
 /// What stands between this machine and there: "hf", "s3://bucket", "https://host". Locations of
 /// one name share a link.
 std::string link_name(const location& where);

@@ -29,6 +29,8 @@ struct source_file {
   std::string version;
   std::string sha256; ///< 64 lower-case hex digits where the source vouches for them, else empty
   bool ranged = true; ///< false: a read has to begin at 0, whatever it asks for
+  /// 40 lower-case hex digits where the source vouches for the id that git gives the content.
+  std::string git_blob{};
 };
 
 /// Takes bytes in order. An error ends the read, which then fails with it.
@@ -61,6 +63,11 @@ public:
   /// Fills `into` from `offset`; fails as `stream` does.
   virtual caf::error read(const source_file& file, uint64_t offset, std::span<std::byte> into,
                           std::stop_token stop = {});
+
+  /// Says that the bytes of a file, read whole, are not those that it should have. A source that
+  /// draws on several then uses fewer of them, and returns the parts that came from those it gave
+  /// up; nothing means that all of it is to be read anew.
+  virtual std::vector<byte_range> doubt(const source_file&) { return {}; }
 
   /// The file itself where it lies on this machine, so that a reader may open it in its own way.
   virtual std::optional<std::filesystem::path> local_path(const source_file& file) const;

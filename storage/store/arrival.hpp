@@ -101,7 +101,7 @@ public:
                  std::vector<std::shared_ptr<arrival>> files)
       : dir_{std::move(dir)}, weight_bytes_{weight_bytes}, files_{std::move(files)} {}
 
-  /// Where the model will lie; what is no weights is there already.
+  /// Where the model will lie, or its GGUF file; what is no weights is there already.
   const std::filesystem::path& dir() const { return dir_; }
   uint64_t weight_bytes() const { return weight_bytes_; }
   /// The file that will lie at `place`, if it is on its way.

@@ -221,8 +221,9 @@ caf::error download::start_again(entry& of, const caf::error& why, const std::st
   of.job->disown(
       why ? why
           : caf::make_error(errc::changed, file.path + " of " + from_.name() + " has changed"));
+  const auto doubtful = why == errc::corrupted ? from_.doubt(file) : std::vector<byte_range>{};
   const std::lock_guard guard{mutex_}; // `snapshot` reads what the file is
-  if (auto wrong = of.job->restart(std::move(file)))
+  if (auto wrong = of.job->restart(std::move(file), doubtful))
     return wrong;
   list_parts(of);
   of.restart = of.ask_again = false;
@@ -271,7 +272,7 @@ void download::prefer(const std::vector<arriving_model::wish>& order) {
       return out;
     };
     first[one.get()] = one->early ? rank({0, UINT64_MAX}) : 0;
-    if (one->job->file().sha256.empty() && one->job->file().ranged)
+    if (!vouched_sum::has(one->job->file()) && one->job->file().ranged)
       std::ranges::stable_sort(one->todo, {}, rank);
   }
   std::ranges::stable_sort(turns_, {}, [&](const entry* x) { return first.at(x); });

@@ -57,7 +57,7 @@ caf::error file_job::open(bool published) {
   if (fd_ < 0)
     return failure("opened", errno);
   auto opened =
-      journal::open(place_.journal, {file_.size_bytes, file_.version, {}}, !file_.sha256.empty());
+      journal::open(place_.journal, {file_.size_bytes, file_.version, {}}, vouched_sum::has(file_));
   if (!opened)
     return std::move(opened.error());
   journal_ = std::move(*opened);
@@ -130,11 +130,17 @@ void file_job::disown(const caf::error& why) {
     lost->fail(why);
 }
 
-caf::error file_job::restart(source_file file) {
+caf::error file_job::restart(source_file file, const std::vector<byte_range>& doubtful) {
   const std::lock_guard guard{mutex_};
   file_ = std::move(file);
+  // What is missing or in doubt: the rest of it is kept.
+  range_set gone;
+  for (const auto& range : doubtful)
+    gone.add(range);
+  for (const auto& gap : journal_->content().done.missing(file_.size_bytes, UINT64_MAX))
+    gone.add(gap);
   auto fresh =
-      journal::open(place_.journal, {file_.size_bytes, file_.version, {}}, !file_.sha256.empty());
+      journal::open(place_.journal, {file_.size_bytes, file_.version, {}}, vouched_sum::has(file_));
   if (!fresh)
     return std::move(fresh.error());
   journal_ = std::move(*fresh);
@@ -142,7 +148,11 @@ caf::error file_job::restart(source_file file) {
     return why;
   checksum_.reset();
   summed_bytes_ = 0;
-  done_bytes_ = 0;
+  if (!doubtful.empty())
+    for (const auto& kept : gone.missing(file_.size_bytes, UINT64_MAX))
+      if (auto why = journal_->add(kept))
+        return why;
+  done_bytes_ = journal_->content().done.covered();
   if (::ftruncate(fd_, static_cast<off_t>(file_.size_bytes)) != 0)
     return failure("made as long as it has to be", errno);
   return {};
@@ -150,10 +160,10 @@ caf::error file_job::restart(source_file file) {
 
 caf::error file_job::advance_checksum(const std::stop_token& stop) {
   const std::unique_lock turn{checksum_mutex_, std::try_to_lock};
-  if (!turn || file_.sha256.empty() || ready_)
+  if (!turn || !vouched_sum::has(file_) || ready_)
     return {};
   if (!checksum_)
-    checksum_.emplace();
+    checksum_.emplace(file_);
   uint64_t front = 0;
   {
     const std::lock_guard guard{mutex_};
@@ -179,10 +189,10 @@ caf::error file_job::finish(const std::stop_token& stop) {
   if (!ready_) {
     if (auto why = advance_checksum(stop))
       return why;
-    const auto found = file_.sha256.empty() ? "" : checksum_->hex();
+    const auto wrong = checksum_ ? checksum_->complaint() : std::string{};
     checksum_.reset();
-    if (found != file_.sha256)
-      return caf::make_error(errc::corrupted, "the sha256 is " + found + ", not " + file_.sha256);
+    if (!wrong.empty())
+      return caf::make_error(errc::corrupted, wrong);
     // Who waits for the bytes need not wait for the disk.
     if (arrival_)
       arrival_->checked();

@@ -43,8 +43,9 @@ public:
   caf::error write(uint64_t offset, std::span<const std::byte> bytes);
   /// Fails the arrival that is told of this file, if any: what has come is of no use.
   void disown(const caf::error& why);
-  /// Forgets what has come, as it is of no use; `file` is what the source says now.
-  caf::error restart(source_file file);
+  /// Forgets what has come, as it is of no use, or of it only `doubtful` parts if there are any;
+  /// `file` is what the source says now.
+  caf::error restart(source_file file, const std::vector<byte_range>& doubtful = {});
   /// Checks the whole (`corrupted`), makes it lasting, and puts it where the layout wants it.
   caf::error finish(const std::stop_token& stop);
   /// Goes on with the checksum as far as bytes have come without a gap, unless another thread does.
@@ -70,7 +71,7 @@ private:
   mutable std::mutex mutex_; // of the journal
   std::optional<journal> journal_;
   std::mutex checksum_mutex_;
-  std::optional<sha256> checksum_;
+  std::optional<vouched_sum> checksum_;
   uint64_t summed_bytes_ = 0;
   std::atomic<uint64_t> done_bytes_{0};
   std::atomic<uint64_t> fetched_bytes_{0};

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <set>
 
 #include "storage/errors.hpp"
+#include "storage/gguf_files.hpp"
 
 namespace troupe::storage {
 
@@ -27,6 +30,15 @@ bool keeps(const source_file& file, std::string_view include, std::string_view f
   if (file.path.find('/') != std::string::npos)
     return false;
   return weights ? file.path.ends_with(format) : !ends_with_any(file.path, idle_endings);
+}
+
+/// How many GGUF models stand at the top; the parts of one are one.
+size_t gguf_models(const std::vector<source_file>& files) {
+  std::set<std::filesystem::path> firsts;
+  for (const auto& file : files)
+    if (is_gguf(file.path) && file.path.find('/') == std::string::npos)
+      firsts.insert(gguf_parts(file.path).front());
+  return firsts.size();
 }
 
 std::string name_some(const std::vector<source_file>& files, std::string_view ending) {
@@ -71,7 +83,7 @@ files_to_serve(std::vector<source_file> all, std::string_view include, const std
     });
   };
   const bool safetensors = top(".safetensors") > 0;
-  if (include.empty() && !safetensors && top(".gguf") > 1)
+  if (include.empty() && !safetensors && gguf_models(all) > 1)
     return caf::make_error(
         errc::unsupported,
         origin + ": holds several GGUF files; choose with `troupe pull ... --include GLOB`:" +

@@ -5,7 +5,7 @@
 namespace troupe::storage {
 
 /// The lock of a model that lies in a hub cache or in a store, for whoever uses or removes it;
-/// empty for any other directory, which Troupe never removes.
+/// empty for any other directory, which Troupe never removes. Or for its GGUF file.
 std::filesystem::path use_lock_of(const std::filesystem::path& model_dir);
 
 /// Keeps the model from being removed as long as what it returns lives. Null if nobody can remove

@@ -46,10 +46,10 @@ std::unique_ptr<model_layout> make_hub_layout(const std::filesystem::path& cache
                                               const location& from, const std::string& commit);
 
 /// A plain directory: the files themselves, and `.troupe/` with what belongs to the store. Fails
-/// with `in_use` if a model of another source has that name.
-caf::expected<std::unique_ptr<model_layout>> make_store_layout(const std::filesystem::path& store,
-                                                               const std::string& name,
-                                                               const location& from);
+/// with `in_use` if a model of another source has that name, unless it is one of `mirrors`.
+caf::expected<std::unique_ptr<model_layout>>
+make_store_layout(const std::filesystem::path& store, const std::string& name, const location& from,
+                  const std::vector<location>& mirrors = {});
 
 /// "models--org--name".
 std::string hub_directory_name(const std::string& repository);

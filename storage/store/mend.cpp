@@ -13,6 +13,7 @@
 
 #include "storage/checkpoint.hpp"
 #include "storage/errors.hpp"
+#include "storage/gguf_files.hpp"
 #include "storage/sources/open_source.hpp"
 #include "storage/store/manifest.hpp"
 
@@ -119,9 +120,13 @@ caf::error mend_file(source& from, const std::string& name, const damaged_file& 
   return what.sums->mended();
 }
 
+/// The directory of a model, which may be a GGUF file in it.
+fs::path root_of(const fs::path& model) { return is_gguf(model) ? model.parent_path() : model; }
+
 } // namespace
 
-caf::expected<location> origin_of(const fs::path& model_dir) {
+caf::expected<location> origin_of(const fs::path& model) {
+  const auto model_dir = root_of(model);
   if (auto known = read_manifest(model_dir); !known.source.empty())
     return parse_location(known.source);
   std::error_code failed;
@@ -140,9 +145,11 @@ caf::expected<location> origin_of(const fs::path& model_dir) {
 caf::expected<pulled_model> mend(const fs::path& model_dir, const ledger& records,
                                  const pull_setup& how, const pull_observer& observer,
                                  std::stop_token stop) {
-  const auto where = origin_of(model_dir);
+  auto where = origin_of(model_dir);
   if (!where)
     return where.error();
+  if (const auto known = how.known.find(where->text); known != how.known.end())
+    where = known->second;
   const auto from = open_source(*where, how.over);
   if (!from)
     return from.error();
@@ -167,13 +174,14 @@ caf::expected<pulled_model> mend(const fs::path& model_dir, const ledger& record
       if (observer)
         observer(now);
     };
-    const auto name = one.path.lexically_relative(model_dir).generic_string();
+    const auto name = one.path.lexically_relative(root_of(model_dir)).generic_string();
     if (auto why =
             one.parts.empty() ? one.sums->mended() : mend_file(**from, name, one, how, told, stop))
       return why;
   }
   return pulled_model{.name = where->model_name,
-                      .dir = model_dir,
+                      .dir = root_of(model_dir),
+                      .path = model_dir,
                       .weight_bytes = (*files)->size_bytes(),
                       .fetched_bytes = now.fetched_bytes};
 }

@@ -7,7 +7,8 @@
 
 namespace troupe::storage {
 
-/// Where a fetched model came from: of a hub its very commit. `not_found` for a directory that was
+/// Where a fetched model (its directory, or its GGUF file) came from: of a hub its very commit.
+/// `not_found` for one that was
 /// not fetched by this program or a hub's client.
 caf::expected<location> origin_of(const std::filesystem::path& model_dir);
 

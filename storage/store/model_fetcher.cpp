@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "storage/errors.hpp"
-#include "storage/model_dir.hpp"
+#include "storage/gguf_files.hpp"
 
 namespace troupe::storage {
 
@@ -13,19 +13,18 @@ caf::expected<pulled_model> here_or_fetched(const pull_request& what, const pull
                                             const pull_observer& observer,
                                             const early_opening& early,
                                             const std::stop_token& stop) {
-  if (const auto dir = find_pulled(what, how); !dir.empty()) {
-    const auto look = inspect_model_dir(dir);
+  if (const auto found = find_pulled(what, how); !found.path.empty())
     return pulled_model{.name = what.name.empty() ? what.from.model_name : what.name,
-                        .dir = dir,
-                        .total_bytes = look.weight_bytes,
-                        .weight_bytes = look.weight_bytes};
-  }
+                        .dir = is_gguf(found.path) ? found.path.parent_path() : found.path,
+                        .path = found.path,
+                        .total_bytes = found.look.weight_bytes,
+                        .weight_bytes = found.look.weight_bytes};
   return pull(what, how, observer, stop, early);
 }
 
 bool same(const pull_request& a, const pull_request& b) {
-  return a.from.whole_text == b.from.whole_text && a.name == b.name && a.include == b.include &&
-         a.weights == b.weights;
+  return to_string({a.from, a.mirrors}) == to_string({b.from, b.mirrors}) && a.name == b.name &&
+         a.include == b.include && a.weights == b.weights;
 }
 
 } // namespace
@@ -67,6 +66,20 @@ std::vector<model_fetcher::member> model_fetcher::members_of(const job& one) {
   return one.members;
 }
 
+void model_fetcher::remember(const location& from) {
+  const std::lock_guard guard{mutex_};
+  if (!from.credentials.empty())
+    known_.insert_or_assign(from.text, from);
+}
+
+pull_setup model_fetcher::how_and_known() {
+  auto out = how_;
+  const std::lock_guard guard{mutex_};
+  for (const auto& [text, from] : known_)
+    out.known.insert_or_assign(text, from);
+  return out;
+}
+
 void model_fetcher::work(job& self, const std::stop_token& stop) {
   const auto observer = [&](const pull_progress& now) {
     for (const auto& one : members_of(self))
@@ -85,7 +98,7 @@ void model_fetcher::work(job& self, const std::stop_token& stop) {
         one.early(model);
   };
   const auto got = self.what ? here_or_fetched(*self.what, how_, observer, early, stop)
-                             : self.work(how_, observer, stop);
+                             : self.work(how_and_known(), observer, stop);
   std::vector<member> members;
   {
     const std::lock_guard guard{mutex_};
@@ -99,6 +112,9 @@ void model_fetcher::work(job& self, const std::stop_token& stop) {
 
 void model_fetcher::fetch(pull_request what, pull_observer observer, ending done,
                           early_opening early) {
+  remember(what.from);
+  for (const auto& one : what.mirrors)
+    remember(one);
   member mine{std::move(observer), std::move(done), std::move(early)};
   if (join(what, mine))
     return;

@@ -1,9 +1,11 @@
 #pragma once
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -32,8 +34,10 @@ public:
   /// Does `work` on a thread of this object, and tells as `fetch` does.
   void run(errand work, pull_observer observer, ending done);
 
-  /// As `find_pulled`.
-  std::filesystem::path find(const pull_request& what) const { return find_pulled(what, how_); }
+  /// What opens it, as `find_pulled` says.
+  std::filesystem::path find(const pull_request& what) const {
+    return find_pulled(what, how_).path;
+  }
 
   /// Ends what is under way, and waits for that; what has come stays for the next attempt. What is
   /// begun afterwards fails with `cancelled`.
@@ -58,11 +62,16 @@ private:
   void work(job& self, const std::stop_token& stop);
   std::vector<member> members_of(const job& one);
   void start(std::shared_ptr<job> fresh);
+  /// Keeps the credentials of a source.
+  void remember(const location& from);
+  /// With the credentials that were kept.
+  pull_setup how_and_known();
 
   const pull_setup how_;
   std::mutex mutex_;
   std::list<std::shared_ptr<job>> jobs_;
   bool stopped_ = false;
+  std::map<std::string, location> known_; ///< as `pull_setup::known`
 };
 
 } // namespace troupe::storage

@@ -5,16 +5,20 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <iterator>
 #include <optional>
 #include <thread>
 
 #include "storage/errors.hpp"
-#include "storage/model_dir.hpp"
+#include "storage/gguf_files.hpp"
 #include "storage/safetensors.hpp"
+#include "storage/sources/hub_source.hpp"
+#include "storage/sources/mirror_source.hpp"
 #include "storage/sources/open_source.hpp"
 #include "storage/store/download.hpp"
 #include "storage/store/file_selection.hpp"
 #include "storage/store/files.hpp"
+#include "storage/store/gguf_heads.hpp"
 #include "storage/store/layout.hpp"
 
 namespace troupe::storage {
@@ -38,15 +42,39 @@ std::vector<source_file> ordered(std::vector<source_file> files) {
   return files;
 }
 
+/// All places that may hold the model, in the order in which they count.
+std::vector<location> places_of(const pull_request& what) {
+  std::vector<location> out{what.from};
+  out.insert(out.end(), what.mirrors.begin(), what.mirrors.end());
+  return out;
+}
+
+caf::expected<std::shared_ptr<mirror_source>> open_all(const pull_request& what,
+                                                       const pull_setup& how) {
+  std::vector<std::shared_ptr<source>> all;
+  for (const auto& place : places_of(what)) {
+    auto one = open_source(place, how.over);
+    if (!one)
+      return std::move(one.error());
+    all.push_back(std::move(*one));
+  }
+  const auto places = all.size();
+  all.insert(all.end(), what.beside.begin(), what.beside.end());
+  return std::make_shared<mirror_source>(std::move(all), how.warn, places);
+}
+
+/// The layout that belongs to the source which says what the files are.
 caf::expected<std::unique_ptr<model_layout>> layout_for(const pull_request& what,
-                                                        const pull_setup& how, source& from,
+                                                        const pull_setup& how, mirror_source& from,
                                                         const std::stop_token& stop) {
-  if (what.from.kind != location_kind::hub)
-    return make_store_layout(how.store_dir, name_of(what), what.from);
-  const auto commit = dynamic_cast<hub_source&>(from).commit(stop);
+  const auto places = places_of(what);
+  const auto& place = places[from.primary()];
+  if (place.kind != location_kind::hub)
+    return make_store_layout(how.store_dir, name_of(what), place, places);
+  const auto commit = dynamic_cast<hub_source&>(from.primary_source()).commit(stop);
   if (!commit)
     return commit.error();
-  return make_hub_layout(how.hub_cache, what.from, *commit);
+  return make_hub_layout(how.hub_cache, place, *commit);
 }
 
 caf::error check_space(const model_layout& layout, uint64_t needed, const std::string& origin) {
@@ -78,7 +106,9 @@ caf::expected<pulled_model> use_in_place(const pull_request& what, source& from)
   auto files = from.list({});
   if (!files)
     return std::move(files.error());
-  pulled_model out{.name = name_of(what), .dir = what.from.path};
+  const auto& dir = what.from.path;
+  const auto found = find_sole_model(dir).path;
+  pulled_model out{.name = name_of(what), .dir = dir, .path = found.empty() ? dir : found};
   for (const auto& file : *files) {
     out.total_bytes += file.size_bytes;
     out.weight_bytes += is_weight_file(file.path) ? file.size_bytes : 0;
@@ -100,16 +130,16 @@ bool offline() {
 }
 
 caf::expected<pulled_model> from_cache_alone(const pull_request& what, const pull_setup& how) {
-  const auto dir = find_pulled(what, how);
-  if (dir.empty())
+  const auto found = find_pulled(what, how);
+  if (found.path.empty())
     return caf::make_error(errc::not_found,
                            what.from.text + " is not complete in " + how.hub_cache.string() +
                                ", and HF_HUB_OFFLINE forbids to fetch it: unset that variable");
-  const auto look = inspect_model_dir(dir);
   return pulled_model{.name = name_of(what),
-                      .dir = dir,
-                      .total_bytes = look.weight_bytes,
-                      .weight_bytes = look.weight_bytes};
+                      .dir = is_gguf(found.path) ? found.path.parent_path() : found.path,
+                      .path = found.path,
+                      .total_bytes = found.look.weight_bytes,
+                      .weight_bytes = found.look.weight_bytes};
 }
 
 /// What to do about an error is the same for all files.
@@ -127,29 +157,51 @@ caf::error advised(caf::error why, bool begun) {
   return caf::make_error(static_cast<errc>(why.code()), describe(why) + "; " + advice);
 }
 
+caf::error read_beginning(const disk_file& file, std::span<std::byte> into) {
+  for (size_t at = 0; at < into.size();) {
+    const auto got =
+        ::pread(file.buffered_fd(), into.data() + at, into.size() - at, static_cast<off_t>(at));
+    if (got <= 0)
+      return caf::make_error(errc::unreadable, file.path().string() + ": cannot be read");
+    at += static_cast<size_t>(got);
+  }
+  return {};
+}
+
 /// Waits for the head of a file in safetensors: what tells where its tensors lie.
 caf::error wait_for_head(const arrival& file, const std::stop_token& stop) {
   std::array<std::byte, 8> first{};
   if (auto why = file.wait({0, first.size()}, stop))
     return why;
   const auto opened = file.file();
-  if (::pread(opened->buffered_fd(), first.data(), first.size(), 0) != ssize_t{first.size()})
-    return caf::make_error(errc::unreadable, opened->path().string() + ": cannot be read");
+  if (auto why = read_beginning(*opened, first))
+    return why;
   const auto bytes = safetensors_head_bytes(first, opened->size_bytes(), opened->path().string());
   return bytes ? file.wait({0, *bytes}, stop) : bytes.error();
+}
+
+/// The same of a GGUF file.
+caf::error wait_for_gguf_head(const arrival& file, const std::stop_token& stop) {
+  if (auto why = file.wait({0, 1}, stop))
+    return why;
+  const auto opened = file.file();
+  const auto read = [&](std::span<std::byte> into) -> caf::error {
+    if (auto why = file.wait({0, into.size()}, stop))
+      return why;
+    return read_beginning(*opened, into);
+  };
+  const auto head = gguf_head::read(read, opened->size_bytes(), opened->path().string());
+  return head ? caf::error{} : head.error();
 }
 
 /// Lets a model be opened whose weights are on their way, as soon as that can be done.
 void open_early(download& all, model_layout& layout,
                 const std::shared_ptr<const arriving_model>& model, const early_opening& early,
                 const std::stop_token& stop) {
-  for (const auto& file : model->files())
-    if (!file->place().native().ends_with(".safetensors"))
-      return;
   if (!all.wait_for_small(stop))
     return;
   for (const auto& file : model->files())
-    if (wait_for_head(*file, stop))
+    if (is_gguf(file->place()) ? wait_for_gguf_head(*file, stop) : wait_for_head(*file, stop))
       return;
   auto small = all.files();
   std::erase_if(small, [](const source_file& x) { return is_weight_file(x.path); });
@@ -158,11 +210,10 @@ void open_early(download& all, model_layout& layout,
 }
 
 /// Runs a download; what comes of its `files` shows meanwhile.
-caf::error run_shown(download& all, model_layout& layout, uint64_t weight_bytes,
-                     std::vector<std::shared_ptr<arrival>> files, const early_opening& early,
-                     const std::stop_token& stop) {
-  const auto model =
-      std::make_shared<arriving_model>(layout.model_dir(), weight_bytes, std::move(files));
+caf::error run_shown(download& all, model_layout& layout, const std::filesystem::path& opens,
+                     uint64_t weight_bytes, std::vector<std::shared_ptr<arrival>> files,
+                     const early_opening& early, const std::stop_token& stop) {
+  const auto model = std::make_shared<arriving_model>(opens, weight_bytes, std::move(files));
   model->fetched_by([&all](const auto& order) { all.prefer(order); });
   std::optional<std::thread> opener;
   if (!model->files().empty())
@@ -182,16 +233,50 @@ caf::error run_shown(download& all, model_layout& layout, uint64_t weight_bytes,
   return why;
 }
 
+/// Asks the mirrors for what is to be fetched; nothing is asked of them when all is here.
+std::vector<source_file> matched(mirror_source& from, const model_layout& to,
+                                 std::vector<source_file> files, bool weights,
+                                 const std::stop_token& stop) {
+  const auto first_here = std::ranges::stable_partition(files, [&](const source_file& x) {
+    return !to.has(x) && (weights || !is_weight_file(x.path));
+  });
+  std::vector<source_file> wanted{files.begin(), first_here.begin()};
+  if (!wanted.empty())
+    std::ranges::copy(from.match(std::move(wanted), stop), files.begin());
+  return ordered(std::move(files));
+}
+
+/// What will open the model in `dir` once `files` are in it.
+std::filesystem::path path_of(const std::vector<source_file>& files,
+                              const std::filesystem::path& dir) {
+  for (const auto& file : files)
+    if (is_gguf(file.path))
+      return gguf_parts(dir / file.path).front();
+  return dir;
+}
+
+/// A GGUF model says in its weight files what it is: brings the heads of those here alone.
+caf::error fetch_heads(source& from, const std::vector<source_file>& files, const pull_setup& how,
+                       pulled_model& out, const std::stop_token& stop) {
+  const auto path = fetch_gguf_heads(from, files, how, out.name, stop);
+  if (!path)
+    return advised(path.error(), true);
+  out.path = *path / out.path.filename();
+  return {};
+}
+
 } // namespace
 
 caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how,
                                  const pull_observer& observer, std::stop_token stop,
                                  const early_opening& early) {
-  auto from = open_source(what.from, how.over);
+  if (what.from.kind == location_kind::file) {
+    const auto here = open_source(what.from, how.over);
+    return here ? use_in_place(what, **here) : here.error();
+  }
+  auto from = open_all(what, how);
   if (!from)
     return std::move(from.error());
-  if (what.from.kind == location_kind::file)
-    return use_in_place(what, **from);
   if (what.from.kind == location_kind::hub && offline())
     return from_cache_alone(what, how);
   if (observer)
@@ -207,8 +292,11 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
   if (!use)
     return std::move(use.error());
   pulled_model out{.name = name_of(what), .dir = (*layout)->model_dir()};
+  out.path = path_of(*files, out.dir);
   download all{**from, **layout, how, observer};
   std::vector<std::shared_ptr<arrival>> coming;
+  if (what.mirrors.size() + what.beside.size() > 0)
+    *files = matched(**from, **layout, std::move(*files), what.weights, stop);
   for (const auto& file : *files) {
     const bool weights = is_weight_file(file.path);
     out.weight_bytes += weights ? file.size_bytes : 0;
@@ -221,23 +309,61 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
   }
   if (auto why = check_space(**layout, all.missing_bytes(), what.from.text))
     return why;
-  if (auto why = run_shown(all, **layout, out.weight_bytes, std::move(coming), early, stop))
+  if (auto why =
+          run_shown(all, **layout, out.path, out.weight_bytes, std::move(coming), early, stop))
     return why;
+  if (!what.weights && is_gguf(out.path))
+    if (auto why = fetch_heads(**from, *files, how, out, stop))
+      return why;
   out.fetched_bytes = all.progress().fetched_bytes;
+  if (what.mirrors.size() + what.beside.size() > 0)
+    for (const auto& one : (*from)->shares())
+      out.shares.emplace_back(one.name, one.bytes);
   return out;
 }
 
-std::filesystem::path find_pulled(const pull_request& what, const pull_setup& how) {
-  std::filesystem::path dir;
-  if (what.from.kind == location_kind::file)
-    dir = what.from.path;
-  else if (what.from.kind == location_kind::hub)
-    dir = cached_snapshot(how.hub_cache, what.from);
-  else if (auto layout = make_store_layout(how.store_dir, name_of(what), what.from))
-    dir = (*layout)->model_dir();
-  if (dir.empty() || inspect_model_dir(dir).kind != model_dir::verdict::model)
-    return {};
-  return dir;
+sole_model find_pulled(const pull_request& what, const pull_setup& how) {
+  for (const auto& place : places_of(what)) {
+    std::filesystem::path dir;
+    if (place.kind == location_kind::file)
+      dir = place.path;
+    else if (place.kind == location_kind::hub)
+      dir = cached_snapshot(how.hub_cache, place);
+    else if (auto layout = make_store_layout(how.store_dir, name_of(what), place, places_of(what)))
+      dir = (*layout)->model_dir();
+    if (auto found = dir.empty() ? sole_model{} : find_sole_model(dir); !found.path.empty())
+      return found;
+  }
+  return {};
+}
+
+caf::expected<model_origin> parse_origin(std::string_view text) {
+  std::vector<location> all;
+  while (true) {
+    const auto end = std::min(text.find('\n'), text.size());
+    auto one = parse_location(text.substr(0, end));
+    if (!one)
+      return std::move(one.error());
+    all.push_back(std::move(*one));
+    if (all.size() > 1 &&
+        (all.front().kind == location_kind::file || all.back().kind == location_kind::file))
+      return caf::make_error(errc::bad_reference, all.back().text +
+                                                      ": a directory of this machine cannot be "
+                                                      "one of several sources");
+    if (end == text.size())
+      break;
+    text.remove_prefix(end + 1);
+  }
+  model_origin out{std::move(all.front()), {}};
+  out.mirrors.assign(std::make_move_iterator(all.begin() + 1), std::make_move_iterator(all.end()));
+  return out;
+}
+
+std::string to_string(const model_origin& origin) {
+  auto out = origin.from.whole_text;
+  for (const auto& one : origin.mirrors)
+    out += "\n" + one.whole_text;
+  return out;
 }
 
 } // namespace troupe::storage

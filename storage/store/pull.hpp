@@ -1,11 +1,15 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "storage/model_dir.hpp"
 #include "storage/sources/http.hpp"
 #include "storage/sources/location.hpp"
 #include "storage/sources/retry.hpp"
@@ -20,6 +24,11 @@ struct pull_setup {
   unsigned connections = 8;        ///< parts that are fetched at once
   uint64_t part_bytes = uint64_t{16} << 20;
   retry_plan retries; ///< empty = nothing is tried twice
+  /// Sources with credentials, by the text of their location. Those are written down nowhere, so
+  /// whoever fetches from there again later has to be told.
+  std::map<std::string, location> known{};
+  /// Told of what a user should know though the fetch goes on; on any thread.
+  std::function<void(const std::string&)> warn{};
   std::shared_ptr<http_client> over;
 };
 
@@ -28,7 +37,20 @@ struct pull_request {
   std::string name;    ///< in the store; empty = the location's
   std::string include; ///< glob of the weights, see `files_to_serve`
   bool weights = true; ///< false: configuration and tokenizer alone
+  /// More places that hold the same files: all are drawn on at once (see mirror_source.hpp).
+  std::vector<location> mirrors{};
+  /// The same, but no places that a user named: other nodes, of which there may be more or fewer
+  /// the next time.
+  std::vector<std::shared_ptr<source>> beside{};
 };
+
+/// Where a model comes from, as one text: references, one on each line, the mirrors last.
+struct model_origin {
+  location from;
+  std::vector<location> mirrors;
+};
+caf::expected<model_origin> parse_origin(std::string_view text);
+std::string to_string(const model_origin& origin); ///< with credentials: not to be shown
 
 struct file_progress {
   std::string path;
@@ -51,10 +73,15 @@ using pull_observer = std::function<void(const pull_progress&)>;
 struct pulled_model {
   std::string name;
   std::filesystem::path dir;
+  /// What opens it: the directory, or its GGUF file. Of a GGUF model without its weights, files
+  /// elsewhere that have its heads in them, and holes.
+  std::filesystem::path path{};
   uint64_t total_bytes = 0;   ///< of the files that were wanted
   uint64_t weight_bytes = 0;  ///< of the weights, whether wanted or not
   uint64_t fetched_bytes = 0; ///< 0 if everything was there
   size_t files = 0;
+  /// What came from where, if from several places.
+  std::vector<std::pair<std::string, uint64_t>> shares{};
 };
 
 /// Called once, on another thread than the caller's of `pull` and before that returns, when the
@@ -71,7 +98,7 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
                                  const pull_observer& observer, std::stop_token stop,
                                  const early_opening& early = {});
 
-/// The model's directory if it is complete on this machine: nothing is asked of the network.
-std::filesystem::path find_pulled(const pull_request& what, const pull_setup& how);
+/// The model if it is complete on this machine: nothing is asked of the network. Else no path.
+sole_model find_pulled(const pull_request& what, const pull_setup& how);
 
 } // namespace troupe::storage

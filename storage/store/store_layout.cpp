@@ -80,7 +80,8 @@ private:
 } // namespace
 
 caf::expected<std::unique_ptr<model_layout>>
-make_store_layout(const fs::path& store, const std::string& name, const location& from) {
+make_store_layout(const fs::path& store, const std::string& name, const location& from,
+                  const std::vector<location>& mirrors) {
   const bool hidden = name.starts_with('.') || name.find("/.") != std::string::npos;
   const auto levels = 1 + std::count(name.begin(), name.end(), '/');
   if (!is_inner_path(name) || hidden || levels > 3)
@@ -89,7 +90,9 @@ make_store_layout(const fs::path& store, const std::string& name, const location
   const auto dir = store / name;
   const auto known = read_manifest(dir);
   std::error_code failed;
-  if (!known.source.empty() && known.source != from.text)
+  const bool allowed = known.source == from.text ||
+                       std::ranges::find(mirrors, known.source, &location::text) != mirrors.end();
+  if (!known.source.empty() && !allowed)
     return caf::make_error(errc::in_use, "the model " + name + " in " + store.string() +
                                              " came from " + known.source +
                                              ": remove it, or give this one another name");

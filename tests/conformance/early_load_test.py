@@ -350,6 +350,37 @@ def test_a_damaged_chunk_is_fetched_again_and_the_request_waits(
     assert weights.read_bytes() == files[WEIGHTS]
 
 
+def test_mending_knows_the_credentials_of_the_source_and_nobody_else_does(
+    troupe, web, files, pool, expected
+):
+    def guard(handler, path, wanted):
+        given = handler.headers.get("Authorization")
+        return given != "Basic am9lOnNlY3JldA==" and web.refuse(handler, 401)  # joe:secret
+
+    web.faults.append(guard)
+    source = f"{web.url}/big".replace("//", "//joe:secret@")
+    config = SOURCE.format(source=source, pool=pool)
+    with Serving(troupe, config) as node:
+        assert text_of(node.ask("big")) == expected
+        told = node.text()
+    for left in pool.iterdir():
+        left.unlink()
+    weights = troupe.store / "big" / WEIGHTS
+    flip(weights, len(files[WEIGHTS]) // 2)
+    with Serving(troupe, config) as node:
+        assert text_of(node.ask("big")) == expected
+        assert "bytes were fetched anew" in node.text()
+        explained = troupe("explain", "--last", env={"TROUPE_URL": node.url})
+        told += node.text() + explained.stdout + explained.stderr
+        told += httpx.get(f"{node.url}/admin/models").text
+    assert weights.read_bytes() == files[WEIGHTS]
+    assert "secret" not in told
+    written = (troupe.store / "big/.troupe").rglob("*")
+    assert not [x for x in written if x.is_file() and b"secret" in x.read_bytes()]
+    wrong = troupe("pull", source + "?x=1")
+    assert wrong.returncode != 0 and "secret" not in wrong.stderr, wrong.stderr
+
+
 def test_a_damaged_chunk_that_nobody_has_any_more_is_an_error_that_says_so(
     troupe, web, files, fetched
 ):

@@ -125,6 +125,27 @@ def test_a_damaged_file_is_fetched_again_and_never_published(troupe, hub):
     assert troupe("pull", "hf://acme/tiny", env=hub_env(hub)).returncode == OK
 
 
+@pytest.mark.parametrize("lists_blobs", [True, False])
+def test_a_small_file_that_comes_damaged_is_noticed_by_its_git_id(troupe, hub, lists_blobs):
+    hub.lists_blobs = lists_blobs
+    whole = hub.repository["tokenizer.json"]
+    fields = [("ETag", f'"{git_blob_id(whole)}"')]
+    wanted = lambda h, p, w: h.command == "GET" and p.endswith("/tokenizer.json")  # noqa: E731
+    damage = lambda h, p, w: hub.send_file(h, p, whole[:-1] + b"x", w, fields)  # noqa: E731
+    hub.faults.append(lambda *x: wanted(*x) and damage(*x))
+    done = troupe("pull", "hf://acme/tiny", env=hub_env(hub))
+    assert done.returncode == FAILED
+    assert "tokenizer.json" in done.stderr and git_blob_id(whole) in done.stderr, done.stderr
+    assert not (troupe.hub_cache / "models--acme--tiny/snapshots").exists()
+    # Damaged once on its way, it is simply fetched again.
+    hub.faults.clear()
+    hub.once(wanted, damage)
+    done = troupe("pull", "hf://acme/tiny", env=hub_env(hub))
+    assert done.returncode == OK, done.stderr
+    (found,) = troupe.hub_cache.glob("models--acme--tiny/snapshots/*/tokenizer.json")
+    assert found.read_bytes() == whole
+
+
 def test_a_killed_pull_goes_on_and_its_sha256_is_still_checked(troupe, hub):
     files = model_files(48 * MIB, 7)
     hub.add(files)

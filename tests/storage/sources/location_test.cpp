@@ -83,6 +83,9 @@ TEST(location, what_makes_no_sense_is_refused_with_the_text_in_the_message) {
   }
   EXPECT_NE(describe(parse_location("ftp://h/x").error()).find("ftp://h/x"), std::string::npos);
   EXPECT_FALSE(parse_location(std::string(3000, 'x')));
+  const auto why = describe(parse_location("http://joe:se@cret@h/x?q=1").error());
+  EXPECT_NE(why.find("http://h/x"), std::string::npos) << why;
+  EXPECT_EQ(why.find("cret"), std::string::npos) << why;
 }
 
 TEST(percent, encoding_and_decoding_are_inverse_and_strict) {

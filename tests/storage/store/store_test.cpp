@@ -45,6 +45,9 @@ TEST(files_to_serve, are_one_format_of_weights_and_what_goes_with_it) {
             "m.Q4_K_M.gguf README.md");
   EXPECT_EQ(joined(files_to_serve(files({"m.Q4_K_M.gguf", "m.Q8_0.gguf", "a.md"}), "*Q8*", "o")),
             "m.Q8_0.gguf a.md");
+  EXPECT_EQ(
+      joined(files_to_serve(files({"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"}), "", "o")),
+      "m-00001-of-00002.gguf m-00002-of-00002.gguf");
   EXPECT_NE(joined(files_to_serve(files({"m.Q4.gguf", "m.Q8.gguf"}), "", "o")).find("m.Q8.gguf"),
             std::string::npos);
   EXPECT_EQ(files_to_serve(files({"config.json", "pytorch_model.bin"}), "", "o").error(),
@@ -68,6 +71,25 @@ TEST(sha256, agrees_with_the_published_example) {
   for (const char c : std::string_view{"abc"})
     sum.add(std::as_bytes(std::span{&c, 1}));
   EXPECT_EQ(sum.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(vouched_sum, knows_the_ids_that_git_gives) {
+  const auto complaint = [](const char* id, std::string_view content) {
+    source_file file{.path = "a", .size_bytes = content.size(), .version = {}, .sha256 = {}};
+    file.git_blob = id;
+    vouched_sum sum{file};
+    for (const char c : content)
+      sum.add(std::as_bytes(std::span{&c, 1}));
+    return sum.complaint();
+  };
+  // "Pro Git", section 10.2, and `git hash-object` of an empty file.
+  EXPECT_EQ(complaint("d670460b4b4aece5915caf5c68d12f560a9fe3e4", "test content\n"), "");
+  EXPECT_EQ(complaint("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391", ""), "");
+  // Of the content alone: FIPS 180-2, appendix A.1.
+  EXPECT_EQ(complaint("a9993e364706816aba3e25717850c26c9cd0d89d", "abc"), "");
+  EXPECT_NE(complaint("d670460b4b4aece5915caf5c68d12f560a9fe3e4", "test content.")
+                .find("not d670460b4b4aece5915caf5c68d12f560a9fe3e4"),
+            std::string::npos);
 }
 
 TEST(store_layout, shows_nothing_before_it_is_published) {
