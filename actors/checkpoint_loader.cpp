@@ -112,8 +112,12 @@ void fetch(pointer self, const load_order& order, const gpu_worker_actor& worker
       out.order.arriving = std::move(arriving);
       caf::anon_send(me, atom::fetched_v, std::move(out));
     };
-  events.then = [me, told](caf::expected<fetched_files> files) {
+  if (self->state.setup.beside)
+    events.beside = self->state.setup.beside(order);
+  events.then = [me, told, offer = self->state.setup.offer](caf::expected<fetched_files> files) {
     auto out = told;
+    if (files && offer)
+      offer(told.order, files->dir);
     if (files)
       out.files = std::move(*files);
     else

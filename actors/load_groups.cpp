@@ -7,9 +7,9 @@ namespace troupe::actors {
 void add_peers(scheduler_pointer self, const policies::load_intent& x,
                const std::vector<policies::intent>& all, load_order& order) {
   auto& state = self->state;
-  if (order.dir.empty())
-    return; // each worker fetches it from its origin
-  if (!state.setup.data_address.empty())
+  // What has an origin is fetched from there, and from workers that have done so.
+  const bool fetched = order.dir.empty();
+  if (!fetched && !state.setup.data_address.empty())
     order.holders.push_back(state.setup.data_address);
   const auto add = [&](policies::worker_id worker, std::vector<std::string>& to) {
     const auto& address = state.workers.at(worker).hello.data_address;
@@ -21,6 +21,8 @@ void add_peers(scheduler_pointer self, const policies::load_intent& x,
   for (const auto worker : state.policy.ready_at(x.model))
     if (state.workers.at(worker).hello.data_address != own)
       add(worker, order.holders);
+  if (fetched)
+    return;
   for (const auto& one : all)
     if (const auto* load = std::get_if<policies::load_intent>(&one);
         load != nullptr && load->model == x.model)

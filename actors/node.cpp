@@ -331,6 +331,12 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   checkpoint_loader_setup loading;
   loading.open = open;
   loading.fetch = make_model_fetch(options_.fetcher);
+  if (peers_) {
+    loading.beside = [peers = peers_](const load_order& order) { return peers->beside(order); };
+    loading.offer = [peers = peers_](const load_order& order, const std::string& dir) {
+      peers->offer_fetched(order.origin, dir);
+    };
+  }
   loading.mend = make_model_mend(options_.fetcher, tiers_);
   loading.book = book_;
   loading.stop = stopping_;

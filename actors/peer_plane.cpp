@@ -10,6 +10,7 @@
 #include "actors/log.hpp"
 #include "policies/fan_out.hpp"
 #include "storage/errors.hpp"
+#include "storage/store/pull.hpp"
 
 namespace troupe::actors {
 
@@ -81,6 +82,33 @@ peer_plane::start(peer_plane_options options, std::shared_ptr<storage::weight_ti
 
 void peer_plane::offer(const std::string& path) { models_->offer(path, path); }
 
+namespace {
+
+/// What fetched models are known by among nodes; no credentials in it.
+std::string fetched_name(const std::string& origin) {
+  const auto where = storage::parse_origin(origin);
+  return where ? "fetched:" + where->from.text : std::string{};
+}
+
+} // namespace
+
+void peer_plane::offer_fetched(const std::string& origin, const std::string& path) {
+  if (const auto name = fetched_name(origin); !name.empty())
+    models_->offer(name, path);
+}
+
+std::vector<std::shared_ptr<storage::source>> peer_plane::beside(const load_order& order) {
+  std::vector<std::shared_ptr<storage::source>> out;
+  const auto name = fetched_name(order.origin);
+  for (auto& one : name.empty() ? std::vector<host_port>{} : addresses(order.holders)) {
+    using both = std::pair<std::shared_ptr<peer_plane>, std::shared_ptr<storage::source>>;
+    const auto kept = std::make_shared<both>(
+        shared_from_this(), storage::make_peer_source(*links_, std::move(one), name));
+    out.emplace_back(kept, kept->second.get());
+  }
+  return out;
+}
+
 std::vector<host_port> peer_plane::addresses(const std::vector<std::string>& texts) const {
   std::vector<host_port> out;
   for (const auto& text : texts) {
@@ -103,6 +131,9 @@ std::shared_ptr<const void> peer_plane::loading(const std::string& model) {
 
 caf::expected<found_model> peer_plane::find(const load_order& order, const std::string& dir) {
   std::error_code failed;
+  // What this node fetched lies where it put it.
+  if (!order.origin.empty())
+    return found_model{.path = dir};
   if (options_.same_paths && fs::exists(dir, failed))
     return local(order, dir);
   return remote(order, dir);

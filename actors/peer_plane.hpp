@@ -55,6 +55,10 @@ public:
   const std::string& address() const { return address_; }
   /// Lets others have the model whose files are at `path`, under that name.
   void offer(const std::string& path);
+  /// The same of a model that was fetched from `origin`, whatever it is called.
+  void offer_fetched(const std::string& origin, const std::string& path);
+  /// The holders of `order`, which have fetched its model from its origin.
+  std::vector<std::shared_ptr<storage::source>> beside(const load_order& order);
   /// The model that the head knows as `dir`: its files where they are on this machine too, else a
   /// stand-in whose weights come from the holders of `order`. Blocks. Fails if neither is to be
   /// had, and says of whom it was asked for.
