@@ -34,6 +34,8 @@ chunk_pool::chunk_pool(chunk_pool_options options, shared_region region)
 
 chunk_pool::~chunk_pool() {
   making_ready_ = {};
+  if (options_.ready_bytes > 0)
+    give_back_ready();
   for ([[maybe_unused]] const auto& slot : slots_)
     assert(slot.readers == 0);
 }

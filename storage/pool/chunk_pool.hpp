@@ -220,6 +220,8 @@ private:
   bool commit(uint32_t slot, uint64_t length);
   void touch(uint32_t slot, uint64_t length, bool fresh);
   void keep_ready(const std::stop_token& stop);
+  /// Of a process that ends in order nothing stays but what holds something.
+  void give_back_ready();
   void end_read(uint32_t slot);
   void end_fill(uint32_t slot);
   void tell_room();

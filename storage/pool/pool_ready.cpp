@@ -66,4 +66,14 @@ void chunk_pool::keep_ready(const std::stop_token& stop) {
   }
 }
 
+void chunk_pool::give_back_ready() {
+  const std::lock_guard guard{mutex_};
+  for (const auto slot : free_)
+    if (auto& x = record(slot); x.committed > 0) {
+      // Not known to be there before it is gone.
+      x.committed = 0;
+      region_.punch(region_offset(slot), options_.chunk_bytes);
+    }
+}
+
 } // namespace troupe::storage
