@@ -1,9 +1,12 @@
 #include <benchmark/benchmark.h>
+#include <sys/mman.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
+#include <span>
 #include <thread>
 
 #include "cli/bench/ceilings.hpp"
@@ -20,10 +23,14 @@ using bench_clock = std::chrono::steady_clock;
 
 std::unique_ptr<device> make_device() { return make_cpu_device(); }
 
-/// Random bf16 bits without NaN or infinity, in a set larger than any cache.
-const std::vector<uint16_t>& big_memory() {
-  static const std::vector<uint16_t> memory = [] {
-    std::vector<uint16_t> values(size_t{512} << 20 >> 1);
+/// Random bf16 bits without NaN or infinity, in a set larger than any cache; on huge pages, as the
+/// weights of a model are. Lives until the end.
+std::span<const uint16_t> big_memory() {
+  static const std::span<const uint16_t> memory = [] {
+    constexpr size_t size_bytes = size_t{512} << 20, page = size_t{2} << 20;
+    void* data = std::aligned_alloc(page, size_bytes);
+    madvise(data, size_bytes, MADV_HUGEPAGE);
+    const std::span<uint16_t> values{static_cast<uint16_t*>(data), size_bytes / sizeof(uint16_t)};
     uint32_t state = 1;
     for (auto& value : values) {
       state = state * 1664525u + 1013904223u;
@@ -87,12 +94,12 @@ private:
 /// A few rows times matrices [n, k] that follow each other through a set larger than the caches.
 void linear_decode(benchmark::State& state, dtype type, int64_t rows, int64_t n, int64_t k) {
   const auto dev = make_device();
-  const auto& memory = big_memory();
+  const auto memory = big_memory();
   test::random_data random{1};
   const auto x = random.floats(rows * k);
   std::vector<float> out(static_cast<size_t>(rows * n));
   const auto bytes = static_cast<int64_t>(bytes_of(type, static_cast<uint64_t>(n * k)));
-  const auto matrices = static_cast<int64_t>(memory.size()) * 2 / bytes;
+  const auto matrices = static_cast<int64_t>(memory.size_bytes()) / bytes;
   const auto* base = reinterpret_cast<const unsigned char*>(memory.data());
   const double floor = measure_bandwidth();
   double best = 0;
