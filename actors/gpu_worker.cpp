@@ -219,6 +219,8 @@ void step(pointer self) {
   note_start(self, at->second);
   auto events = at->second.engine->step();
   if (!events) {
+    if (device_lost(self, events.error()))
+      return;
     abandon(self, id, at->second, events.error());
   } else {
     deliver(self, id, at->second, *events);

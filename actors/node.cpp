@@ -262,11 +262,26 @@ caf::error node_impl::boot_head() {
   return {};
 }
 
-caf::error node_impl::open_workers() {
+caf::expected<std::vector<opened_device>>
+node_impl::open_by_name(const std::vector<std::string>& names) const {
   gpu::device_options options;
   options.threads = options_.threads;
   options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
-  auto devices = open_devices(options_.devices, options);
+  return options_.open ? options_.open(names, options) : open_devices(names, options);
+}
+
+void node_impl::give_device(local_worker& local, std::unique_ptr<gpu::device> device) const {
+  if (options_.on_profile) {
+    auto profiled = gpu::make_profiled_device(std::move(device));
+    local.profile = profiled.get();
+    local.device = std::move(profiled);
+  } else {
+    local.device = std::move(device);
+  }
+}
+
+caf::error node_impl::open_workers() {
+  auto devices = open_by_name(options_.devices);
   if (!devices)
     return devices.error();
   for (auto& opened : *devices) {
@@ -274,13 +289,7 @@ caf::error node_impl::open_workers() {
     auto* worker = local.get();
     worker->device_id = std::move(opened.id);
     worker->card = card("gpu-worker", "gpu-worker:" + std::to_string(local_workers_.size()));
-    if (options_.on_profile) {
-      auto profiled = gpu::make_profiled_device(std::move(opened.device));
-      worker->profile = profiled.get();
-      worker->device = std::move(profiled);
-    } else {
-      worker->device = std::move(opened.device);
-    }
+    give_device(*worker, std::move(opened.device));
     local_workers_.push_back(std::move(local));
   }
   return {};
@@ -294,7 +303,7 @@ void node_impl::boot_workers() {
   for (const auto& local : local_workers_) {
     auto* worker = local.get();
     children_.push_back({"gpu-worker " + worker->device_id, start_worker(*worker),
-                         [this, worker] { return start_worker(*worker); }, false, worker->card});
+                         [this, worker] { return restart_worker(*worker); }, false, worker->card});
   }
 }
 
@@ -375,6 +384,20 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   local.actor = worker;
   started_.push_back(erase(worker)); // its loader and its link are linked to it
   return erase(worker);
+}
+
+caf::strong_actor_ptr node_impl::restart_worker(local_worker& local) {
+  // The worker is gone, and with it all that its device held.
+  if (!local.device->synchronize())
+    return start_worker(local);
+  auto opened = open_by_name({local.device_id});
+  if (!opened) {
+    log_error("device " + local.device_id +
+              " does not start again within this process: " + describe(opened.error()));
+    return nullptr;
+  }
+  give_device(local, std::move(opened->front().device));
+  return start_worker(local);
 }
 
 caf::strong_actor_ptr node_impl::start_text_loader(const actor_card_ptr& loader_card) {

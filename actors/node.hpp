@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/devices.hpp"
 #include "actors/services.hpp"
 #include "base/host_port.hpp"
 #include "engine/engine.hpp"
@@ -66,11 +67,15 @@ struct node_options {
   std::map<model_id, model_settings> settings;
   std::chrono::milliseconds keep_alive{300'000};
   std::vector<std::string> devices{"auto"}; ///< one worker each; see `open_devices`
-  uint64_t memory_limit_bytes = 0;          ///< of one worker, weights + KV; 0 = the share below
-  uint32_t memory_limit_percent = 80;       ///< of the device's memory
-  unsigned threads = 0;                     ///< CPU backend threads; 0 = one per core
-  bool float32 = false;                     ///< exact float arithmetic instead of the fastest path
-  engine::engine_options engine;            ///< defaults for every model
+  /// How they are opened, at the start and one of them after it failed; null = by `open_devices`.
+  std::function<caf::expected<std::vector<opened_device>>(const std::vector<std::string>& names,
+                                                          const gpu::device_options& options)>
+      open;
+  uint64_t memory_limit_bytes = 0;    ///< of one worker, weights + KV; 0 = the share below
+  uint32_t memory_limit_percent = 80; ///< of the device's memory
+  unsigned threads = 0;               ///< CPU backend threads; 0 = one per core
+  bool float32 = false;               ///< exact float arithmetic instead of the fastest path
+  engine::engine_options engine;      ///< defaults for every model
   storage_options storage;
   uint32_t queue_max = 1024; ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};

@@ -85,6 +85,11 @@ private:
   };
   caf::strong_actor_ptr start_stager(const actor_card_ptr& card);
   caf::strong_actor_ptr start_worker(local_worker& worker);
+  /// The same after a crash; on a new device if the old one failed. Null if there is none.
+  caf::strong_actor_ptr restart_worker(local_worker& worker);
+  caf::expected<std::vector<opened_device>>
+  open_by_name(const std::vector<std::string>& names) const;
+  void give_device(local_worker& to, std::unique_ptr<gpu::device> device) const;
   caf::strong_actor_ptr start_text_loader(const actor_card_ptr& card);
   caf::strong_actor_ptr start_model(const model_id& id, const actor_card_ptr& card);
   void preload();

@@ -53,8 +53,13 @@ supervisor_actor::behavior_type supervisor(pointer self, supervisor_setup setup)
   return {
       [self](atom::restart, uint64_t index) {
         self->state.setup.self_card->handled();
-        if (!*self->state.setup.stopping)
-          watch(self, index, self->state.setup.children[index].start());
+        if (*self->state.setup.stopping)
+          return;
+        const auto& child = self->state.setup.children[index];
+        if (const auto next = child.start())
+          watch(self, index, next);
+        else
+          self->state.setup.give_up(child.name + " cannot be started again");
       },
   };
 }

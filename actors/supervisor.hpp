@@ -22,7 +22,8 @@ using supervisor_actor = caf::typed_actor<
 struct child_spec {
   std::string name;
   caf::strong_actor_ptr first; ///< already running
-  /// Makes the next one, enrols it, and returns it. Empty for vital children.
+  /// Makes the next one, enrols it, and returns it; null if it cannot be, which is like a vital
+  /// child's crash. Empty for vital children.
   std::function<caf::strong_actor_ptr()> start;
   /// Without it nothing works: when it crashes, the node ends instead of starting it again.
   bool vital = false;

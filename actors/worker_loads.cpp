@@ -4,7 +4,9 @@
 
 #include <caf/all.hpp>
 
+#include "actors/log.hpp"
 #include "engine/errors.hpp"
+#include "gpu/errors.hpp"
 #include "policies/load_cost.hpp"
 #include "storage/errors.hpp"
 
@@ -91,6 +93,14 @@ void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
 
 } // namespace
 
+bool device_lost(worker_pointer self, const caf::error& why) {
+  if (why != gpu::errc::device_failed)
+    return false;
+  log_error("device " + self->state.setup.device + " failed: " + describe(why));
+  self->quit(why);
+  return true;
+}
+
 residence_report report_of(const model_id& id, const hosted_model& x) {
   const auto memory = x.engine->memory();
   return {.model = id,
@@ -118,7 +128,7 @@ void look_at_weights(worker_pointer self, const model_id& id) {
   if (const auto at = state.models.find(id); at != state.models.end()) {
     auto& x = at->second;
     const auto now = x.engine->weights();
-    if (now.why)
+    if (now.why && !device_lost(self, now.why))
       abandon(self, id, x, now.why);
     else if (now.left_bytes == 0 && !x.is_accounted)
       note_ready(self, id, x);
@@ -129,6 +139,8 @@ void look_at_weights(worker_pointer self, const model_id& id) {
     return;
   auto& x = at->second;
   const auto now = x.engine->weights();
+  if (device_lost(self, now.why))
+    return;
   if (now.why == storage::errc::no_memory && !x.order.mapped) {
     // The page cache makes do with what there is.
     x.order.mapped = true;
@@ -173,7 +185,7 @@ void open_engine(worker_pointer self, opened_model& x) {
   const auto began = self->clock().now();
   auto engine = state.setup.make_engine(x);
   if (!engine)
-    return end_load(self, id, engine.error());
+    return device_lost(self, engine.error()) ? void() : end_load(self, id, engine.error());
   at->second.engine = std::move(*engine);
   at->second.order.arriving = x.order.arriving;
   at->second.weight_bytes = x.weight_bytes;

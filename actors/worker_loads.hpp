@@ -20,6 +20,10 @@ void look_at_weights(worker_pointer self, const model_id& id);
 residence_report report_of(const model_id& id, const hosted_model& x);
 /// Tells the inspector what this worker does.
 void show_worker(worker_pointer self);
+/// Ends the worker if `why` says that its device failed: nothing that it holds can be used any
+/// more. Whoever has the worker started again gives it a new device; requests go on where they
+/// were.
+bool device_lost(worker_pointer self, const caf::error& why);
 /// Ends all that runs on a model whose engine failed: nothing it computes can be trusted any more.
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why);
 

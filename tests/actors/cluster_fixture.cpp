@@ -371,6 +371,8 @@ void cluster::break_tokenizer(const std::string& why) { *state_->bad_tokenizer =
 
 void cluster::break_engine(const std::string& model) { state_->ledgers.at(model)->broken = true; }
 
+void cluster::lose_device(const std::string& model) { state_->ledgers.at(model)->lost = true; }
+
 void cluster::silence_engine(const std::string& model) { state_->ledgers.at(model)->silent = true; }
 
 void cluster::weights_of(const std::string& model, engine::weight_state state) {

@@ -86,6 +86,8 @@ public:
   void break_tokenizer(const std::string& why);
   /// The next step of this model's engines fails.
   void break_engine(const std::string& model);
+  /// The device fails under it instead.
+  void lose_device(const std::string& model);
   /// Engines of this model give no tokens: `run` needs a limit then, as they never finish.
   void silence_engine(const std::string& model);
 

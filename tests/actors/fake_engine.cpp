@@ -1,6 +1,7 @@
 #include "tests/actors/fake_engine.hpp"
 
 #include "engine/errors.hpp"
+#include "gpu/errors.hpp"
 
 namespace troupe::actors::testing {
 
@@ -25,6 +26,8 @@ caf::error fake_engine::add(te::sequence_request request) {
 caf::expected<std::span<te::token_event>> fake_engine::step() {
   if (std::exchange(ledger_->broken, false))
     return caf::make_error(te::errc::bad_numbers, "the model computed NaN");
+  if (std::exchange(ledger_->lost, false))
+    return caf::make_error(gpu::errc::device_failed, "attention on cuda:0: out of luck");
   auto& out = events_;
   out.clear();
   if (ledger_->silent)

@@ -14,6 +14,7 @@ struct engine_ledger {
   size_t tokens = 0;
   size_t held = 0;
   bool broken = false; ///< the next step fails
+  bool lost = false;   ///< the next step fails because the device does
   bool silent = false; ///< steps give no tokens, as if they computed a long prompt
   troupe::engine::weight_state weights = {}; ///< of engines whose weights arrive
   std::function<void()> news = {};           ///< the newest engine's `on_weights`

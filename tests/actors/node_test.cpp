@@ -7,8 +7,10 @@
 #include <mutex>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "actors/errors.hpp"
+#include "tests/actors/failing_device.hpp"
 
 namespace troupe::actors {
 namespace {
@@ -177,6 +179,53 @@ TEST(node, a_worker_that_vanishes_changes_no_text) {
   };
   EXPECT_EQ(count("scheduler"), 1);
   EXPECT_EQ(count("gpu-worker"), 1) << "of the other process, through the cluster";
+}
+
+/// Options of a node whose first device fails at its `fuse`-th synchronization; `next` opens
+/// others.
+node_options with_failing_device(int fuse,
+                                 std::function<caf::expected<std::vector<opened_device>>()> next) {
+  auto out = options();
+  out.devices = {"cpu"};
+  out.open = [fuse, next = std::move(next), first = true](const std::vector<std::string>& names,
+                                                          const gpu::device_options& how) mutable {
+    auto made = open_devices(names, how);
+    if (!std::exchange(first, false))
+      return next ? next() : std::move(made);
+    auto& device = made->front().device;
+    device = std::make_unique<testing::failing_device>(std::move(device), fuse);
+    return made;
+  };
+  return out;
+}
+
+TEST(node, a_device_that_fails_is_opened_anew_and_changes_no_text) {
+  const auto text = [](node_options with) {
+    const auto one = start(std::move(with));
+    const auto all = std::make_shared<client>();
+    one->edge().invoke(story("Once", 60), all);
+    EXPECT_TRUE(all->wait_end());
+    EXPECT_TRUE(all->used) << all->failed->message;
+    return all->text;
+  };
+  const auto undisturbed = text(options());
+  EXPECT_EQ(undisturbed.at(0).empty(), false);
+  for (const int fuse : {1, 2, 20}) // while loading, in the first step, in the middle
+    EXPECT_EQ(text(with_failing_device(fuse, nullptr)), undisturbed) << fuse;
+}
+
+TEST(node_death_test, a_device_that_does_not_start_again_ends_the_process_with_a_reason) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [] {
+    dup2(STDERR_FILENO, STDOUT_FILENO); // where the log goes
+    const auto one = start(with_failing_device(
+        20, [] { return caf::make_error(gpu::errc::unavailable, "its driver is gone"); }));
+    const auto all = std::make_shared<client>();
+    one->edge().invoke(story("Once", 60), all);
+    all->wait_end();
+    all->wait([] { return false; }); // the process ends first
+  };
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(70), "its driver is gone");
 }
 
 TEST(node, load_pin_unload_and_frontend_by_id_or_alias) {

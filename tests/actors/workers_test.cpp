@@ -33,6 +33,24 @@ TEST(workers, twenty_streams_survive_the_death_of_their_worker_unchanged) {
   }
 }
 
+TEST(workers, a_failed_device_ends_its_worker_and_streams_go_on_unchanged_on_another) {
+  cluster nodes{{.sequences_max = 32}};
+  nodes.add_worker();
+  const auto x = nodes.submit(make_request("a", "stream", 100, 3));
+  nodes.run();
+  nodes.advance_clock(300ms);
+  nodes.run(100);
+  ASSERT_TRUE(!x->text[0].empty() && !x->ended()) << "the failure must come in the middle";
+  nodes.lose_device("a");
+  nodes.run();
+  EXPECT_FALSE(x->failed);
+  EXPECT_FALSE(x->used) << "its only worker must be gone";
+  nodes.add_worker();
+  nodes.advance(300ms);
+  ASSERT_TRUE(x->used) << (x->failed ? x->failed->message : "did not end");
+  EXPECT_EQ(x->text[0], expected_text("stream", 3, 100));
+}
+
 TEST(workers, a_request_that_kills_every_worker_is_given_up) {
   cluster nodes;
   nodes.silence_engine("a");
