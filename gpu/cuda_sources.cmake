@@ -1,5 +1,6 @@
 # The CUDA backend, for its library and for the emulated device of the tests.
-set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/pinned_ring.cpp)
+set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/pinned_ring.cpp
+    cuda/staged_upload.cpp)
 set(cuda_kernel_sources
   kernels/attention_float.cu
   kernels/attention_tensor.cu

@@ -55,6 +55,14 @@ public:
         host_{queue.reads_host_memory()} {}
 
   caf::error run(const std::stop_token& stop) {
+    auto why = run_steps(stop);
+    // Also of a job that is given up: its place may be somebody else's next.
+    auto failed = queue_.synchronize();
+    return why ? why : failed;
+  }
+
+private:
+  caf::error run_steps(const std::stop_token& stop) {
     const auto& from = job_.from;
     // What is in host memory goes at once.
     const auto step = from.make || from.wait ? step_rows(rows_, row_bytes_) : rows_;
@@ -67,16 +75,15 @@ public:
           return why;
       if (stop.stop_requested())
         return {};
+      // Devices read what they copy before they return, so the room may be written again, and the
+      // source go, while a copy is still under way.
       move(row, count);
-      if (auto why = queue_.synchronize()) // the room is about to be written again
-        return why;
       if (job_.last_use && from.drop)
         from.drop(row + count);
     }
     return {};
   }
 
-private:
   caf::error make_room(int64_t step) {
     const auto bytes = static_cast<uint64_t>(step) * row_bytes_;
     if (job_.from.make && (converts_ || !host_))

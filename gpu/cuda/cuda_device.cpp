@@ -1,8 +1,12 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <mutex>
+#include <optional>
+#include <thread>
 
 #include "gpu/cuda/pinned_ring.hpp"
+#include "gpu/cuda/staged_upload.hpp"
 #include "gpu/cuda/status.hpp"
 #include "gpu/device.hpp"
 #include "gpu/errors.hpp"
@@ -18,17 +22,42 @@ namespace {
 /// Copies up to this size go through pinned memory; larger ones are weights.
 constexpr size_t small_copy_max = 1 << 20;
 constexpr size_t ring_bytes = 8 << 20;
+/// Larger copies go through lanes of pinned memory: so many at most, of two slots of that size
+/// each.
+constexpr unsigned lanes_max = 8;
+constexpr size_t slot_bytes = 2 << 20;
 /// The tensor-core kernels multiply bf16, which is as old as compute capability 8.0.
 constexpr int oldest_major = 8;
+
+/// Makes its lanes when they are wanted first: pinned memory takes a while to get. All queues of a
+/// device share them, so that a load does not begin with it.
+class upload_lanes {
+public:
+  explicit upload_lanes(int ordinal) : ordinal_{ordinal} {}
+  cuda::staged_upload& get() {
+    std::call_once(made_, [this] {
+      const auto cores = std::max(2u, std::thread::hardware_concurrency());
+      lanes_.emplace(ordinal_, std::min(cores / 2, lanes_max), slot_bytes);
+    });
+    return *lanes_;
+  }
+
+private:
+  const int ordinal_;
+  std::once_flag made_;
+  std::optional<cuda::staged_upload> lanes_;
+};
 
 /// One CUDA device behind one stream. The first failure sticks: `synchronize` reports it from then
 /// on, and nothing more is queued.
 class cuda_device final : public device {
 public:
   static caf::expected<std::unique_ptr<device>> create(const cuda_device_info& info,
-                                                       const device_options& options) {
-    std::unique_ptr<cuda_device> out{new cuda_device{info, options}};
-    if (auto why = out->start())
+                                                       const device_options& options,
+                                                       std::shared_ptr<upload_lanes> lanes,
+                                                       size_t ring_size = ring_bytes) {
+    std::unique_ptr<cuda_device> out{new cuda_device{info, options, std::move(lanes)}};
+    if (auto why = out->start(ring_size))
       return why;
     return std::unique_ptr<device>{std::move(out)};
   }
@@ -70,6 +99,8 @@ public:
   void copy_to_device(void* to, const void* from, size_t size_bytes) override {
     if (size_bytes == 0 || !usable())
       return;
+    if (size_bytes > small_copy_max && lanes_->get())
+      return note(lanes_->get().copy(to, from, size_bytes, stream_), "copying to the device");
     if (void* pinned = size_bytes <= small_copy_max ? pinned_for(size_bytes) : nullptr) {
       std::memcpy(pinned, from, size_bytes);
       from = pinned;
@@ -102,7 +133,8 @@ public:
     device_options options;
     options.mode = mode_;
     options.memory_bytes = memory_limit_;
-    auto out = create(info_, options);
+    // It lives as long as a load: pinning a large ring would be a good part of that.
+    auto out = create(info_, options, lanes_, small_copy_max);
     return out ? std::move(*out) : nullptr;
   }
 
@@ -162,10 +194,12 @@ public:
   }
 
 private:
-  cuda_device(const cuda_device_info& info, const device_options& options)
-      : info_{info}, mode_{options.mode}, memory_limit_{options.memory_bytes} {}
+  cuda_device(const cuda_device_info& info, const device_options& options,
+              std::shared_ptr<upload_lanes> lanes)
+      : info_{info}, mode_{options.mode}, memory_limit_{options.memory_bytes}, lanes_{std::move(
+                                                                                   lanes)} {}
 
-  caf::error start() {
+  caf::error start(size_t ring_size) {
     const auto started = [&](cudaError_t status) {
       return status == cudaSuccess
                  ? caf::error{}
@@ -186,7 +220,7 @@ private:
       return why;
     if (auto why = started(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)))
       return why;
-    ring_.allocate(ring_bytes);
+    ring_.allocate(ring_size);
     memory_bytes_ = memory_limit_ == 0 ? free : std::min<uint64_t>(free, memory_limit_);
     return {};
   }
@@ -247,6 +281,7 @@ private:
   uint64_t allocated_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
   cuda::pinned_ring ring_;
+  const std::shared_ptr<upload_lanes> lanes_;
   buffer scratch_;
   caf::error failure_;
 };
@@ -270,7 +305,7 @@ caf::expected<std::unique_ptr<device>> make_cuda_device(int ordinal,
         "cuda:" + std::to_string(ordinal) + " (" + info.name + ") has compute capability " +
             std::to_string(info.major) + "." + std::to_string(info.minor) +
             ", but 8.0 is the oldest that the kernels run on; use the device cpu");
-  return cuda_device::create(info, options);
+  return cuda_device::create(info, options, std::make_shared<upload_lanes>(ordinal));
 }
 
 } // namespace troupe::gpu

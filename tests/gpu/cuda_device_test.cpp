@@ -1,6 +1,9 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <vector>
+
 #include "gpu/device.hpp"
 #include "gpu/errors.hpp"
 
@@ -83,17 +86,81 @@ TEST_F(cuda_device_test, the_first_failure_sticks_and_names_the_op) {
   EXPECT_EQ(dev->allocate(8).error(), errc::device_failed);
 }
 
+TEST_F(cuda_device_test, large_copies_arrive_whole_from_every_queue) {
+  const auto dev = open();
+  const auto other = dev->second_queue();
+  ASSERT_TRUE(other);
+  // Odd sizes around those of the slots, and offsets that no page begins at.
+  for (const size_t size : {(size_t{1} << 20) + 1, (size_t{4} << 20) + 3, size_t{37'000'001}}) {
+    std::vector<uint32_t> words(size / 4 + 2);
+    for (size_t i = 0; i < words.size(); ++i)
+      words[i] = static_cast<uint32_t>(i * 2654435761u);
+    const auto* from = reinterpret_cast<const char*>(words.data()) + 3;
+    for (auto* queue : {dev.get(), other.get()}) {
+      const auto memory = dev->allocate(size);
+      ASSERT_TRUE(memory);
+      queue->copy_to_device(memory->data(), from, size);
+      std::vector<char> back(size);
+      queue->copy_to_host(back.data(), memory->data(), size);
+      EXPECT_FALSE(queue->synchronize());
+      EXPECT_EQ(std::memcmp(back.data(), from, size), 0) << size;
+    }
+  }
+}
+
+TEST_F(cuda_device_test, the_source_of_a_large_copy_may_change_at_once) {
+  const auto dev = open();
+  std::vector<char> source(9'000'000, 'a'), back(source.size());
+  const auto memory = dev->allocate(source.size());
+  ASSERT_TRUE(memory);
+  dev->copy_to_device(memory->data(), source.data(), source.size());
+  std::fill(source.begin(), source.end(), 'b');
+  dev->copy_to_host(back.data(), memory->data(), back.size());
+  EXPECT_FALSE(dev->synchronize());
+  EXPECT_EQ(back, std::vector<char>(back.size(), 'a'));
+}
+
+TEST_F(cuda_device_test, a_machine_that_pins_no_memory_still_copies) {
+  const auto dev = open();
+  const std::vector<char> source(3'000'000, 'a');
+  std::vector<char> back(source.size());
+  const auto memory = dev->allocate(source.size());
+  ASSERT_TRUE(memory);
+  cuda_emulation::fail_next(cudaErrorMemoryAllocation); // the first lane's
+  dev->copy_to_device(memory->data(), source.data(), source.size());
+  dev->copy_to_host(back.data(), memory->data(), back.size());
+  EXPECT_FALSE(dev->synchronize());
+  EXPECT_EQ(back, source);
+}
+
+TEST_F(cuda_device_test, a_large_copy_that_fails_is_reported) {
+  const auto dev = open();
+  const std::vector<char> source(9'000'000, 'a');
+  const auto memory = dev->allocate(source.size());
+  ASSERT_TRUE(memory);
+  dev->copy_to_device(memory->data(), source.data(), source.size());
+  cuda_emulation::fail_next(cudaErrorIllegalAddress, true);
+  dev->copy_to_device(memory->data(), source.data(), source.size());
+  const auto why = dev->synchronize();
+  EXPECT_EQ(why, errc::device_failed);
+  EXPECT_NE(describe(why).find("copying to the device"), std::string::npos) << describe(why);
+}
+
 TEST_F(cuda_device_test, small_copies_may_change_their_source_at_once) {
   const auto dev = open();
+  const auto other = dev->second_queue();
   const auto memory = dev->allocate(8);
-  ASSERT_TRUE(memory);
-  char text[8] = "before";
-  for (int i = 0; i < 200000; ++i) // more than the ring holds
-    dev->copy_to_device(memory->data(), text, sizeof text);
-  char back[8] = {};
-  dev->copy_to_host(back, memory->data(), sizeof back);
-  EXPECT_FALSE(dev->synchronize());
-  EXPECT_STREQ(back, "before");
+  ASSERT_TRUE(memory && other);
+  for (auto* queue : {dev.get(), other.get()}) {
+    char text[8] = "before";
+    for (int i = 0; i < 200000; ++i) // more than the ring holds
+      queue->copy_to_device(memory->data(), text, sizeof text);
+    std::memset(text, 'x', sizeof text);
+    char back[8] = {};
+    queue->copy_to_host(back, memory->data(), sizeof back);
+    EXPECT_FALSE(queue->synchronize());
+    EXPECT_STREQ(back, "before");
+  }
 }
 
 } // namespace

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <vector>
 
@@ -170,6 +172,7 @@ private:
 };
 
 block_of_fibers fibers;
+std::mutex pending_mutex; // copies come from several threads
 cudaError_t pending = cudaSuccess;
 bool pending_stays = false;
 int device_count = 1;
@@ -234,11 +237,13 @@ void seed_schedule(uint64_t seed) {
   fibers.random().seed(static_cast<std::minstd_rand::result_type>(seed));
 }
 void fail_next(cudaError_t error, bool sticky) {
+  const std::lock_guard guard{pending_mutex};
   pending = error;
   pending_stays = sticky;
 }
 void set_device_count(int count) { device_count = count; }
 cudaError_t take_failure() {
+  const std::lock_guard guard{pending_mutex};
   const auto out = pending;
   if (!pending_stays)
     pending = cudaSuccess;
@@ -299,6 +304,27 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
 }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return take_failure(); }
+struct emulated_event {
+  std::chrono::steady_clock::time_point at;
+};
+cudaError_t cudaEventCreate(cudaEvent_t* out) {
+  *out = new emulated_event{};
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->at = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return take_failure(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return take_failure(); }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begun, cudaEvent_t ended) {
+  *milliseconds = std::chrono::duration<float, std::milli>{ended->at - begun->at}.count();
+  return cudaSuccess;
+}
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorEmulated";
