@@ -199,7 +199,8 @@ void add_bench(CLI::App& app, command_line& into) {
       "Shapes by name, with random weights; model directories or GGUF files. Default: "
       "smollm2-135m.");
   bench->add_flag("--list", to.list, "List the shapes that have a name.");
-  list(*bench, "--measure", to.measures, "What to measure: prefill, decode, load, sample.")
+  list(*bench, "--measure", to.measures,
+       "What to measure: prefill, decode, load, sample, attention, upload.")
       ->check(CLI::IsMember(bench::all_measures));
   list(*bench, "--dtype", to.dtypes,
        "Weights: bf16, f16, f32, int8, int4. Default: bf16; a directory's as they are.")
@@ -217,6 +218,8 @@ void add_bench(CLI::App& app, command_line& into) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   bench->add_option("--threads", to.threads, "Default: one per core.")->check(CLI::Range(1, 1024));
+  bench->add_option("--device", to.device, "What to compute on: cpu, or cuda:N.")
+      ->capture_default_str();
   bench->add_option("--isa", to.isa, "Instruction set; default: the best that the machine has.");
   bench->add_flag("--profile", to.profile, "Print what every op of a step took.");
   bench->add_flag("!--no-ceilings", to.ceilings, "Do not probe what the machine can do.");
@@ -315,7 +318,7 @@ std::unique_ptr<CLI::App> make_app(command_line& into) {
   app->set_version_flag("--version", "troupe " TROUPE_VERSION);
   app->footer(
       "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no server, 4 no such "
-      "model,\n5 address taken, 130 interrupted, 143 terminated.");
+      "model,\n5 address taken, 6 no such device, 130 interrupted, 143 terminated.");
   auto* serve = command(*app, into, "serve", "Serve models over HTTP.");
   serve->add_option("models", into.serve.models,
                     "Directories, GGUF files, or names of the models to serve alone.");

@@ -1,6 +1,8 @@
 # The CUDA backend, for its library and for the emulated device of the tests.
-set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/pinned_ring.cpp
+set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/pinned_ring.cpp cuda/probe.cpp
     cuda/staged_upload.cpp)
+# Opens a library that the emulated device stands in for.
+set(cuda_library_sources cuda/cublaslt.cpp)
 set(cuda_kernel_sources
   kernels/attention_float.cu
   kernels/attention_tensor.cu
@@ -9,5 +11,6 @@ set(cuda_kernel_sources
   kernels/linear_narrow.cu
   kernels/linear_tensor.cu
   kernels/linear_wide.cu
+  kernels/probe.cu
   kernels/quantize.cu
   kernels/rms_norm.cu)

@@ -63,6 +63,22 @@ write_notices() { # directory with list of libraries
   } >"$stage/THIRD_PARTY"
 }
 
+# What bin/bench-gpu needs: its scripts, and the tests of the CUDA backend where they were built.
+add_gpu_bench() { # binary, directory
+  local test script
+  cp tools/bench-gpu "$2/bin/"
+  mkdir -p "$2/tests/bench"
+  for script in gpu_report torch_gpu_peer coldstart_bench serve_bench; do
+    cp "tests/bench/$script.py" "$2/tests/bench/"
+  done
+  test=$(dirname "$1")/cuda_test
+  [ -x "$test" ] || { say "no cuda_test beside $1: bench-gpu will say so"; return 0; }
+  mkdir -p "$2/libexec"
+  cp "$test" "$2/libexec/"
+  strip "$2/libexec/cuda_test"
+  patchelf --set-rpath '$ORIGIN/../lib' "$2/libexec/cuda_test"
+}
+
 pack() { # binary
   local binary=$1 version name path stage size
   [ -x "$binary" ] || die "$binary is not there: run ./dev build first"
@@ -79,6 +95,7 @@ pack() { # binary
     strip --strip-unneeded "$stage/lib/$library"
     patchelf --set-rpath '$ORIGIN' "$stage/lib/$library"
   done <"$scratch/libraries"
+  add_gpu_bench "$binary" "$stage"
   strip "$stage/bin/troupe"
   patchelf --set-rpath '$ORIGIN/../lib' "$stage/bin/troupe"
   write_notices "$stage"
@@ -103,6 +120,14 @@ $(du -k "$stage"/lib/* | sort -rn | head -8)"
   say "$archive: $((size >> 10)) KiB, $(wc -l <"$scratch/libraries") libraries"
 }
 
+# Without a GPU bench-gpu must say so in one line; with one it is the user's to start.
+check_gpu_bench() { # directory
+  local code=0
+  command -v python3 >/dev/null || { say "no python3: bench-gpu is not tried"; return 0; }
+  env -i PATH=/usr/bin:/bin "$1/bin/bench-gpu" --device cuda:99 2>"$scratch/said" >/dev/null || code=$?
+  [ "$code" = 6 ] && [ "$(wc -l <"$scratch/said")" = 1 ] || die "bench-gpu without its device exits $code and says: $(cat "$scratch/said")"
+}
+
 # Unpacks under another path and runs with an empty environment: nothing may come from the tree.
 check() { # archive
   local place=$scratch/elsewhere root foreign
@@ -118,6 +143,7 @@ check() { # archive
       [[ $library =~ $system_libraries ]] || [[ $path == "$root"/* ]] || echo "$library ($path)"
     done)
   [ -z "$foreign" ] || die "these come from the system, not from the archive: $foreign"
+  check_gpu_bench "$root"
   say "$(cat "$scratch/version") runs from $(basename "$1") with $(ls "$root/lib" | wc -l) libraries of its own"
 }
 

@@ -17,6 +17,8 @@
 #include "cli/table.hpp"
 #include "cli/terminal.hpp"
 #include "gpu/cpu/host_limits.hpp"
+#include "gpu/cuda_probe.hpp"
+#include "gpu/errors.hpp"
 
 namespace troupe::cli::bench {
 namespace {
@@ -84,19 +86,20 @@ std::string refuse_isa(const std::string& isa) {
 /// Goes through models and dtypes and fills a report.
 class runner {
 public:
-  runner(const options& given, const std::atomic<bool>& stop)
-      : given_{given}, stop_{stop}, probe_device_{make_device(given)}, reads_{given.threads,
-                                                                              *probe_device_} {
+  /// `probed` = a device of its own for the ceilings of the host's memory.
+  runner(const options& given, const std::atomic<bool>& stop, std::unique_ptr<gpu::device> probed)
+      : given_{given}, stop_{stop}, probed_{std::move(probed)}, reads_{given.threads, *probed_} {
     report_.version = TROUPE_VERSION;
     report_.host = this_machine();
-    report_.device = probe_device_->name();
+    report_.device = probed_->name();
     report_.threads = given.threads;
   }
 
   caf::error run() {
     if (given_.ceilings) {
       say("measuring what the machine can do");
-      report_.computes = measure_compute(given_.threads);
+      if (auto why = measure_ceilings())
+        return why;
     }
     for (const auto& name : given_.models) {
       const auto model = choose(name);
@@ -113,13 +116,36 @@ public:
   }
 
   report finish() {
-    report_.reads = reads_.all();
+    if (probed_->reads_host_memory())
+      report_.reads = reads_.all();
     return std::move(report_);
   }
 
 private:
+  caf::error measure_ceilings() {
+    const auto ordinal = cuda_ordinal(given_.device);
+    if (!ordinal) {
+      report_.computes = measure_compute(given_.threads);
+      return {};
+    }
+    auto rates = gpu::measure_cuda(*ordinal);
+    if (!rates)
+      return rates.error();
+    if (!rates->missing.empty())
+      say("not measured: " + rates->missing);
+    for (const auto& one : rates->memory) // one set, read in several ways: the best one counts
+      if (report_.reads.empty() || one.per_second > report_.reads[0].bytes_per_second)
+        report_.reads = {
+            {gpu::cuda_probe_sizes{}.memory_bytes, one.per_second, one.name + ", " + one.how}};
+    for (const auto& one : rates->compute)
+      report_.computes.push_back({one.name + ", " + one.how, one.per_second});
+    report_.links = std::move(rates->link);
+    return {};
+  }
+
   caf::error measure_all(const model_choice& model, const std::string& dtype) {
-    if (wanted(given_, "prefill") || wanted(given_, "decode") || wanted(given_, "sample")) {
+    if (wanted(given_, "prefill") || wanted(given_, "decode") || wanted(given_, "sample") ||
+        wanted(given_, "attention") || wanted(given_, "upload")) {
       say("loading " + model.title + (dtype.empty() ? "" : " in " + dtype));
       auto made = make_subject(given_, model, dtype);
       if (!made)
@@ -140,7 +166,7 @@ private:
 
   caf::error measure_subject(subject& of) {
     // Before and after: what memory gives changes with what the neighbours do.
-    if (given_.ceilings)
+    if (probes_reads())
       reads_.measure(of.weight_bytes);
     if (wanted(given_, "prefill"))
       for (const auto tokens : given_.prompts)
@@ -155,10 +181,36 @@ private:
     if (wanted(given_, "sample") && !stop_)
       for (auto& one : measure_sampling(of.model, of.config.vocab_size, given_.reps, stop_))
         report_.results.push_back(std::move(one));
-    if (given_.ceilings && !stop_)
+    if (auto why = measure_device(of))
+      return why;
+    if (probes_reads() && !stop_)
       reads_.measure(of.weight_bytes);
     return {};
   }
+
+  /// What needs no tokens.
+  caf::error measure_device(subject& of) {
+    if (wanted(given_, "attention"))
+      for (const auto tokens : given_.prompts) {
+        if (stop_)
+          return {};
+        auto one = measure_attention(of, tokens, given_.reps);
+        if (!one)
+          return one.error();
+        if (auto why = keep(std::optional{std::move(*one)}))
+          return why;
+      }
+    if (!wanted(given_, "upload") || stop_)
+      return {};
+    auto uploads = measure_upload(of, given_.reps, stop_);
+    if (!uploads)
+      return uploads.error();
+    for (auto& one : *uploads)
+      report_.results.push_back(std::move(one));
+    return {};
+  }
+
+  bool probes_reads() const { return given_.ceilings && probed_->reads_host_memory(); }
 
   caf::error keep(caf::expected<std::optional<result>> got) {
     if (!got)
@@ -175,7 +227,7 @@ private:
 
   const options& given_;
   const std::atomic<bool>& stop_;
-  std::unique_ptr<gpu::device> probe_device_;
+  std::unique_ptr<gpu::device> probed_;
   read_probe reads_;
   report report_;
 };
@@ -207,8 +259,12 @@ int run(const options& typed) {
       return complain(describe(model.error()), not_found);
   if (const auto text = refuse_isa(given.isa); !text.empty())
     return complain(text, usage);
+  auto device = make_device(given);
+  if (!device)
+    return complain(describe(device.error()),
+                    device.error() == gpu::errc::unavailable ? no_device : usage);
   stop_on_signal stop;
-  runner work{given, stop.asked()};
+  runner work{given, stop.asked(), std::move(*device)};
   const auto why = work.run();
   const auto all = work.finish();
   if (!why || !all.results.empty())

@@ -28,6 +28,15 @@ caf::expected<std::vector<result>> measure_load(const options& given, const mode
                                                 const std::string& dtype,
                                                 const std::atomic<bool>& stop);
 
+/// One layer's attention over a prompt of `tokens`, the device's op alone.
+caf::expected<result> measure_attention(subject& of, uint32_t tokens, uint32_t reps);
+
+/// Weights on their way to the device as a load brings them, with nothing else going on and while
+/// the model decodes: bytes a second, and what the decoding lost. Empty for a device that reads the
+/// host's memory, or if stopped.
+caf::expected<std::vector<result>> measure_upload(subject& of, uint32_t reps,
+                                                  const std::atomic<bool>& stop);
+
 /// One choice from `vocabulary` random logits, for each of the usual filters.
 std::vector<result> measure_sampling(const std::string& model, int64_t vocabulary, uint32_t reps,
                                      const std::atomic<bool>& stop);

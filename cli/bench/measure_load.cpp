@@ -183,6 +183,8 @@ caf::expected<std::vector<result>> measure_load(const options& given, const mode
       return why;
   }
   const auto device = make_device(given);
+  if (!device)
+    return device.error();
   engine::engine_options how;
   how.quantize = quantization_of(dtype);
   how.kv_bytes = uint64_t{64} << 20;
@@ -195,7 +197,7 @@ caf::expected<std::vector<result>> measure_load(const options& given, const mode
         return out;
       if (cold)
         evict(dir);
-      const auto took = load_once(dir, how, *device);
+      const auto took = load_once(dir, how, **device);
       if (!took)
         return took.error();
       last = *took;

@@ -8,6 +8,7 @@ namespace troupe::cli::bench {
 /// What `troupe bench` was asked for. Texts and ranges are checked where the words are parsed.
 struct options {
   std::vector<std::string> models; ///< names of shapes, or model directories
+  std::string device = "cpu";      ///< or "cuda:N"
   std::vector<std::string> measures{"prefill", "decode"};
   std::vector<std::string> dtypes; ///< empty = bf16 for a shape, as it is for a directory
   std::vector<uint32_t> batches{1, 8, 32};
@@ -24,7 +25,8 @@ struct options {
   bool list = false;
 };
 
-inline const std::vector<std::string> all_measures{"prefill", "decode", "load", "sample"};
+inline const std::vector<std::string> all_measures{"prefill", "decode",    "load",
+                                                   "sample",  "attention", "upload"};
 inline const std::vector<std::string> all_dtypes{"bf16", "f16", "f32", "int8", "int4"};
 
 } // namespace troupe::cli::bench

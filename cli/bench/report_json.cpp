@@ -21,13 +21,16 @@ json machine_of(const report& all) {
 }
 
 json ceilings_of(const report& all) {
-  json out{{"read", json::array()}, {"compute", json::array()}};
+  json out{{"read", json::array()}, {"compute", json::array()}, {"link", json::array()}};
   for (const auto& one : all.reads)
     out["read"].push_back({{"set_bytes", one.set_bytes},
                            {"bytes_per_second", one.bytes_per_second},
                            {"pattern", one.pattern}});
   for (const auto& one : all.computes)
     out["compute"].push_back({{"name", one.name}, {"ops_per_second", one.ops_per_second}});
+  for (const auto& one : all.links)
+    out["link"].push_back(
+        {{"name", one.name}, {"how", one.how}, {"bytes_per_second", one.per_second}});
   return out;
 }
 

@@ -25,7 +25,10 @@ std::string ceilings_table(const report& all, bool colour) {
     out.push_back({"read, set of " + config::format_size_rounded(one.set_bytes),
                    three_digits(one.bytes_per_second / 1e9) + " GB/s", one.pattern});
   for (const auto& one : all.computes)
-    out.push_back({one.name, three_digits(one.ops_per_second / 1e9) + " Gop/s", "registers only"});
+    out.push_back({one.name, three_digits(one.ops_per_second / 1e9) + " Gop/s",
+                   all.links.empty() ? "registers only" : ""});
+  for (const auto& one : all.links)
+    out.push_back({one.name, three_digits(one.per_second / 1e9) + " GB/s", one.how});
   return out.size() > 1 ? "\n" + render_table(out, colour) : "";
 }
 
@@ -34,6 +37,8 @@ std::string what_of(const result& one) {
     return "prefill " + std::to_string(one.tokens);
   if (one.measure == "decode")
     return "decode, batch " + std::to_string(one.batch) + ", context " + std::to_string(one.tokens);
+  if (one.measure == "attention")
+    return "attention of a layer, " + std::to_string(one.tokens) + " tokens";
   return one.measure + ", " + one.variant;
 }
 

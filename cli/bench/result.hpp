@@ -5,6 +5,7 @@
 
 #include "cli/bench/ceilings.hpp"
 #include "cli/bench/machine.hpp"
+#include "gpu/cuda_probe.hpp"
 #include "gpu/profile.hpp"
 
 namespace troupe::cli::bench {
@@ -19,11 +20,11 @@ summary summarize(std::vector<double> values);
 /// One line of a report.
 struct result {
   std::string model, dtype;
-  std::string measure; ///< "prefill", "decode", "load", "sample"
-  std::string variant; ///< load: where from; sample: the filter; else empty
+  std::string measure; ///< one of `all_measures`
+  std::string variant; ///< load: where from; sample: the filter; upload: what else ran
   uint32_t batch = 1;
   uint32_t tokens = 0; ///< prefill: of the prompt; decode: the context in the middle of the run
-  std::string unit;    ///< of `value`: "tokens/s", "s", "us"
+  std::string unit;    ///< of `value`: "tokens/s", "s", "us", "GB/s"
   summary value;
   uint32_t reps = 0;
   double seconds = 0;     ///< median time of one step, load or draw
@@ -44,6 +45,7 @@ struct report {
   unsigned threads = 0;
   std::vector<read_ceiling> reads;
   std::vector<compute_ceiling> computes;
+  std::vector<gpu::cuda_rate> links; ///< between the host's memory and a CUDA device
   std::vector<result> results;
 };
 

@@ -1,9 +1,11 @@
 #include "cli/bench/subject.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 
+#include "actors/devices.hpp"
 #include "actors/model_files.hpp"
 #include "cli/bench/machine.hpp"
 #include "cli/bench/random_weights.hpp"
@@ -60,11 +62,14 @@ uint64_t kv_bytes_of_token(const engine::model_config& config, dtype type) {
          (type == dtype::f32 ? sizeof(float) : sizeof(uint16_t));
 }
 
-/// An error if `needed` bytes are not free; `beside` = bytes that are needed for a while only.
+/// An error if `needed` bytes are not free; `beside` = bytes of the host that are needed for a
+/// while only.
 caf::error check_memory(const std::string& what, const engine::engine_memory& needed,
-                        uint64_t beside) {
-  const auto all = needed.weights_bytes + needed.kv_bytes + needed.workspace_bytes + beside;
-  const auto free = free_memory_bytes();
+                        uint64_t beside, const gpu::device& device) {
+  const bool host = device.reads_host_memory();
+  const auto all =
+      needed.weights_bytes + needed.kv_bytes + needed.workspace_bytes + (host ? beside : 0);
+  const auto free = host ? free_memory_bytes() : device.memory_bytes();
   if (all <= free)
     return {};
   const auto text = config::format_size_rounded;
@@ -84,7 +89,8 @@ caf::error make_engine(subject& to, const options& given, const engine::weight_l
   to.kv_token_bytes = kv_bytes_of_token(to.config, type);
   const auto how = engine_options_of(given, to.dtype, to.kv_token_bytes);
   if (auto why = check_memory(to.model + " in " + to.dtype,
-                              engine::estimate_memory(to.config, checkpoint_bytes, how), beside))
+                              engine::estimate_memory(to.config, checkpoint_bytes, how), beside,
+                              *to.device))
     return why;
   auto made = engine::engine::create(to.config, lookup, std::move(keep_alive), *to.device, how);
   if (!made)
@@ -160,6 +166,8 @@ step_work subject::prefill_work(uint32_t tokens, uint32_t step_tokens) const {
 }
 
 std::string subject::arithmetic() const {
+  if (!device->reads_host_memory()) // all is rounded to bf16 there
+    return dtype == "f32" || dtype == "f16" ? "f32" : "bf16";
   // Blocks of a file ("q4_k") are multiplied as bytes too.
   const bool bytes = dtype == "int8" || dtype == "int4" || dtype.starts_with("q");
   return bytes ? "int8" : dtype == "bf16" ? "bf16" : "f32";
@@ -184,11 +192,24 @@ caf::expected<model_choice> choose(const std::string& model) {
                         : "did you mean '" + std::string{near} + "'?"));
 }
 
-std::unique_ptr<gpu::device> make_device(const options& given) {
+std::optional<int> cuda_ordinal(const std::string& device) {
+  constexpr std::string_view prefix = "cuda:";
+  int ordinal = 0;
+  if (!device.starts_with(prefix))
+    return std::nullopt;
+  const auto* end = device.data() + device.size();
+  const auto read = std::from_chars(device.data() + prefix.size(), end, ordinal);
+  return read.ptr == end && read.ec == std::errc{} ? std::optional{ordinal} : std::nullopt;
+}
+
+caf::expected<std::unique_ptr<gpu::device>> make_device(const options& given) {
   gpu::device_options how;
   how.threads = given.threads;
   how.isa = given.isa;
-  return gpu::make_cpu_device(how);
+  auto opened = actors::open_devices({given.device}, how);
+  if (!opened)
+    return opened.error();
+  return std::move(opened->front().device);
 }
 
 engine::engine_options engine_options_of(const options& given, const std::string& dtype,
@@ -217,7 +238,10 @@ caf::expected<subject> make_subject(const options& given, const model_choice& mo
   subject out;
   out.model = model.title;
   out.dtype = dtype;
-  out.device = make_device(given);
+  auto device = make_device(given);
+  if (!device)
+    return device.error();
+  out.device = std::move(*device);
   if (given.profile) {
     auto profiled = gpu::make_profiled_device(std::move(out.device));
     out.profile = profiled.get();

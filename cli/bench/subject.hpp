@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/error.hpp"
@@ -42,8 +43,12 @@ struct model_choice {
 /// What was typed for a model; fails saying what there is.
 caf::expected<model_choice> choose(const std::string& model);
 
-/// Makes the device that the options ask for.
-std::unique_ptr<gpu::device> make_device(const options& given);
+/// Makes the device that the options ask for. Fails with gpu::errc::unavailable or
+/// actors::errc::invalid_options if there is no such device.
+caf::expected<std::unique_ptr<gpu::device>> make_device(const options& given);
+
+/// N of a device "cuda:N"; none for others.
+std::optional<int> cuda_ordinal(const std::string& device);
 
 /// Loads the model in `dtype` with room for the largest batch and the longest context of `given`.
 /// Fails before anything is allocated if it does not fit in the memory that is free, saying what

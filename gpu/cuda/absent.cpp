@@ -1,3 +1,4 @@
+#include "gpu/cuda_probe.hpp"
 #include "gpu/device.hpp"
 #include "gpu/errors.hpp"
 
@@ -17,5 +18,7 @@ caf::expected<std::vector<cuda_device_info>> cuda_devices() { return absent(); }
 caf::expected<std::unique_ptr<device>> make_cuda_device(int, const device_options&) {
   return absent();
 }
+
+caf::expected<cuda_rates> measure_cuda(int, const cuda_probe_sizes&) { return absent(); }
 
 } // namespace troupe::gpu

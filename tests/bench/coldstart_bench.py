@@ -14,6 +14,7 @@ library only. Medians over the rounds, with minimum and maximum.
 """
 
 import argparse
+import collections
 import http.client
 import json
 import mmap
@@ -28,30 +29,34 @@ import time
 
 from serve_bench import EXAMPLES, Server, spread
 
-HIDDEN, INNER, HEADS, KV_HEADS, VOCABULARY = 2048, 8192, 32, 8, 32768
+Sizes = collections.namedtuple("Sizes", "hidden inner heads kv_heads vocabulary")
+ONE_B = Sizes(2048, 8192, 32, 8, 32768)  # of Llama-3.2-1B
+EIGHT_B = Sizes(4096, 14336, 32, 8, 32768)  # of Llama-3.1-8B
 BLOCK = 16 << 20
 
 
-def shapes(layers):
-    head = HIDDEN // HEADS
-    yield "model.embed_tokens.weight", (VOCABULARY, HIDDEN)
+def shapes(layers, sizes):
+    hidden, inner, heads, kv_heads, vocabulary = sizes
+    kv = kv_heads * hidden // heads
+    yield "model.embed_tokens.weight", (vocabulary, hidden)
     for i in range(layers):
         prefix = f"model.layers.{i}."
-        yield prefix + "input_layernorm.weight", (HIDDEN,)
-        yield prefix + "self_attn.q_proj.weight", (HIDDEN, HIDDEN)
-        yield prefix + "self_attn.k_proj.weight", (KV_HEADS * head, HIDDEN)
-        yield prefix + "self_attn.v_proj.weight", (KV_HEADS * head, HIDDEN)
-        yield prefix + "self_attn.o_proj.weight", (HIDDEN, HIDDEN)
-        yield prefix + "post_attention_layernorm.weight", (HIDDEN,)
-        yield prefix + "mlp.gate_proj.weight", (INNER, HIDDEN)
-        yield prefix + "mlp.up_proj.weight", (INNER, HIDDEN)
-        yield prefix + "mlp.down_proj.weight", (HIDDEN, INNER)
-    yield "model.norm.weight", (HIDDEN,)
+        yield prefix + "input_layernorm.weight", (hidden,)
+        yield prefix + "self_attn.q_proj.weight", (hidden, hidden)
+        yield prefix + "self_attn.k_proj.weight", (kv, hidden)
+        yield prefix + "self_attn.v_proj.weight", (kv, hidden)
+        yield prefix + "self_attn.o_proj.weight", (hidden, hidden)
+        yield prefix + "post_attention_layernorm.weight", (hidden,)
+        yield prefix + "mlp.gate_proj.weight", (inner, hidden)
+        yield prefix + "mlp.up_proj.weight", (inner, hidden)
+        yield prefix + "mlp.down_proj.weight", (hidden, inner)
+    yield "model.norm.weight", (hidden,)
 
 
-def make_model(directory, gigabytes, seed=1):
-    layer = 2 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * HIDDEN // 4 + 3 * HIDDEN * INNER)
-    layers = max(1, round((gigabytes * 1e9 - 2 * VOCABULARY * HIDDEN) / layer))
+def make_model(directory, gigabytes, seed=1, sizes=ONE_B):
+    hidden, inner, heads, kv_heads, vocabulary = sizes
+    layer = 2 * (2 * hidden * hidden * (heads + kv_heads) // heads + 3 * hidden * inner)
+    layers = max(1, round((gigabytes * 1e9 - 2 * vocabulary * hidden) / layer))
     weights = directory / "model.safetensors"
     if weights.exists():
         return weights
@@ -62,19 +67,19 @@ def make_model(directory, gigabytes, seed=1):
             shutil.copy(file, directory)
     config = json.loads((example / "config.json").read_text())
     config.update(
-        hidden_size=HIDDEN,
-        intermediate_size=INNER,
-        num_attention_heads=HEADS,
-        num_key_value_heads=KV_HEADS,
-        head_dim=HIDDEN // HEADS,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=hidden // heads,
         num_hidden_layers=layers,
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         tie_word_embeddings=True,
         torch_dtype="bfloat16",
     )
     (directory / "config.json").write_text(json.dumps(config))
     header, at = {}, 0
-    for name, shape in shapes(layers):
+    for name, shape in shapes(layers, sizes):
         size = 2
         for extent in shape:
             size *= extent

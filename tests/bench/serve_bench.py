@@ -58,6 +58,8 @@ class Server:
             time.sleep(0.0005)
         self.port = int(port_file.read_text())
         while self.get("/ready")[0] != 200:
+            if self.process.poll() is not None:
+                raise SystemExit(pathlib.Path(self.scratch, "log").read_text())
             time.sleep(0.0005)
         self.ready_seconds = time.perf_counter() - self.started
 

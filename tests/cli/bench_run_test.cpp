@@ -7,6 +7,7 @@
 #include "cli/bench/shapes.hpp"
 #include "engine/errors.hpp"
 #include "engine/model/weights.hpp"
+#include "gpu/errors.hpp"
 #include "tests/storage/model_files.hpp"
 
 namespace troupe::cli::bench {
@@ -164,13 +165,48 @@ TEST(bench_run, random_weights_are_the_same_every_time_and_small) {
   EXPECT_FALSE((*one)->find("no such tensor"));
 }
 
+TEST(bench_run, attention_alone_counts_every_pair_of_positions) {
+  auto made = make_subject(small(), {"tiny", ""}, "bf16");
+  ASSERT_TRUE(made);
+  const auto one = measure_attention(*made, 40, 2);
+  ASSERT_TRUE(one) << describe(one.error());
+  EXPECT_GT(one->value.least, 0);
+  EXPECT_DOUBLE_EQ(one->flops, 4 * (40 * 41 / 2) * 64.0);
+}
+
+TEST(bench_run, uploads_are_measured_alone_and_beside_decoding) {
+  auto made = make_subject(small(), {"tiny", ""}, "bf16");
+  ASSERT_TRUE(made);
+  const auto all = measure_upload(*made, 2, go_on);
+  ASSERT_TRUE(all) << describe(all.error());
+  ASSERT_EQ(all->size(), 4u);
+  for (const auto& one : *all)
+    EXPECT_GT(one.value.least, 0) << one.variant;
+  EXPECT_TRUE(made->engine->idle());
+  const auto none = measure_upload(*made, 2, stopped);
+  EXPECT_TRUE(none && none->empty());
+}
+
+TEST(bench_run, a_device_that_is_not_there_is_refused) {
+  auto given = small();
+  given.device = "cuda:99";
+  EXPECT_EQ(make_device(given).error(), gpu::errc::unavailable);
+  given.device = "abacus";
+  EXPECT_FALSE(make_device(given));
+  EXPECT_EQ(cuda_ordinal("cuda:7"), 7);
+  for (const auto* name : {"cpu", "cuda", "cuda:", "cuda:x", "cuda:1x", "cuda:-"})
+    EXPECT_FALSE(cuda_ordinal(name)) << name;
+}
+
 TEST(bench_run, probes_find_something_and_never_forget_their_best) {
   const auto compute = measure_compute(2);
   for (const auto& one : compute)
     EXPECT_GT(one.ops_per_second, 0) << one.name;
   options given;
   given.threads = 2;
-  const auto device = make_device(given);
+  const auto opened = make_device(given);
+  ASSERT_TRUE(opened) << describe(opened.error());
+  const auto& device = *opened;
   read_probe reads{2, *device};
   EXPECT_EQ(reads.best(64 << 20), nullptr);
   reads.measure(1);

@@ -1,0 +1,50 @@
+#include <cuda_runtime.h>
+#include <gtest/gtest.h>
+
+#include "gpu/cuda_probe.hpp"
+#include "gpu/errors.hpp"
+
+namespace troupe::gpu {
+namespace {
+
+/// On the emulated device: what is queued, and what is made of its times.
+class cuda_probe_test : public testing::Test {
+protected:
+  void TearDown() override {
+    cuda_emulation::set_device_count(1);
+    cuda_emulation::fail_next(cudaSuccess);
+  }
+  static cuda_probe_sizes small() {
+    return {.memory_bytes = 1 << 16,
+            .host_bytes = 1 << 12,
+            .product_side = 16,
+            .product_steps = 2,
+            .reps = 2};
+  }
+};
+
+TEST_F(cuda_probe_test, every_ceiling_has_a_rate) {
+  const auto rates = measure_cuda(0, small());
+  ASSERT_TRUE(rates) << describe(rates.error());
+  EXPECT_EQ(rates->memory.size(), 2u);
+  EXPECT_EQ(rates->compute.size(), 2u);
+  EXPECT_EQ(rates->link.size(), 2u);
+  EXPECT_EQ(rates->missing, "");
+  for (const auto* kind : {&rates->memory, &rates->compute, &rates->link})
+    for (const auto& one : *kind) {
+      EXPECT_GT(one.per_second, 0) << one.name;
+      EXPECT_FALSE(one.how.empty());
+    }
+}
+
+TEST_F(cuda_probe_test, a_device_that_is_not_there_or_fails_is_an_error) {
+  EXPECT_EQ(measure_cuda(1, small()).error(), errc::unavailable);
+  cuda_emulation::fail_next(cudaErrorIllegalAddress, true);
+  EXPECT_EQ(measure_cuda(0, small()).error(), errc::device_failed);
+  cuda_emulation::fail_next(cudaSuccess);
+  cuda_emulation::set_device_count(0);
+  EXPECT_EQ(measure_cuda(0, small()).error(), errc::unavailable);
+}
+
+} // namespace
+} // namespace troupe::gpu
