@@ -54,6 +54,17 @@ caf::error check(const node_options& options) {
   return {};
 }
 
+/// Keeps no more memory ready than the largest model of the node could use. The sizes of models
+/// that are fetched, and of those that a head names, are not known.
+storage_options storage_for(const node_options& options) {
+  auto out = options.storage;
+  uint64_t largest = options.role == node_role::worker ? out.ready_bytes : 0;
+  for (const auto& model : options.models)
+    largest = std::max(largest, model.dir.empty() ? out.ready_bytes : model.weight_bytes);
+  out.ready_bytes = std::min(out.ready_bytes, largest);
+  return out;
+}
+
 } // namespace
 
 caf::expected<std::unique_ptr<node>> node::start(node_options options) {
@@ -145,7 +156,7 @@ caf::error node_impl::boot() {
   registry_ = system_->spawn(registry, name_, registry_card);
   children_.push_back({"registry", erase(registry_), {}, true, registry_card});
   if (works())
-    tiers_ = open_tiers(options_.storage);
+    tiers_ = open_tiers(storage_for(options_));
   if (options_.cluster_listen || options_.join)
     if (auto why = start_peers())
       return why;

@@ -216,7 +216,8 @@ constexpr key<settings> node_table[] = {
     node<&s::storage, &storage_settings::pool_ready>(
         "storage.pool_ready", kind::memory,
         "So much of it is made ready before it is needed, so that the first loads do not wait for "
-        "it: a size, or a share of the machine's; 0 = none.",
+        "it, but no more than the largest model takes: a size, or a share of the machine's; 0 = "
+        "none.",
         0),
     node<&s::storage, &storage_settings::prefetch>(
         "storage.prefetch", kind::boolean,

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -48,7 +49,38 @@ uint64_t quota_in(const std::string& path) {
   return std::max((quota + period - 1) / period, uint64_t{1});
 }
 
+/// The number behind `name` among lines of names and numbers; 0 if it is not there.
+uint64_t number_of(const std::string& path, const std::string& name) {
+  std::ifstream file{path};
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(name + ' ') || line.starts_with(name + ':'))
+      return std::strtoull(line.c_str() + name.size() + 1, nullptr, 10);
+  return 0;
+}
+
+/// What a control group leaves: its limit less what is in use and could not simply be dropped.
+uint64_t left_in(uint64_t limit, const std::string& usage, const std::string& stat,
+                 const std::string& droppable) {
+  if (limit == no_limit)
+    return no_limit;
+  const auto used = limit_in(usage), pages = number_of(stat, droppable);
+  const auto held = used == no_limit || used < pages ? 0 : used - pages;
+  return limit - std::min(limit, held);
+}
+
 } // namespace
+
+uint64_t host_available_bytes() {
+  auto bytes = number_of("/proc/meminfo", "MemAvailable") * 1024;
+  for (const auto& folder : cgroup_folders(""))
+    bytes = std::min(bytes, left_in(limit_in(folder + "/memory.max"), folder + "/memory.current",
+                                    folder + "/memory.stat", "inactive_file"));
+  for (const auto& folder : cgroup_folders("memory"))
+    bytes = std::min(bytes, left_in(limit_in(folder + "/memory.limit_in_bytes"),
+                                    folder + "/memory.usage_in_bytes", folder + "/memory.stat",
+                                    "total_inactive_file"));
+  return bytes;
+}
 
 uint64_t host_memory_bytes() {
   const auto pages = std::max(sysconf(_SC_PHYS_PAGES), 0L);

@@ -3,10 +3,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <fstream>
-#include <string>
 #include <system_error>
 #include <thread>
+
+#include "gpu/cpu/host_limits.hpp"
 
 namespace troupe::gpu::cpu {
 namespace {
@@ -27,20 +27,6 @@ void ask_for_huge_pages(std::byte* data, size_t size_bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(data) / page_bytes * page_bytes;
   const auto end = rounded_up(reinterpret_cast<uintptr_t>(data) + size_bytes);
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-}
-
-/// What the kernel could give without swapping; 0 = it does not tell.
-uint64_t available_bytes() {
-  std::ifstream in{"/proc/meminfo"};
-  for (std::string name, unit; in >> name;) {
-    uint64_t kib = 0;
-    if (!(in >> kib))
-      return 0;
-    if (name == "MemAvailable:")
-      return kib << 10;
-    std::getline(in, unit);
-  }
-  return 0;
 }
 
 } // namespace
@@ -126,7 +112,8 @@ void kept_pages::unmap(void* data, size_t) {
 }
 
 bool kept_pages::may_keep(const block& x) const {
-  return x.filled_bytes >= x.size_bytes / 2 && kept_bytes_ + x.size_bytes <= available_bytes() / 2;
+  return x.filled_bytes >= x.size_bytes / 2 &&
+         kept_bytes_ + x.size_bytes <= host_available_bytes() / 2;
 }
 
 void kept_pages::watch() {
