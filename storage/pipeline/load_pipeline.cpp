@@ -51,6 +51,9 @@ std::shared_ptr<load> load_pipeline::start(load_plan plan, load_priority priorit
            range.offset + range.length <= plan.files[range.file].origin->size_bytes());
   const std::shared_ptr<load> out{new load{std::move(plan), std::move(events), priority, now(),
                                            conductor_, pool_->chunk_bytes()}};
+  // Or what is read of it would take the place of what is held of it and has yet to be verified.
+  for (size_t i = 0; i < out->chunks_.size(); ++i)
+    pool_->expect(key_of(*out, i), out->began_);
   {
     const std::lock_guard guard{mutex_};
     loads_.push_back(out);
