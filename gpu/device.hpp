@@ -88,6 +88,7 @@ public:
   /// At least `size_bytes`, aligned to 64 bytes; contents undefined. Fails with
   /// errc::out_of_memory.
   virtual caf::expected<buffer> allocate(size_t size_bytes) = 0;
+  /// `from` has been read when it returns; `to` is written in the order of the queue.
   virtual void copy_to_device(void* to, const void* from, size_t size_bytes) = 0;
   virtual void copy_to_host(void* to, const void* from, size_t size_bytes) = 0;
   /// From device memory to device memory; the two do not overlap.
