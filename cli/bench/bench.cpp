@@ -259,11 +259,11 @@ int run(const options& typed) {
       return complain(describe(model.error()), not_found);
   if (const auto text = refuse_isa(given.isa); !text.empty())
     return complain(text, usage);
+  stop_on_signal stop; // before a device has threads
   auto device = make_device(given);
   if (!device)
     return complain(describe(device.error()),
                     device.error() == gpu::errc::unavailable ? no_device : usage);
-  stop_on_signal stop;
   runner work{given, stop.asked(), std::move(*device)};
   const auto why = work.run();
   const auto all = work.finish();
