@@ -50,9 +50,14 @@ struct corner {
         }
   }
 
+  /// Unrolled as all loops here: an index that is known only at run time would put the sums into
+  /// memory.
   __device__ void store(const linear_args& args, int64_t column, int64_t row, int g, int t) const {
+#pragma unroll
     for (int i = 0; i < column_tiles; ++i)
+#pragma unroll
       for (int j = 0; j < row_tiles; ++j)
+#pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int64_t c = column + i * 16 + g + e / 2 * 8;
           const int64_t r = row + j * 8 + 2 * t + e % 2;
