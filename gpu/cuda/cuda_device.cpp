@@ -75,6 +75,7 @@ public:
   }
   uint64_t memory_bytes() const override { return memory_bytes_; }
   bool reads_host_memory() const override { return false; }
+  bool takes(dtype type) const override { return is_blocks(type) || device::takes(type); }
 
   caf::expected<buffer> allocate(size_t size_bytes) override {
     if (!usable())

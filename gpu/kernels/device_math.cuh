@@ -20,19 +20,31 @@ __device__ inline float load_element(const void* data, dtype type, int64_t i) {
   return type == dtype::bf16 ? bf16_to_float(bits) : f16_to_float(bits);
 }
 
-/// Element `i` of rows of any type that weights have, blocks included.
-__device__ inline float load_any(const void* data, dtype type, int64_t i) {
-  if (!is_blocks(type))
-    return load_element(data, type, i);
-  constexpr auto size = static_cast<int64_t>(block_elements);
-  const auto* block = static_cast<const unsigned char*>(data) +
-                      bytes_of(type, block_elements) * static_cast<uint64_t>(i / size);
-  const float scale = f16_to_float(*reinterpret_cast<const uint16_t*>(block));
-  const auto at = i % size;
-  if (type == dtype::q8_0)
-    return scale * static_cast<float>(static_cast<int8_t>(block[2 + at]));
-  const int byte = block[2 + at % (size / 2)];
-  return scale * static_cast<float>((at < size / 2 ? byte & 15 : byte >> 4) - 8);
+/// f16 bits -> float: exact.
+__device__ inline float f16_value(uint16_t bits) {
+#ifdef __CUDA_ARCH__
+  float out;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(bits));
+  return out;
+#else
+  return f16_to_float(bits);
+#endif
+}
+
+/// Products and sums that no compiler joins into one with a single rounding.
+__device__ inline float rounded_product(float a, float b) {
+#ifdef __CUDA_ARCH__
+  return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+__device__ inline float rounded_sum(float a, float b) {
+#ifdef __CUDA_ARCH__
+  return __fadd_rn(a, b);
+#else
+  return a + b;
+#endif
 }
 
 /// Sums over the warp in one fixed tree; every lane gets the result.

@@ -1,5 +1,6 @@
 #include "gpu/kernels/elementwise.cuh"
 
+#include "gpu/kernels/block_values.cuh"
 #include "gpu/kernels/device_math.cuh"
 #include "gpu/kernels/launch.cuh"
 
@@ -22,7 +23,19 @@ __global__ void embedding_kernel(embedding_args args) {
     return;
   const int64_t from = args.ids[row] * args.table.cols + col;
   args.out[row * args.table.cols + col] =
-      load_any(args.table.data, args.table.type, from) * args.scale;
+      load_element(args.table.data, args.table.type, from) * args.scale;
+}
+
+/// The same for a table in blocks, eight neighbours to a thread.
+__global__ void embedding_blocks_kernel(embedding_args args) {
+  int64_t row, piece;
+  if (!own_element(args.rows, args.table.cols / 8, row, piece))
+    return;
+  const int64_t col = piece * 8;
+  const eight from =
+      load_eight(args.table.data, args.table.type, args.ids[row] * args.table.cols + col);
+  for (int i = 0; i < 8; ++i)
+    args.out[row * args.table.cols + col + i] = from.value(i) * args.scale;
 }
 
 __global__ void rope_kernel(rope_args args) {
@@ -98,6 +111,9 @@ __global__ void gather_rows_kernel(gather_rows_args args) {
 } // namespace
 
 cudaError_t launch_embedding(const embedding_args& args, cudaStream_t stream) {
+  if (is_blocks(args.table.type))
+    return launch(embedding_blocks_kernel, {blocks_for(args.rows * args.table.cols / 8, threads)},
+                  threads, stream, args);
   return launch(embedding_kernel, {blocks_for(args.rows * args.table.cols, threads)}, threads,
                 stream, args);
 }

@@ -1,3 +1,4 @@
+#include "gpu/kernels/block_values.cuh"
 #include "gpu/kernels/device_math.cuh"
 #include "gpu/kernels/launch.cuh"
 #include "gpu/kernels/linear.cuh"
@@ -9,19 +10,31 @@ constexpr int warps = 8;
 /// Rows of x that share one read of a weight row.
 constexpr int rows_per_warp = 8;
 
-__device__ float load_weight(const weight& w, int64_t row, int64_t col) {
-  if (!is_blocks(w.type))
-    return load_element(w.data, w.type, row * w.cols + col);
-  constexpr auto size = static_cast<int64_t>(block_elements);
-  const auto* block =
-      static_cast<const unsigned char*>(w.data) +
-      (row * w.cols + col) / size * static_cast<int64_t>(bytes_of(w.type, block_elements));
-  const float scale = f16_to_float(*reinterpret_cast<const uint16_t*>(block));
-  const int64_t at = col % size;
-  if (w.type == dtype::q8_0)
-    return scale * static_cast<float>(static_cast<int8_t>(block[2 + at]));
-  const unsigned byte = block[2 + at % (size / 2)];
-  return scale * (static_cast<float>(at < size / 2 ? byte & 15 : byte >> 4) - 8.0f);
+/// What a lane adds to the sums of up to eight rows, `left` of which there are.
+__device__ void add_elements(const linear_args& args, int64_t column, const float* x, int64_t left,
+                             int lane, float (&sums)[rows_per_warp]) {
+  const auto& w = args.w;
+  for (int64_t k = lane; k < w.cols; k += warp_threads) {
+    const float value = load_element(w.data, w.type, column * w.cols + k);
+    for (int r = 0; r < rows_per_warp; ++r)
+      if (r < left)
+        sums[r] = fmaf(x[r * args.x_stride + k], value, sums[r]);
+  }
+}
+
+/// The same for weights in blocks, of which a lane takes eight neighbours at a time.
+__device__ void add_blocks(const linear_args& args, int64_t column, const float* x, int64_t left,
+                           int lane, float (&sums)[rows_per_warp]) {
+  const auto& w = args.w;
+  for (int64_t k = lane * 8; k < w.cols; k += warp_threads * 8) {
+    const eight from = load_eight(w.data, w.type, column * w.cols + k);
+    for (int i = 0; i < 8; ++i) {
+      const float value = from.value(i);
+      for (int r = 0; r < rows_per_warp; ++r)
+        if (r < left)
+          sums[r] = fmaf(x[r * args.x_stride + k + i], value, sums[r]);
+    }
+  }
 }
 
 /// One warp owns one column of the output for up to eight rows; its lanes walk k side by side.
@@ -32,12 +45,11 @@ __global__ void linear_float_kernel(linear_args args) {
     return;
   const int64_t first = int64_t{blockIdx.y} * rows_per_warp;
   float sums[rows_per_warp] = {};
-  for (int64_t k = lane; k < args.w.cols; k += warp_threads) {
-    const float w = load_weight(args.w, column, k);
-    for (int r = 0; r < rows_per_warp; ++r)
-      if (first + r < args.rows)
-        sums[r] = fmaf(args.x[(first + r) * args.x_stride + k], w, sums[r]);
-  }
+  const float* x = args.x + first * args.x_stride;
+  if (is_blocks(args.w.type))
+    add_blocks(args, column, x, args.rows - first, lane, sums);
+  else
+    add_elements(args, column, x, args.rows - first, lane, sums);
   for (int r = 0; r < rows_per_warp; ++r) {
     float sum = warp_sum(sums[r]);
     if (lane != r || first + r >= args.rows)

@@ -1,4 +1,5 @@
 #pragma once
+#include "gpu/kernels/block_values.cuh"
 #include "gpu/kernels/device_math.cuh"
 #include "gpu/ops.hpp"
 
@@ -35,38 +36,16 @@ __device__ inline uint4 pack_eight(const float (&v)[8]) {
           pack_bf16(v[6], v[7])};
 }
 
-/// A step is one block of the format.
-struct q8_weights {
+/// A step is one group of 32. Whole numbers become bf16 by one rounding, that of the value.
+template <dtype type>
+struct block_weights {
   __device__ static uint4 load(const weight& w, int64_t row, int64_t step, int t) {
     if (row >= w.rows || step * step_k >= w.cols)
       return zeros();
-    const auto* block = reinterpret_cast<const uint16_t*>(
-        static_cast<const unsigned char*>(w.data) + (row * (w.cols / step_k) + step) * 34);
-    const float scale = f16_to_float(block[0]);
+    const eight from = load_eight<type>(w.data, row * w.cols + step * step_k + t * 8);
     float v[8];
-    for (int i = 0; i < 4; ++i) {
-      const unsigned pair = block[1 + t * 4 + i];
-      v[2 * i] = scale * static_cast<float>(static_cast<int8_t>(pair & 0xff));
-      v[2 * i + 1] = scale * static_cast<float>(static_cast<int8_t>(pair >> 8));
-    }
-    return pack_eight(v);
-  }
-};
-
-struct q4_weights {
-  __device__ static uint4 load(const weight& w, int64_t row, int64_t step, int t) {
-    if (row >= w.rows || step * step_k >= w.cols)
-      return zeros();
-    const auto* block = reinterpret_cast<const uint16_t*>(
-        static_cast<const unsigned char*>(w.data) + (row * (w.cols / step_k) + step) * 18);
-    const float scale = f16_to_float(block[0]);
-    const int shift = t / 2 * 4; // the low nibbles are elements 0..15
-    float v[8];
-    for (int i = 0; i < 4; ++i) {
-      const unsigned pair = static_cast<unsigned>(block[1 + t % 2 * 4 + i]) >> shift;
-      v[2 * i] = scale * (static_cast<float>(pair & 15) - 8.0f);
-      v[2 * i + 1] = scale * (static_cast<float>(pair >> 8 & 15) - 8.0f);
-    }
+    for (int i = 0; i < 8; ++i)
+      v[i] = has_offset(type) ? fmaf(from.scale, from.q[i], from.offset) : from.scale * from.q[i];
     return pack_eight(v);
   }
 };

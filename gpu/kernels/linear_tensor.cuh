@@ -12,9 +12,21 @@ template <class launcher>
 cudaError_t with_weights(dtype type, const launcher& launch) {
   switch (type) {
   case dtype::q8_0:
-    return launch(q8_weights{});
+    return launch(block_weights<dtype::q8_0>{});
   case dtype::q4_0:
-    return launch(q4_weights{});
+    return launch(block_weights<dtype::q4_0>{});
+  case dtype::q4_1:
+    return launch(block_weights<dtype::q4_1>{});
+  case dtype::q5_0:
+    return launch(block_weights<dtype::q5_0>{});
+  case dtype::q5_1:
+    return launch(block_weights<dtype::q5_1>{});
+  case dtype::q4_k:
+    return launch(block_weights<dtype::q4_k>{});
+  case dtype::q5_k:
+    return launch(block_weights<dtype::q5_k>{});
+  case dtype::q6_k:
+    return launch(block_weights<dtype::q6_k>{});
   default:
     return launch(bf16_weights{});
   }

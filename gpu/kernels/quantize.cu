@@ -1,5 +1,6 @@
 #include "gpu/kernels/quantize.cuh"
 
+#include "gpu/kernels/block_values.cuh"
 #include "gpu/kernels/device_math.cuh"
 #include "gpu/kernels/launch.cuh"
 
@@ -11,6 +12,19 @@ constexpr int size = static_cast<int>(block_elements);
 
 struct block_of_floats {
   float x[size];
+
+  __device__ void load(const weight& w, int64_t first) {
+    if (!is_blocks(w.type)) {
+      for (int i = 0; i < size; ++i)
+        x[i] = load_element(w.data, w.type, first + i);
+      return;
+    }
+    for (int i = 0; i < size; i += 8) {
+      const eight from = load_eight(w.data, w.type, first + i);
+      for (int j = 0; j < 8; ++j)
+        x[i + j] = from.value(j);
+    }
+  }
 
   /// The value of the largest magnitude; NaN if there is one.
   __device__ float extreme() const {
@@ -61,8 +75,7 @@ __global__ void quantize_kernel(quantize_args args, int64_t blocks) {
   if (index >= blocks)
     return;
   block_of_floats block;
-  for (int i = 0; i < size; ++i)
-    block.x[i] = load_any(args.w.data, args.w.type, index * size + i);
+  block.load(args.w, index * size);
   auto* to = static_cast<unsigned char*>(args.out) +
              bytes_of(args.to, block_elements) * static_cast<uint64_t>(index);
   if (args.to == dtype::q8_0)

@@ -16,7 +16,7 @@ namespace {
 
 using engine::quantization;
 
-/// Takes q8_0 and q4_0 alone, as a CUDA device does.
+/// Takes q8_0 and q4_0 alone, the least that a device does.
 class few_types final : public gpu::cpu::cpu_device {
 public:
   few_types() : cpu_device{{2, gpu::precision::float32, "", 0}} {}

@@ -27,10 +27,13 @@ protected:
     fast->linear(args);
     args.out = want.data();
     reference->linear(args);
+    std::vector<float> w(static_cast<size_t>(n * k));
+    for (int64_t row = 0; row < n; ++row)
+      cpu::expand_row(args.w, row, w.data() + row * k);
     for (int64_t i = 0; i < args.rows * n; ++i) {
       float magnitude = 1;
       for (int64_t c = 0; c < k; ++c)
-        magnitude += std::abs(args.x[i / n * k + c] * cpu::load_any(args.w, i % n, c));
+        magnitude += std::abs(args.x[i / n * k + c] * w[static_cast<size_t>(i % n * k + c)]);
       ASSERT_NEAR(got[static_cast<size_t>(i)], want[static_cast<size_t>(i)], magnitude * allowed)
           << to_string(args.w.type) << " " << args.rows << "x" << n << "x" << k << " at " << i;
     }
@@ -41,11 +44,43 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(cuda_blocks_test);
 INSTANTIATE_TEST_SUITE_P(modes, cuda_blocks_test, testing::ValuesIn(all_modes()),
                          [](const auto& info) { return info.param.name(); });
 
+constexpr dtype formats[] = {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
+                             dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k};
+
 std::vector<unsigned char> quantized(device& by, const weight& w, dtype to) {
   std::vector<unsigned char> out(bytes_of(to, static_cast<uint64_t>(w.rows * w.cols)));
   by.quantize({w, out.data(), to});
   return out;
 }
+
+/// About `cols` columns, in whole blocks of the type (of eight elements where it has none).
+int64_t whole_blocks(dtype type, int64_t cols) {
+  const auto unit = is_blocks(type) ? int64_t{layout_of(type).elements} : 8;
+  return std::max(cols / unit, int64_t{1}) * unit;
+}
+
+/// A matrix of any type, as a file has it. Its memory ends where its last block does.
+class test_weight {
+public:
+  test_weight(random_data& random, dtype type, int64_t rows, int64_t cols)
+      : type_{type}, rows_{rows}, cols_{cols}, bytes_{make(random)} {}
+  weight get() const { return {bytes_.data(), type_, rows_, cols_}; }
+
+private:
+  std::vector<unsigned char> make(random_data& random) const {
+    if (type_ != dtype::bf16)
+      return random_blocks(random, type_, rows_, cols_);
+    const auto floats = random.floats(rows_ * cols_, 0.5f);
+    std::vector<unsigned char> out(floats.size() * 2);
+    for (size_t i = 0; i < floats.size(); ++i)
+      cpu::store_element(out.data(), dtype::bf16, static_cast<int64_t>(i), floats[i]);
+    return out;
+  }
+
+  dtype type_;
+  int64_t rows_, cols_;
+  std::vector<unsigned char> bytes_;
+};
 
 TEST_P(cuda_blocks_test, blocks_are_the_same_bytes_as_the_references) {
   random_data random{51};
@@ -54,23 +89,51 @@ TEST_P(cuda_blocks_test, blocks_are_the_same_bytes_as_the_references) {
     EXPECT_EQ(quantized(*fast, w.get(), type), quantized(*reference, w.get(), type));
 }
 
+TEST_P(cuda_blocks_test, blocks_of_a_file_are_made_into_smaller_ones) {
+  random_data random{54};
+  for (const auto type : formats) {
+    const test_weight w{random, type, 33, 512};
+    EXPECT_EQ(quantized(*fast, w.get(), dtype::q4_0), quantized(*reference, w.get(), dtype::q4_0))
+        << to_string(type);
+  }
+}
+
+TEST_P(cuda_blocks_test, rows_are_looked_up_as_the_reference_reads_them) {
+  random_data random{55};
+  for (const auto type : formats) {
+    const auto cols = whole_blocks(type, 800);
+    const test_weight table{random, type, 67, cols};
+    const std::vector<int32_t> ids{66, 0, 15, 15, 64};
+    std::vector<float> got(ids.size() * static_cast<size_t>(cols)), want(got.size());
+    fast->embedding({table.get(), ids.data(), got.data(), 5, 0.5f});
+    reference->embedding({table.get(), ids.data(), want.data(), 5, 0.5f});
+    EXPECT_EQ(got, want) << to_string(type);
+  }
+}
+
+TEST_P(cuda_blocks_test, every_type_is_taken) {
+  for (const auto type : formats)
+    EXPECT_TRUE(fast->takes(type)) << to_string(type);
+  for (const auto type : {dtype::i8, dtype::f8_e4m3, dtype::f64})
+    EXPECT_FALSE(fast->takes(type)) << to_string(type);
+}
+
 TEST_P(cuda_blocks_test, linear_matches_the_reference) {
   random_data random{52};
-  for (int round = 0; round < 60; ++round) {
-    const auto type = random.one_of({dtype::bf16, dtype::q8_0, dtype::q4_0});
+  constexpr dtype types[] = {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
+                             dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k};
+  for (int round = 0; round < 135; ++round) {
+    const auto type = types[round % 9];
     const int64_t rows = random.one_of<int64_t>({1, 2, 8, 9, 16, 17, 32, 33, 97, 130});
     const int64_t n = random.between(1, 150);
-    const int64_t k = type == dtype::bf16 ? 8 * random.between(1, 90) : 32 * random.between(1, 40);
-    const random_weight plain{random, dtype::bf16, n, k};
-    const auto blocks =
-        is_blocks(type) ? quantized(*reference, plain.get(), type) : std::vector<unsigned char>{};
-    const auto w = is_blocks(type) ? weight{blocks.data(), type, n, k} : plain.get();
+    const int64_t k = whole_blocks(type, random.one_of<int64_t>({1, random.between(1, 1300)}));
+    const test_weight w{random, type, n, k};
     const random_weight bias{random, dtype::bf16, 1, n};
     auto x = random.floats(rows * k);
     round_to_bf16(x);
     linear_args args;
     args.x = x.data();
-    args.w = w;
+    args.w = w.get();
     if (round % 3 != 0)
       args.bias = bias.get();
     args.rows = rows;
@@ -83,21 +146,37 @@ TEST_P(cuda_blocks_test, linear_matches_the_reference) {
 
 TEST_P(cuda_blocks_test, rows_alone_and_in_any_batch_have_the_same_bits) {
   random_data random{53};
-  const int64_t rows = 131, n = 77, k = 1120;
-  const random_weight plain{random, dtype::bf16, n, k};
-  const auto x = random.floats(rows * k);
-  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0}) {
-    const auto blocks =
-        is_blocks(type) ? quantized(*reference, plain.get(), type) : std::vector<unsigned char>{};
-    const auto w = is_blocks(type) ? weight{blocks.data(), type, n, k} : plain.get();
+  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
+                          dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k}) {
+    const int64_t rows = 131, n = 37, k = whole_blocks(type, 1312);
+    const test_weight w{random, type, n, k};
+    const auto x = random.floats(rows * k);
     std::vector<float> alone(static_cast<size_t>(rows * n));
     for (int64_t i = 0; i < rows; ++i)
-      fast->linear({x.data() + i * k, w, {}, alone.data() + i * n, 1, k, n});
+      fast->linear({x.data() + i * k, w.get(), {}, alone.data() + i * n, 1, k, n});
     for (const int64_t count : {2, 9, 17, 32, 33, 131}) {
       std::vector<float> batch(static_cast<size_t>(count * n));
-      fast->linear({x.data() + (rows - count) * k, w, {}, batch.data(), count, k, n});
+      fast->linear({x.data() + (rows - count) * k, w.get(), {}, batch.data(), count, k, n});
       ASSERT_TRUE(same_bits(batch.data(), alone.data() + (rows - count) * n, count * n))
           << to_string(type) << " rows " << count;
+    }
+  }
+}
+
+TEST_P(cuda_blocks_test, scales_that_are_no_number_reach_the_output) {
+  random_data random{56};
+  for (const auto type : formats) {
+    const auto k = whole_blocks(type, 256);
+    auto bytes = random_blocks(random, type, 3, k);
+    const size_t unit = type == dtype::q6_k ? 208 : 0;
+    cpu::store_element(bytes.data() + bytes_of(type, static_cast<uint64_t>(k)) + unit, dtype::f16,
+                       0, std::nanf("")); // of the second row's first block
+    for (const int64_t rows : {1, 40}) {
+      const auto x = random.floats(rows * k);
+      std::vector<float> out(static_cast<size_t>(rows * 3));
+      fast->linear({x.data(), {bytes.data(), type, 3, k}, {}, out.data(), rows, k, 3});
+      for (size_t i = 0; i < out.size(); ++i)
+        ASSERT_EQ(std::isnan(out[i]), i % 3 == 1) << to_string(type) << " " << i;
     }
   }
 }

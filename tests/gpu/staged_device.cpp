@@ -19,6 +19,8 @@ public:
   std::string name() const override { return inner_->name(); }
   uint64_t memory_bytes() const override { return inner_->memory_bytes(); }
   bool reads_host_memory() const override { return false; }
+  bool takes(dtype type) const override { return inner_->takes(type); }
+  bool keeps_kv(dtype type) const override { return inner_->keeps_kv(type); }
   caf::expected<buffer> allocate(size_t size) override { return inner_->allocate(size); }
   void copy_to_device(void* to, const void* from, size_t size) override {
     inner_->copy_to_device(to, from, size);

@@ -86,7 +86,7 @@ TEST_F(gguf_blocks_model, blocks_that_devices_compute_with_are_used_as_they_lie_
   EXPECT_EQ(layer.gate.type, dtype::q4_1);
 }
 
-/// Takes q8_0 and q4_0 alone, as a CUDA device does.
+/// Takes q8_0 and q4_0 alone, the least that a device does.
 class few_types final : public gpu::cpu::cpu_device {
 public:
   few_types() : cpu_device{{2, gpu::precision::float32, "", 0}} {}
