@@ -105,7 +105,8 @@ void add_store_settings(CLI::App& app, command_line& into) {
 void add_store(CLI::App& app, command_line& into) {
   auto* pull = command(app, into, "pull", "Fetch a model to this machine.");
   pull->add_option("reference", into.pull.reference,
-                   "hf://org/name[@revision], s3://bucket/prefix or https://host/directory.")
+                   "hf://org/name[@revision][:QUANTIZATION or /FILE.gguf], s3://bucket/prefix or "
+                   "https://host/directory.")
       ->required();
   pull->add_option("--name", into.pull.name, "What to call it; default: its last part.");
   pull->add_option("--include", into.pull.include, "Which weight files: a pattern with * and ?.")

@@ -1,10 +1,13 @@
 #include "cli/model_choice.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/text.hpp"
 #include "config/errors.hpp"
 #include "config/keys.hpp"
+#include "storage/gguf_choice.hpp"
+#include "storage/gguf_files.hpp"
 
 namespace troupe::cli {
 namespace {
@@ -12,6 +15,28 @@ namespace {
 std::string last_part(const std::string& id) {
   const auto slash = id.rfind('/');
   return ascii_lower(slash == std::string::npos ? id : id.substr(slash + 1));
+}
+
+/// A GGUF model of a repository or folder, by that one's name and perhaps a quantization:
+/// "org/name:Q4_K_M". Nothing if `name` is of no such kind.
+std::optional<caf::expected<storage::model_source>>
+gguf_in(const std::vector<storage::model_source>& models, const std::string& name) {
+  const auto colon = std::min(name.rfind(':'), name.size());
+  const auto begin = name.substr(0, colon) + "/";
+  const auto tag = name.substr(std::min(colon + 1, name.size()));
+  std::vector<std::string> paths;
+  for (const auto& model : models)
+    if (model.id.text.starts_with(begin) && storage::is_gguf(model.dir))
+      paths.push_back(model.id.text.substr(begin.size()) + ".gguf");
+  if (paths.empty())
+    return std::nullopt;
+  const auto chosen = storage::choose_gguf(paths, {.tag = tag, .file = {}}, name);
+  if (!chosen)
+    return caf::expected<storage::model_source>{
+        caf::make_error(config::errc::invalid_value, describe(chosen.error()))};
+  const auto id = begin + chosen->substr(0, chosen->size() - std::string_view{".gguf"}.size());
+  return caf::expected<storage::model_source>{
+      *std::ranges::find(models, id, [](const auto& x) { return x.id.text; })};
 }
 
 caf::error unknown(const std::vector<storage::model_source>& models, const std::string& name) {
@@ -64,8 +89,10 @@ caf::expected<storage::model_source> choose_model(const std::vector<storage::mod
       found.push_back(&model);
   if (found.size() == 1)
     return *found.front();
-  if (found.empty())
-    return unknown(models, name);
+  if (found.empty()) {
+    auto one = gguf_in(models, name);
+    return one ? std::move(*one) : unknown(models, name);
+  }
   std::string text = "'" + name + "' could be";
   for (size_t i = 0; i < found.size(); ++i)
     text += (i == 0 ? " " : " or ") + found[i]->id.text;

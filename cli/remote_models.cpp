@@ -18,6 +18,14 @@ std::string one_text(const std::vector<std::string>& references) {
   return out;
 }
 
+/// Why no model was found at a place of this machine.
+std::string why_none_in(const std::filesystem::path& path) {
+  const auto files = storage::gguf_files_below(path);
+  const auto chosen = storage::choose_gguf(files, {}, path.string());
+  return files.empty() || chosen ? path.string() + " is no directory with a model, nor a GGUF file"
+                                 : describe(chosen.error());
+}
+
 } // namespace
 
 storage::model_source model_at(const storage::model_origin& from, const std::string& name,
@@ -53,8 +61,7 @@ configured_models(const config::settings& settings,
     auto model = model_at(*from, name, how);
     if (from->from.kind == storage::location_kind::file && model.dir.empty())
       return caf::make_error(config::errc::invalid_value,
-                             "models." + name + ".source: " + from->from.path.string() +
-                                 " is no directory with a model");
+                             "models." + name + ".source: " + why_none_in(from->from.path));
     out.push_back(std::move(model));
   }
   return out;

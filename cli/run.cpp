@@ -21,6 +21,7 @@
 #include "cli/node_setup.hpp"
 #include "cli/signals.hpp"
 #include "storage/gguf_files.hpp"
+#include "storage/model_dir.hpp"
 #include "storage/sources/location.hpp"
 
 namespace troupe::cli {
@@ -132,6 +133,13 @@ int run(const config::settings& settings, const run_options& options) {
   if (is_path(options.model)) // whatever else there is
     std::erase_if(found->models,
                   [&](const auto& model) { return !within(model.dir, {options.model}); });
+  if (found->models.size() > 1) // of several GGUF files in one folder there is a usual one
+    if (const auto usual = storage::find_sole_model(options.model).path; !usual.empty())
+      std::erase_if(found->models, [&, top = usual.parent_path()](const auto& model) {
+        std::error_code ignored;
+        return std::filesystem::equivalent(model.dir.parent_path(), top, ignored) &&
+               !std::filesystem::equivalent(model.dir, usual, ignored);
+      });
   if (found->models.size() > 1) {
     std::string names;
     for (const auto& model : found->models)

@@ -237,15 +237,31 @@ model_dir inspect_gguf(const fs::path& path) {
   return out;
 }
 
-sole_model find_sole_model(const fs::path& dir) {
-  auto look = inspect_model_dir(dir);
-  if (look.kind == model_dir::verdict::model)
-    return {dir, std::move(look)};
-  if (look.kind != model_dir::verdict::unrelated || look.gguf.size() != 1)
-    return {};
-  const auto file = look.gguf.front();
-  look = inspect_gguf(file);
-  return look.kind == model_dir::verdict::model ? sole_model{file, std::move(look)} : sole_model{};
+sole_model find_sole_model(const fs::path& dir, const gguf_choice& meant) {
+  const auto whole = [](const fs::path& at, model_dir look) {
+    return look.kind == model_dir::verdict::model ? sole_model{at, std::move(look)} : sole_model{};
+  };
+  std::error_code failed;
+  if (is_gguf(dir) && fs::is_regular_file(dir, failed)) {
+    const auto first = gguf_parts(dir).front();
+    return whole(first, inspect_gguf(first));
+  }
+  if (meant.empty())
+    if (auto look = inspect_model_dir(dir); look.kind != model_dir::verdict::unrelated)
+      return whole(dir, std::move(look));
+  const auto file = choose_gguf(gguf_files_below(dir), meant, dir.string());
+  return file ? whole(dir / *file, inspect_gguf(dir / *file)) : sole_model{};
+}
+
+fs::path model_root(const fs::path& model) {
+  if (!is_gguf(model))
+    return model;
+  auto dir = model.parent_path();
+  std::error_code failed;
+  for (int up = 0; up < 3 && !dir.empty(); ++up, dir = dir.parent_path())
+    if (dir.parent_path().filename() == "snapshots" || fs::is_directory(dir / ".troupe", failed))
+      return dir;
+  return model.parent_path();
 }
 
 } // namespace troupe::storage

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "storage/gguf_choice.hpp"
+
 namespace troupe::storage {
 
 /// What a look at one directory, or at one GGUF model, says about it.
@@ -31,14 +33,19 @@ model_dir inspect_model_dir(const std::filesystem::path& dir);
 /// first file.
 model_dir inspect_gguf(const std::filesystem::path& path);
 
-/// A model that has a directory for itself, as fetched ones have.
+/// The one model that is meant in a directory.
 struct sole_model {
-  /// What `checkpoint::open` takes: the directory, or its GGUF file; empty if there is no model, or
-  /// several GGUF models.
+  /// What `checkpoint::open` takes: the directory, or its GGUF file; empty if there is none.
   std::filesystem::path path;
   model_dir look;
 };
-sole_model find_sole_model(const std::filesystem::path& dir);
+/// The directory itself if it is a model and `meant` names no GGUF model, else one of its GGUF
+/// models, as `choose_gguf` says. `dir` may also be a GGUF file.
+sole_model find_sole_model(const std::filesystem::path& dir, const gguf_choice& meant = {});
+
+/// The directory that a model was fetched into: where `.troupe` lies, or a snapshot of the hub's
+/// cache. Of any other model the directory itself, or that of its GGUF file.
+std::filesystem::path model_root(const std::filesystem::path& model);
 
 /// A file of at most `bytes_max`, or an empty string if it is absent, larger or unreadable.
 std::string read_small_file(const std::filesystem::path& file, uint64_t bytes_max);

@@ -44,7 +44,7 @@ std::optional<uint64_t> number(const std::string& text) {
 class hub final : public hub_source {
 public:
   hub(const location& from, hub_account account, std::shared_ptr<http_client> over)
-      : name_{from.text}, repository_{from.repository}, revision_{from.revision},
+      : name_{name_of(from)}, repository_{from.repository}, revision_{from.revision},
         account_{std::move(account)}, over_{std::move(over)} {
     while (account_.endpoint.ends_with('/'))
       account_.endpoint.pop_back();
@@ -98,6 +98,11 @@ public:
   }
 
 private:
+  /// The repository, whichever of its files are meant.
+  static std::string name_of(const location& from) {
+    return "hf://" + from.repository + (from.revision == "main" ? "" : "@" + from.revision);
+  }
+
   http_request request_for(std::string url) const {
     http_request out{.url = std::move(url)};
     if (!account_.token.empty())

@@ -1,11 +1,13 @@
 #include "storage/sources/location.hpp"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 
 #include <curl/urlapi.h>
 
+#include "base/text.hpp"
 #include "storage/errors.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/sources/source.hpp"
@@ -64,6 +66,38 @@ std::optional<std::string> url_part(CURLU* url, CURLUPart part, unsigned flags =
   std::string out{text};
   curl_free(text);
   return out;
+}
+
+/// "org/name/...", as a reference to the hub has it, if `text` is that of a page or a GGUF file of
+/// the public hub, with or without its scheme; else empty.
+std::string hub_page(std::string_view text) {
+  const bool schemed = text.starts_with("https://");
+  if (schemed)
+    text.remove_prefix(8);
+  const auto host = text.substr(0, text.find('/'));
+  if ((host != "huggingface.co" && host != "hf.co") || host.size() + 1 >= text.size())
+    return {};
+  text.remove_prefix(host.size() + 1);
+  if (!schemed)
+    return std::string{text};
+  text = text.substr(0, text.find_first_of("?#"));
+  while (text.ends_with('/'))
+    text.remove_suffix(1);
+  std::array<std::string_view, 4> parts; // org, name, what, revision; the rest is a path
+  size_t found = 0;
+  for (; found < parts.size() && !text.empty(); ++found) {
+    const auto end = std::min(text.find('/'), text.size());
+    parts[found] = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  const auto repository = std::string{parts[0]} + "/" + std::string{parts[1]};
+  if (found == 2 && text.empty())
+    return repository;
+  if (found == 4 && parts[2] == "tree" && text.empty())
+    return repository + "@" + std::string{parts[3]};
+  if (found == 4 && (parts[2] == "blob" || parts[2] == "resolve") && is_gguf(text))
+    return repository + "@" + std::string{parts[3]} + "/" + percent_decode(text);
+  return {};
 }
 
 caf::expected<location> parse_http(std::string_view text) {
@@ -125,6 +159,11 @@ caf::expected<location> parse_s3(std::string_view text, std::string_view rest) {
     return bad(text, "write s3://bucket/prefix; a bucket has 3 to 63 letters, digits, '-', '.'");
   if (!out.prefix.empty() && !is_inner_path(out.prefix))
     return bad(text, "the prefix has empty names, '.' or '..' in it");
+  if (is_gguf(out.prefix)) {
+    out.gguf.file = last_name(out.prefix);
+    out.prefix.resize(out.prefix.size() - out.gguf.file.size());
+    out.prefix = trimmed_slashes(out.prefix);
+  }
   while (!query.empty()) {
     const auto end = std::min(query.find('&'), query.size());
     const auto pair = query.substr(0, end);
@@ -141,7 +180,8 @@ caf::expected<location> parse_s3(std::string_view text, std::string_view rest) {
       return bad(text, "the endpoint is no http:// or https:// URL");
     out.endpoint = endpoint->url;
   }
-  out.text = "s3://" + out.bucket + (out.prefix.empty() ? "" : "/" + out.prefix);
+  out.text = "s3://" + out.bucket + (out.prefix.empty() ? "" : "/" + out.prefix) +
+             (out.gguf.file.empty() ? "" : "/" + out.gguf.file);
   char mark = '?';
   for (const auto& [key, value] : {std::pair<const char*, std::string&>{"endpoint", out.endpoint},
                                    {"region", out.region},
@@ -150,7 +190,9 @@ caf::expected<location> parse_s3(std::string_view text, std::string_view rest) {
       out.text += mark + std::string{key} + "=" + percent_encode(value, false);
       mark = '&';
     }
-  out.model_name = out.prefix.empty() ? out.bucket : last_name(out.prefix);
+  out.model_name = !out.gguf.file.empty() ? gguf_model_name(out.gguf.file)
+                   : out.prefix.empty()   ? out.bucket
+                                          : last_name(out.prefix);
   return out;
 }
 
@@ -162,14 +204,63 @@ bool is_hub_name(std::string_view name) {
          name.front() != '-' && name.front() != '.' && name.back() != '-' && name.back() != '.';
 }
 
+/// Whether a path may follow behind "@revision/": its end is seen.
+bool is_plain_revision(std::string_view revision) {
+  const auto slashes = std::ranges::count(revision, '/');
+  return revision.starts_with("refs/") ? slashes == 2 : slashes == 0 && revision != "refs";
+}
+
+/// Where the path of a file begins in "org/name[@revision]/path", at its '/'; npos = nowhere.
+size_t hub_path_of(std::string_view rest) {
+  const auto first = rest.find('/');
+  const auto second = first == std::string_view::npos ? first : rest.find('/', first + 1);
+  const auto at = rest.find('@');
+  if (at == std::string_view::npos || (second != std::string_view::npos && at > second))
+    return second;
+  auto out = rest.find('/', at);
+  if (rest.substr(at + 1).starts_with("refs/"))
+    for (int i = 0; i < 2 && out != std::string_view::npos; ++i)
+      out = rest.find('/', out + 1);
+  return out;
+}
+
+/// Takes ":QUANTIZATION", ":FILE.gguf" or "/path/FILE.gguf" from the end of `rest`; says what is
+/// wrong with it, or nothing.
+std::string take_gguf_choice(std::string_view& rest, gguf_choice& out) {
+  constexpr std::string_view latest = ":latest"; // as nobody's choice is called elsewhere
+  if (rest.size() > latest.size() &&
+      equal_ignoring_case(rest.substr(rest.size() - latest.size()), latest))
+    rest.remove_suffix(latest.size());
+  const auto colon = rest.rfind(':');
+  const auto path = rest.ends_with(".gguf") ? hub_path_of(rest) : std::string_view::npos;
+  const auto end = colon != std::string_view::npos ? colon : path;
+  if (end == std::string_view::npos)
+    return {};
+  const auto word = rest.substr(end + 1);
+  rest = rest.substr(0, end);
+  if (word.ends_with(".gguf")) {
+    out.file = word;
+    return is_gguf(out.file) && is_inner_path(out.file) ? "" : "its path of a file is none";
+  }
+  const auto allowed = [](char c) { return is_alnum(c) || c == '-' || c == '_' || c == '.'; };
+  if (word.empty() || word.size() > 64 || !std::ranges::all_of(word, allowed))
+    return "after ':' stands a quantization as GGUF files are named by it (Q4_K_M), or a file";
+  for (const char c : word)
+    out.tag += c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return {};
+}
+
 caf::expected<location> parse_hub(std::string_view text, std::string_view rest) {
   location out;
   out.kind = location_kind::hub;
   out.revision = "main";
+  if (const auto wrong = take_gguf_choice(rest, out.gguf); !wrong.empty())
+    return bad(text, wrong);
   if (const auto at = rest.find('@'); at != std::string_view::npos) {
     out.revision = rest.substr(at + 1);
     rest = rest.substr(0, at);
-    if (!is_inner_path(out.revision) || out.revision.size() > 255)
+    if (!is_inner_path(out.revision) || out.revision.size() > 255 ||
+        out.revision.find(':') != std::string::npos)
       return bad(text, "after '@' stands a branch, a tag or a commit");
   }
   if (rest.ends_with('/'))
@@ -179,10 +270,22 @@ caf::expected<location> parse_hub(std::string_view text, std::string_view rest) 
                         ? is_hub_name(rest)
                         : is_hub_name(rest.substr(0, slash)) && is_hub_name(rest.substr(slash + 1));
   if (!fine)
-    return bad(text, "write hf://organisation/name, or hf://organisation/name@revision");
+    return bad(text, "write hf://organisation/name or hf://organisation/name@revision, and behind "
+                     "that :Q4_K_M or /FILE.gguf for one GGUF model of several");
   out.repository = rest;
-  out.model_name = rest;
   out.text = "hf://" + out.repository + (out.revision == "main" ? "" : "@" + out.revision);
+  out.model_name = out.repository;
+  if (const auto& tag = out.gguf.tag; !tag.empty()) {
+    out.text += ":" + tag;
+    out.model_name += ":" + tag;
+  } else if (const auto& file = out.gguf.file; !file.empty()) {
+    // As it is taken apart again.
+    const bool seen =
+        out.revision == "main" ? slash != std::string_view::npos : is_plain_revision(out.revision);
+    out.text += (seen ? "/" : ":") + file;
+    out.model_name +=
+        "/" + file.substr(0, file.size() - last_name(file).size()) + gguf_model_name(file);
+  }
   return out;
 }
 
@@ -191,6 +294,8 @@ caf::expected<location> parse_any(std::string_view text) {
     return bad(text, "it has to have 1 to 2,048 characters");
   if (std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
     return bad(text, "it has control characters");
+  if (const auto page = hub_page(text); !page.empty())
+    return parse_hub(text, page);
   if (!is_url(text)) {
     location out;
     out.path = std::filesystem::path{text}.lexically_normal();
@@ -217,6 +322,8 @@ caf::expected<location> parse_any(std::string_view text) {
 } // namespace
 
 bool is_url(std::string_view text) {
+  if (text.starts_with("hf.co/") || text.starts_with("huggingface.co/"))
+    return true;
   const auto at = text.find("://");
   return at != std::string_view::npos && at > 0 &&
          std::ranges::all_of(text.substr(0, at), is_alnum);

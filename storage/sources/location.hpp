@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "storage/gguf_choice.hpp"
 
 namespace troupe::storage {
 
@@ -18,7 +19,8 @@ struct location {
   std::string text;
   /// The same with credentials, for whoever is to fetch it; not to be shown.
   std::string whole_text;
-  /// What the model is called if nobody says otherwise: "org/name" for a hub, else the last part.
+  /// What the model is called if nobody says otherwise: "org/name" for a hub, with ":TAG" or the
+  /// name of its GGUF file behind it, else the last part.
   std::string model_name;
 
   std::filesystem::path path; ///< file: absolute, or relative as it was given
@@ -32,13 +34,19 @@ struct location {
 
   std::string repository; ///< hub: "org/name", or "name"
   std::string revision;   ///< hub: a branch, tag or commit; "main" if none was given
+
+  /// hub, s3: which GGUF model of several; a tag is in capitals
+  gguf_choice gguf;
 };
 
-/// Whether `text` begins like "scheme://".
+/// Whether `text` begins like "scheme://", or names the hub without one.
 bool is_url(std::string_view text);
 
 /// Understands a path, file:///path, http(s)://host/path, s3://bucket/prefix (with
-/// ?endpoint=URL&region=NAME&addressing=path|virtual if need be) and hf://org/name[@revision].
+/// ?endpoint=URL&region=NAME&addressing=path|virtual if need be), s3://bucket/path/file.gguf,
+/// hf://org/name[@revision], and of those hf://org/name[@revision]:QUANTIZATION and
+/// hf://org/name[@revision]/path/file.gguf. hf.co/ and huggingface.co/ mean hf://, too, as does
+/// the address of one of their pages of models or files.
 /// Fails with `bad_reference`, naming the text and what would be right.
 caf::expected<location> parse_location(std::string_view text);
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <set>
 
 #include "storage/errors.hpp"
 #include "storage/gguf_files.hpp"
@@ -18,36 +17,44 @@ constexpr std::array<std::string_view, 12> weight_endings = {
 constexpr std::array<std::string_view, 7> idle_endings = {".png", ".jpg",  ".jpeg", ".gif",
                                                           ".svg", ".webp", ".mp4"};
 
+constexpr uint64_t small_text_bytes_max = uint64_t{1} << 20;
+
 template <class Endings>
 bool ends_with_any(std::string_view path, const Endings& endings) {
   return std::ranges::any_of(endings, [&](auto x) { return path.ends_with(x); });
 }
 
-bool keeps(const source_file& file, std::string_view include, std::string_view format) {
-  const bool weights = is_weight_file(file.path);
-  if (weights && !include.empty())
-    return matches_glob(file.path, include);
-  if (file.path.find('/') != std::string::npos)
-    return false;
-  return weights ? file.path.ends_with(format) : !ends_with_any(file.path, idle_endings);
+bool is_top(const source_file& file) { return file.path.find('/') == std::string::npos; }
+
+/// What people read about a model. A GGUF file says itself all that a program needs.
+bool is_small_text(const source_file& file) {
+  constexpr std::array<std::string_view, 4> texts = {".json", ".jinja", ".md", ".txt"};
+  return file.size_bytes <= small_text_bytes_max &&
+         (ends_with_any(file.path, texts) || file.path.starts_with("LICENSE"));
 }
 
-/// How many GGUF models stand at the top; the parts of one are one.
-size_t gguf_models(const std::vector<source_file>& files) {
-  std::set<std::filesystem::path> firsts;
-  for (const auto& file : files)
-    if (is_gguf(file.path) && file.path.find('/') == std::string::npos)
-      firsts.insert(gguf_parts(file.path).front());
-  return firsts.size();
-}
-
-std::string name_some(const std::vector<source_file>& files, std::string_view ending) {
-  std::string out;
-  size_t named = 0;
-  for (const auto& file : files)
-    if (file.path.ends_with(ending) && ++named <= 8)
-      out += "\n  " + file.path;
-  return named > 8 ? out + "\n  and " + std::to_string(named - 8) + " more" : out;
+/// Leaves one GGUF model, all its parts, and what is written about it.
+caf::expected<std::vector<source_file>>
+gguf_to_serve(std::vector<source_file> all, const std::string& origin, const gguf_choice& meant) {
+  std::vector<std::string> paths;
+  for (const auto& file : all)
+    paths.push_back(file.path);
+  const auto first = choose_gguf(paths, meant, origin);
+  if (!first)
+    return first.error();
+  const auto parts = gguf_parts(*first);
+  const auto is_part = [&](const source_file& x) {
+    return std::ranges::find(parts, std::filesystem::path{x.path}) != parts.end();
+  };
+  std::erase_if(all, [&](const source_file& x) {
+    return is_weight_file(x.path) ? !is_part(x) : !is_top(x) || !is_small_text(x);
+  });
+  const auto here = static_cast<size_t>(std::ranges::count_if(all, is_part));
+  if (here < parts.size())
+    return caf::make_error(errc::unsupported, origin + ": has only " + std::to_string(here) +
+                                                  " of the " + std::to_string(parts.size()) +
+                                                  " files of " + *first);
+  return all;
 }
 
 } // namespace
@@ -75,21 +82,22 @@ bool matches_glob(std::string_view text, std::string_view pattern) {
   return p == pattern.size();
 }
 
-caf::expected<std::vector<source_file>>
-files_to_serve(std::vector<source_file> all, std::string_view include, const std::string& origin) {
-  const auto top = [&](std::string_view ending) {
-    return std::ranges::count_if(all, [&](const source_file& x) {
-      return x.path.ends_with(ending) && x.path.find('/') == std::string::npos;
-    });
+caf::expected<std::vector<source_file>> files_to_serve(std::vector<source_file> all,
+                                                       std::string_view include,
+                                                       const std::string& origin,
+                                                       const gguf_choice& meant) {
+  const auto any = [&](std::string_view ending, bool below) {
+    return std::ranges::any_of(
+        all, [&](const auto& x) { return x.path.ends_with(ending) && (below || is_top(x)); });
   };
-  const bool safetensors = top(".safetensors") > 0;
-  if (include.empty() && !safetensors && gguf_models(all) > 1)
-    return caf::make_error(
-        errc::unsupported,
-        origin + ": holds several GGUF files; choose with `troupe pull ... --include GLOB`:" +
-            name_some(all, ".gguf"));
+  const bool safetensors = any(".safetensors", false);
+  if (include.empty() && (!meant.empty() || (!safetensors && any(".gguf", true))))
+    return gguf_to_serve(std::move(all), origin, meant);
   std::erase_if(all, [&](const source_file& x) {
-    return !keeps(x, include, safetensors ? ".safetensors" : ".gguf");
+    if (!is_weight_file(x.path))
+      return !is_top(x) || ends_with_any(x.path, idle_endings);
+    return include.empty() ? !is_top(x) || !x.path.ends_with(".safetensors")
+                           : !matches_glob(x.path, include);
   });
   if (std::ranges::none_of(all, [](const auto& x) { return is_weight_file(x.path); }))
     return caf::make_error(errc::unsupported,

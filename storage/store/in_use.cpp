@@ -2,7 +2,7 @@
 
 #include <system_error>
 
-#include "storage/gguf_files.hpp"
+#include "storage/model_dir.hpp"
 #include "storage/store/file_lock.hpp"
 
 namespace troupe::storage {
@@ -12,8 +12,7 @@ namespace fs = std::filesystem;
 fs::path use_lock_of(const fs::path& model_dir) {
   std::error_code failed;
   // Of a GGUF file: a hub's cache has links to files that lie elsewhere.
-  const auto dir =
-      fs::weakly_canonical(is_gguf(model_dir) ? model_dir.parent_path() : model_dir, failed);
+  const auto dir = fs::weakly_canonical(model_root(model_dir), failed);
   if (dir.parent_path().filename() == "snapshots") {
     const auto repository = dir.parent_path().parent_path();
     return repository.parent_path() / ".locks" / repository.filename() / "troupe-in-use.lock";

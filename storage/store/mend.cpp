@@ -13,7 +13,7 @@
 
 #include "storage/checkpoint.hpp"
 #include "storage/errors.hpp"
-#include "storage/gguf_files.hpp"
+#include "storage/model_dir.hpp"
 #include "storage/sources/open_source.hpp"
 #include "storage/store/manifest.hpp"
 
@@ -120,13 +120,10 @@ caf::error mend_file(source& from, const std::string& name, const damaged_file& 
   return what.sums->mended();
 }
 
-/// The directory of a model, which may be a GGUF file in it.
-fs::path root_of(const fs::path& model) { return is_gguf(model) ? model.parent_path() : model; }
-
 } // namespace
 
 caf::expected<location> origin_of(const fs::path& model) {
-  const auto model_dir = root_of(model);
+  const auto model_dir = model_root(model);
   if (auto known = read_manifest(model_dir); !known.source.empty())
     return parse_location(known.source);
   std::error_code failed;
@@ -174,13 +171,13 @@ caf::expected<pulled_model> mend(const fs::path& model_dir, const ledger& record
       if (observer)
         observer(now);
     };
-    const auto name = one.path.lexically_relative(root_of(model_dir)).generic_string();
+    const auto name = one.path.lexically_relative(model_root(model_dir)).generic_string();
     if (auto why =
             one.parts.empty() ? one.sums->mended() : mend_file(**from, name, one, how, told, stop))
       return why;
   }
   return pulled_model{.name = where->model_name,
-                      .dir = root_of(model_dir),
+                      .dir = model_root(model_dir),
                       .path = model_dir,
                       .weight_bytes = (*files)->size_bytes(),
                       .fetched_bytes = now.fetched_bytes};

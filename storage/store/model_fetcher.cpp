@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "storage/errors.hpp"
-#include "storage/gguf_files.hpp"
 
 namespace troupe::storage {
 
@@ -15,7 +14,7 @@ caf::expected<pulled_model> here_or_fetched(const pull_request& what, const pull
                                             const std::stop_token& stop) {
   if (const auto found = find_pulled(what, how); !found.path.empty())
     return pulled_model{.name = what.name.empty() ? what.from.model_name : what.name,
-                        .dir = is_gguf(found.path) ? found.path.parent_path() : found.path,
+                        .dir = model_root(found.path),
                         .path = found.path,
                         .total_bytes = found.look.weight_bytes,
                         .weight_bytes = found.look.weight_bytes};

@@ -88,14 +88,21 @@ caf::error check_space(const model_layout& layout, uint64_t needed, const std::s
                                              "df`), or use another directory");
 }
 
+/// Which GGUF model is meant at `place`: what is said there, else what is said first.
+const gguf_choice& choice_at(const pull_request& what, const location& place) {
+  return place.gguf.empty() ? what.from.gguf : place.gguf;
+}
+
 caf::expected<std::vector<source_file>> wanted_files(const pull_request& what,
-                                                     const pull_setup& how, source& from,
+                                                     const pull_setup& how, mirror_source& from,
                                                      const std::stop_token& stop) {
   auto listed =
       with_retries<std::vector<source_file>>(how.retries, stop, [&] { return from.list(stop); });
   if (!listed)
     return std::move(listed.error());
-  auto chosen = files_to_serve(std::move(*listed), what.include, from.name());
+  const auto places = places_of(what);
+  auto chosen = files_to_serve(std::move(*listed), what.include, from.name(),
+                               choice_at(what, places[from.primary()]));
   if (!chosen)
     return std::move(chosen.error());
   return ordered(std::move(*chosen));
@@ -107,7 +114,7 @@ caf::expected<pulled_model> use_in_place(const pull_request& what, source& from)
   if (!files)
     return std::move(files.error());
   const auto& dir = what.from.path;
-  const auto found = find_sole_model(dir).path;
+  const auto found = find_sole_model(dir, what.from.gguf).path;
   pulled_model out{.name = name_of(what), .dir = dir, .path = found.empty() ? dir : found};
   for (const auto& file : *files) {
     out.total_bytes += file.size_bytes;
@@ -136,7 +143,7 @@ caf::expected<pulled_model> from_cache_alone(const pull_request& what, const pul
                            what.from.text + " is not complete in " + how.hub_cache.string() +
                                ", and HF_HUB_OFFLINE forbids to fetch it: unset that variable");
   return pulled_model{.name = name_of(what),
-                      .dir = is_gguf(found.path) ? found.path.parent_path() : found.path,
+                      .dir = model_root(found.path),
                       .path = found.path,
                       .total_bytes = found.look.weight_bytes,
                       .weight_bytes = found.look.weight_bytes};
@@ -331,7 +338,8 @@ sole_model find_pulled(const pull_request& what, const pull_setup& how) {
       dir = cached_snapshot(how.hub_cache, place);
     else if (auto layout = make_store_layout(how.store_dir, name_of(what), place, places_of(what)))
       dir = (*layout)->model_dir();
-    if (auto found = dir.empty() ? sole_model{} : find_sole_model(dir); !found.path.empty())
+    if (auto found = dir.empty() ? sole_model{} : find_sole_model(dir, choice_at(what, place));
+        !found.path.empty())
       return found;
   }
   return {};

@@ -57,7 +57,12 @@ bool is_locked(const fs::path& lock_file) {
 }
 
 bool holds_model(const fs::path& dir) {
-  return inspect_model_dir(dir).kind == model_dir::verdict::model;
+  if (inspect_model_dir(dir).kind == model_dir::verdict::model)
+    return true;
+  const auto files = gguf_files_below(dir);
+  return std::ranges::any_of(files, [&](const std::string& file) {
+    return inspect_gguf(dir / file).kind == model_dir::verdict::model;
+  });
 }
 
 std::vector<fs::path> subdirectories(const fs::path& dir) {

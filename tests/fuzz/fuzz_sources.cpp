@@ -25,10 +25,13 @@ void check_location(std::string_view text) {
     return;
   const auto twice = parse_location(once->text);
   expect(twice && twice->text == once->text && twice->kind == once->kind);
+  expect(twice->gguf.tag == once->gguf.tag && twice->gguf.file == once->gguf.file);
+  expect(once->gguf.file.empty() || is_inner_path(once->gguf.file));
   if (once->kind == location_kind::s3)
     expect(once->prefix.empty() || is_inner_path(once->prefix));
   if (once->kind == location_kind::hub)
-    expect(is_inner_path(once->repository) && is_inner_path(once->revision));
+    expect(is_inner_path(once->repository) && is_inner_path(once->revision) &&
+           twice->repository == once->repository && twice->revision == once->revision);
 }
 
 void check_hub(std::string_view text) {

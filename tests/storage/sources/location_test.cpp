@@ -35,9 +35,62 @@ TEST(location, takes_references_apart) {
   EXPECT_EQ(parse_location("../models/x")->path, "../models/x");
 }
 
+TEST(location, says_which_gguf_model_of_a_repository_is_meant) {
+  const auto tag = parse_location("hf://org/n-GGUF:q4_k_m");
+  ASSERT_TRUE(tag) << describe(tag.error());
+  EXPECT_EQ(tag->repository, "org/n-GGUF");
+  EXPECT_EQ(tag->gguf.tag, "Q4_K_M");
+  EXPECT_EQ(tag->text, "hf://org/n-GGUF:Q4_K_M");
+  EXPECT_EQ(tag->model_name, "org/n-GGUF:Q4_K_M");
+  const auto revised = parse_location("hf://org/n@refs/pr/1:UD-Q4_K_XL");
+  ASSERT_TRUE(revised) << describe(revised.error());
+  EXPECT_EQ(revised->revision, "refs/pr/1");
+  EXPECT_EQ(revised->gguf.tag, "UD-Q4_K_XL");
+  const auto latest = parse_location("hf://org/n:latest");
+  ASSERT_TRUE(latest);
+  EXPECT_EQ(latest->text, "hf://org/n");
+  struct named {
+    const char *text, *canonical, *repository, *revision, *file, *name;
+  };
+  for (const auto& one :
+       {named{"hf://o/n/m.gguf", "hf://o/n/m.gguf", "o/n", "main", "m.gguf", "o/n/m"},
+        named{"hf://o/n:m.gguf", "hf://o/n/m.gguf", "o/n", "main", "m.gguf", "o/n/m"},
+        named{"hf://o/n@v1/Q8/m-00001-of-00002.gguf", "hf://o/n@v1/Q8/m-00001-of-00002.gguf", "o/n",
+              "v1", "Q8/m-00001-of-00002.gguf", "o/n/Q8/m"},
+        named{"hf://o/n@refs/pr/2/m.gguf", "hf://o/n@refs/pr/2/m.gguf", "o/n", "refs/pr/2",
+              "m.gguf", "o/n/m"},
+        named{"hf://o/n@a/b:m.gguf", "hf://o/n@a/b:m.gguf", "o/n", "a/b", "m.gguf", "o/n/m"},
+        named{"hf://gpt2@main/m.gguf", "hf://gpt2:m.gguf", "gpt2", "main", "m.gguf", "gpt2/m"},
+        named{"https://huggingface.co/o/n/resolve/v2/d/m%20x.gguf?download=true",
+              "hf://o/n@v2/d/m x.gguf", "o/n", "v2", "d/m x.gguf", "o/n/d/m x"},
+        named{"https://huggingface.co/o/n/blob/main/m.gguf", "hf://o/n/m.gguf", "o/n", "main",
+              "m.gguf", "o/n/m"},
+        named{"hf.co/o/n:m.gguf", "hf://o/n/m.gguf", "o/n", "main", "m.gguf", "o/n/m"}}) {
+    const auto got = parse_location(one.text);
+    ASSERT_TRUE(got) << one.text << ": " << describe(got.error());
+    EXPECT_EQ(got->text, one.canonical);
+    EXPECT_EQ(got->repository, one.repository) << one.text;
+    EXPECT_EQ(got->revision, one.revision) << one.text;
+    EXPECT_EQ(got->gguf.file, one.file) << one.text;
+    EXPECT_EQ(got->model_name, one.name) << one.text;
+  }
+  const auto s3 = parse_location("s3://bucket/a/m-Q8_0.gguf?region=x");
+  ASSERT_TRUE(s3);
+  EXPECT_EQ(s3->prefix, "a");
+  EXPECT_EQ(s3->gguf.file, "m-Q8_0.gguf");
+  EXPECT_EQ(s3->model_name, "m-Q8_0");
+  EXPECT_TRUE(is_url("hf.co/o/n:Q8_0"));
+  EXPECT_EQ(parse_location("https://huggingface.co/o/n")->text, "hf://o/n");
+  EXPECT_EQ(parse_location("https://huggingface.co/o/n/tree/v1")->text, "hf://o/n@v1");
+  EXPECT_EQ(parse_location("https://huggingface.co/o/n/resolve/main/x.bin")->kind,
+            location_kind::http);
+}
+
 TEST(location, its_text_means_the_same_again) {
   for (const auto* text :
-       {"hf://a/b", "hf://a/b@v1", "s3://bucket", "s3://bucket/p?endpoint=http://127.0.0.1:9000",
+       {"hf://a/b", "hf://a/b@v1", "hf://a/b:Q4_K_M", "hf://a/b@x/y:d/f.gguf", "hf://a/b@r/f.gguf",
+        "hf://a/b@refs/x.gguf", "s3://bucket/m.gguf?region=x", "s3://bucket",
+        "s3://bucket/p?endpoint=http://127.0.0.1:9000",
         "s3://bucket/p%20q?region=x&addressing=path", "http://host:81/a/b/", "https://[::1]/x",
         "file:///a%20b/c", "/plain/path", "relative"}) {
     const auto once = parse_location(text);
@@ -61,6 +114,13 @@ TEST(location, what_makes_no_sense_is_refused_with_the_text_in_the_message) {
                            "hf://a/../b",
                            "hf://a/b@",
                            "hf://a/b@../x",
+                           "hf://a/b:",
+                           "hf://a/b:Q4 K",
+                           "hf://a/b:Q4/x",
+                           "hf://a/b@x:y:Q4",
+                           "hf://a/b/../x.gguf",
+                           "hf://a/b/c.safetensors",
+                           "hf://a/b:.gguf",
                            "hf://-a/b",
                            "hf://a--b/c",
                            "s3://",
