@@ -80,15 +80,18 @@ void quantize_row(const quantize_args& args, int64_t row, unsigned char* to) {
   }
   std::vector<float> x(static_cast<size_t>(args.w.cols));
   expand_row(args.w, row, x.data());
-  for (int64_t at = 0; at < args.w.cols; at += size, to += bytes_of(args.to, size)) {
-    if (args.to == dtype::q8_0)
-      quantize_q8_0(x.data() + at, to);
-    else
-      quantize_q4_0(x.data() + at, to);
-  }
+  for (int64_t at = 0; at < args.w.cols; at += size, to += bytes_of(args.to, size))
+    quantize_block(args.to, x.data() + at, to);
 }
 
 } // namespace
+
+void quantize_block(dtype to, const float* x, unsigned char* out) {
+  if (to == dtype::q8_0)
+    quantize_q8_0(x, out);
+  else
+    quantize_q4_0(x, out);
+}
 
 void expand_row(const weight& w, int64_t row, float* out) {
   if (!is_in_panel(w, row))

@@ -13,6 +13,9 @@ void expand_row(const weight& w, int64_t row, float* out);
 /// Element [row, col] of such a weight.
 float load_any(const weight& w, int64_t row, int64_t col);
 
+/// 32 floats as a block of q8_0 or q4_0, plainly: its scale fits the largest magnitude.
+void quantize_block(dtype to, const float* x, unsigned char* out);
+
 /// `quantize` for `count` rows from `row` on. Where the layout is panels, `row` begins a panel and
 /// `count` is no more than a panel has. NaN and infinity come out as NaN or infinity somewhere in
 /// their block. `scratch` has room for one panel.

@@ -122,19 +122,6 @@ void cpu_device::gather_rows(const gather_rows_args& args) {
   });
 }
 
-void cpu_device::quantize(const quantize_args& args) {
-  pages().fill(args.out, static_cast<size_t>(args.w.rows * block_row_bytes(args.to, args.w.cols)));
-  const auto panels = (args.w.rows + panel_rows - 1) / panel_rows;
-  const auto scratch_bytes =
-      static_cast<size_t>(panel_rows * block_row_bytes(args.to, args.w.cols));
-  const auto body = [&](int64_t panel, unsigned thread) {
-    const auto row = panel * panel_rows;
-    quantize_rows(args, row, std::min(panel_rows, args.w.rows - row),
-                  thread_scratch_[thread].get<unsigned char>(scratch_bytes));
-  };
-  pool_.run(panels, body);
-}
-
 } // namespace troupe::gpu::cpu
 
 namespace troupe::gpu {

@@ -83,6 +83,11 @@ private:
   void linear_panels(const linear_args& args);
   void run_panels(const panel_job& job, const linear_args& args, int64_t in_panels);
   void widened_row(const weight& w, int64_t row, float* out) const;
+  struct quantize_room;
+  void quantize_panel(const quantize_args& args, int64_t row, int64_t count,
+                      const quantize_room& room) const;
+  void quantize_row(const quantize_args& args, int64_t row, const quantize_room& room,
+                    unsigned char* to) const;
   void linear_expanded(const linear_args& args);
   bool is_in_pairs(const kv_cache_view& cache) const;
   void write_pairs(const kv_write_args& args);

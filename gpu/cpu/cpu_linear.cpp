@@ -205,10 +205,12 @@ void cpu_device::run_panels(const panel_job& job, const linear_args& args, int64
 /// A row of a weight in any layout as floats.
 void cpu_device::widened_row(const weight& w, int64_t row, float* out) const {
   const auto* data = static_cast<const unsigned char*>(w.data);
-  const bool usual = w.type == dtype::q8_0 || w.type == dtype::q4_0;
-  if (w.layout == weight_layout::rows && usual)
-    return isa_.kernels.expand[w.type == dtype::q4_0](data + row * block_row_bytes(w.type, w.cols),
-                                                      out, w.cols);
+  const auto* from = data + row * block_row_bytes(w.type, w.cols);
+  const bool rows = w.layout == weight_layout::rows;
+  if (rows && !is_blocks(w.type))
+    return isa_.kernels.widen[kind_of(w.type)](from, 1.0f, out, w.cols);
+  if (rows && (w.type == dtype::q8_0 || w.type == dtype::q4_0))
+    return isa_.kernels.expand[w.type == dtype::q4_0](from, out, w.cols);
   expand_row(w, row, out);
 }
 

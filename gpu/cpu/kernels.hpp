@@ -137,6 +137,11 @@ struct kernel_table {
   void (*to_bytes)(const float* from, int32_t added, bool halves, activation_block* out, int64_t n);
   /// `n` elements of blocks, [0] q8_0, [1] q4_0, as floats.
   void (*expand[2])(const unsigned char* from, float* out, int64_t n);
+  /// The largest magnitude of every 32 of `n` floats; NaN where one of them is not finite.
+  void (*extremes)(const float* from, float* out, int64_t n);
+  /// The whole numbers nearest to from / divisor, held to low .. high; a divisor for every 32.
+  void (*levels)(const float* from, const float* divisors, float low, float high, int8_t* out,
+                 int64_t n);
   /// [0] f32 cache, [1] bf16 cache, [2] int8 cache
   void (*attention[3])(const attention_job& job);
   /// For a cache in pairs, which multiplies bf16; null where the machine has no such instruction.

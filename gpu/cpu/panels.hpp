@@ -47,6 +47,9 @@ int64_t block_row_bytes(dtype type, int64_t k);
 void pack_panel(dtype type, const unsigned char* rows, int64_t count, int64_t k,
                 unsigned char* panel);
 
+/// The same of a whole panel that is not read soon: of a weight that is being loaded.
+void place_panel(dtype type, const unsigned char* rows, int64_t k, unsigned char* panel);
+
 /// Elements 32 * block .. + 31 of one row of a panel; exact.
 void unpack_block(dtype type, const unsigned char* panel, int64_t row, int64_t block, int64_t k,
                   float* out);

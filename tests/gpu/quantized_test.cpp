@@ -159,6 +159,38 @@ TEST_P(quantized_test, blocks_of_a_file_are_made_into_smaller_ones) {
   }
 }
 
+TEST_P(quantized_test, weights_that_are_no_number_or_too_large_make_the_same_blocks_everywhere) {
+  random_data random{12};
+  auto floats = random.floats(16 * 128);
+  const auto at = [&](size_t row, size_t col) -> float& { return floats[row * 128 + col]; };
+  at(1, 3) = std::numeric_limits<float>::quiet_NaN();
+  at(2, 40) = -std::numeric_limits<float>::infinity();
+  at(3, 127) = 3e38f; // its scale is infinite in 16 bits
+  std::fill_n(&at(4, 32), 32, -0.0f);
+  std::fill_n(&at(5, 0), 32, 1e-12f); // its scale is zero in 16 bits
+  at(6, 7) = 50;
+  at(6, 5) = -50;
+  for (const auto type : {dtype::q8_0, dtype::q4_0})
+    for (const auto layout : layouts) {
+      std::vector<unsigned char> got(bytes_of(type, floats.size())), want(got.size());
+      const weight w{floats.data(), dtype::f32, 16, 128};
+      fast->quantize({w, got.data(), type, layout});
+      reference->quantize({w, want.data(), type, layout});
+      EXPECT_EQ(got, want) << to_string(type);
+    }
+}
+
+TEST_P(quantized_test, panels_may_lie_at_any_address) {
+  for (const auto type : formats) {
+    random_data one{13};
+    const quantized rows{one, *fast, type, 48, whole_blocks(type, 512)};
+    std::vector<unsigned char> even(rows.bytes().size()), odd(even.size() + 1);
+    fast->quantize({rows.get(), even.data(), type, weight_layout::panels});
+    fast->quantize({rows.get(), odd.data() + 1, type, weight_layout::panels});
+    EXPECT_TRUE(std::equal(even.begin(), even.end(), odd.begin() + 1)) << to_string(type);
+  }
+}
+
 TEST_P(quantized_test, linear_matches_the_reference) {
   random_data random{4};
   for (const auto type : formats)

@@ -34,6 +34,8 @@ constexpr kernel_table make_table() {
       panel_call_rows_max,
       to_bytes,
       {expand_q8_0, expand_q4_0},
+      extremes,
+      levels,
       {attention<f32_cache>, attention<bf16_cache>, attention<i8_cache>},
       nullptr,
       nullptr,
