@@ -7,6 +7,7 @@ set(cuda_kernel_sources
   kernels/attention_float.cu
   kernels/attention_tensor.cu
   kernels/elementwise.cu
+  kernels/kv_write.cu
   kernels/linear_float.cu
   kernels/linear_narrow.cu
   kernels/linear_tensor.cu

@@ -12,6 +12,7 @@
 #include "gpu/errors.hpp"
 #include "gpu/kernels/attention.cuh"
 #include "gpu/kernels/elementwise.cuh"
+#include "gpu/kernels/kv_write.cuh"
 #include "gpu/kernels/linear.cuh"
 #include "gpu/kernels/quantize.cuh"
 #include "gpu/kernels/rms_norm.cuh"
@@ -76,6 +77,7 @@ public:
   uint64_t memory_bytes() const override { return memory_bytes_; }
   bool reads_host_memory() const override { return false; }
   bool takes(dtype type) const override { return is_blocks(type) || device::takes(type); }
+  bool keeps_kv(dtype type) const override { return type == dtype::i8 || device::keeps_kv(type); }
 
   caf::expected<buffer> allocate(size_t size_bytes) override {
     if (!usable())

@@ -11,7 +11,7 @@ namespace troupe::gpu::kernels {
 
 constexpr int64_t split_positions = 256;
 
-/// Whether the tensor cores take this cache: bf16, heads of 64, 96, 128 or 256 elements.
+/// Whether the tensor cores take this cache: bf16 or i8, heads of 64, 96, 128 or 256 elements.
 bool tensor_cores_take(const kv_cache_view& cache);
 
 /// How the tensor-core kernel cuts a call. A tile is 16 query vectors (rows times the query heads

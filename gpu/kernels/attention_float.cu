@@ -14,12 +14,21 @@ struct softmax_state {
   float sums[dims_per_lane] = {};
 };
 
-/// Index in the cache of the first element of `position`.
-__device__ int64_t cache_index(const kv_cache_view& cache, const int32_t* table, int64_t kv_head,
-                               int64_t position) {
+/// Row of `position` in the cache: a key or value of one head.
+__device__ int64_t cache_row(const kv_cache_view& cache, const int32_t* table, int64_t kv_head,
+                             int64_t position) {
   const int64_t block = table[position / cache.block_size];
-  return ((block * cache.kv_heads + kv_head) * cache.block_size + position % cache.block_size) *
-         cache.head_dim;
+  return (block * cache.kv_heads + kv_head) * cache.block_size + position % cache.block_size;
+}
+
+/// Element `i` of a cache, in units of its row's scale where it has one.
+__device__ float load_cached(const void* data, dtype type, int64_t i) {
+  return type == dtype::i8 ? static_cast<float>(static_cast<const int8_t*>(data)[i])
+                           : load_element(data, type, i);
+}
+
+__device__ float scale_of(const float* scales, dtype type, int64_t row) {
+  return type == dtype::i8 ? scales[row] : 1.0f;
 }
 
 /// 32 positions from `base` on: a lane scores one of them, then every lane gathers its dimensions.
@@ -32,11 +41,11 @@ __device__ void take_positions(const attention_args& args, const int32_t* table,
   const bool visible = own >= first && own <= last;
   float score = -INFINITY;
   if (visible) {
-    const int64_t at = cache_index(cache, table, kv_head, own);
+    const int64_t row = cache_row(cache, table, kv_head, own);
     float sum = 0;
     for (int64_t d = 0; d < cache.head_dim; ++d)
-      sum = fmaf(q[d], load_element(cache.k, cache.type, at + d), sum);
-    score = sum * args.scale;
+      sum = fmaf(q[d], load_cached(cache.k, cache.type, row * cache.head_dim + d), sum);
+    score = sum * scale_of(cache.k_scales, cache.type, row) * args.scale;
   }
   // At least one position of every 32 that are visited is visible, so `top` is finite.
   const float top = fmaxf(state.top, warp_max(score));
@@ -47,15 +56,17 @@ __device__ void take_positions(const attention_args& args, const int32_t* table,
   for (float& sum : state.sums)
     sum *= kept;
   for (int i = 0; i < warp_threads; ++i) {
-    const float weight = __shfl_sync(all_lanes, own_weight, static_cast<unsigned>(i));
+    float weight = __shfl_sync(all_lanes, own_weight, static_cast<unsigned>(i));
     const int64_t position = base + i;
     if (position < first || position > last)
       continue;
-    const int64_t at = cache_index(cache, table, kv_head, position);
+    const int64_t row = cache_row(cache, table, kv_head, position);
+    weight *= scale_of(cache.v_scales, cache.type, row);
     for (int j = 0; j < dims_per_lane; ++j) {
       const int64_t d = j * warp_threads + lane;
       if (d < cache.head_dim)
-        state.sums[j] = fmaf(weight, load_element(cache.v, cache.type, at + d), state.sums[j]);
+        state.sums[j] =
+            fmaf(weight, load_cached(cache.v, cache.type, row * cache.head_dim + d), state.sums[j]);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "gpu/kernels/attention.cuh"
+#include "gpu/kernels/attention_cache.cuh"
 #include "gpu/kernels/launch.cuh"
 #include "gpu/kernels/linear_operands.cuh"
 #include "gpu/kernels/mma.cuh"
@@ -112,29 +113,10 @@ struct query_tile {
   }
 };
 
-/// Reads keys and values of one head; positions outside the tile's range read as zero, for what
-/// lies there may be anything.
-template <int dim>
-struct kv_reader {
-  const attention_args& args;
-  const int32_t* table;
-  int64_t kv_head, first, last;
-
-  __device__ const uint16_t* at(const void* side, int64_t position) const {
-    const auto& cache = args.cache;
-    const auto size = static_cast<uint32_t>(cache.block_size);
-    const auto p = static_cast<uint32_t>(position);
-    const int64_t block = table[p / size];
-    return static_cast<const uint16_t*>(side) +
-           ((block * cache.kv_heads + kv_head) * cache.block_size + p % size) * dim;
-  }
-  __device__ bool holds(int64_t position) const { return position >= first && position <= last; }
-};
-
 /// scores[n]: vectors g, g + 8 against positions base + 8 n + 2 t, + 1, times scale * log2(e).
-template <int dim>
-__device__ void score_chunk(const query_tile<dim>& q, const kv_reader<dim>& kv, int64_t base,
-                            const tile_place& at, float (&scores)[chunk / 8][4]) {
+template <int dim, class cache_type>
+__device__ void score_chunk(const query_tile<dim>& q, const kv_reader<dim, cache_type>& kv,
+                            int64_t base, const tile_place& at, float (&scores)[chunk / 8][4]) {
   const int lane = static_cast<int>(threadIdx.x) % warp_threads, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int n = 0; n < chunk / 8; ++n) {
@@ -142,15 +124,20 @@ __device__ void score_chunk(const query_tile<dim>& q, const kv_reader<dim>& kv, 
       score = 0;
     const int64_t key = base + n * 8 + g;
     const bool real = kv.holds(key);
-    const uint16_t* k = real ? kv.at(kv.args.cache.k, key) + t * 8 : nullptr;
+    const int64_t row = real ? kv.row(key) : 0;
+    const auto* k = kv.key(row) + t * 8;
 #pragma unroll
     for (int b = 0; b < dim / 32; ++b)
-      mma_bf16_k32(scores[n], q.low[b], q.high[b],
-                   real ? *reinterpret_cast<const uint4*>(k + b * 32) : zeros());
+      mma_bf16_k32(scores[n], q.low[b], q.high[b], real ? cache_type::eight(k + b * 32) : zeros());
+    const float own_scale = cache_type::is_scaled && real ? kv.args.cache.k_scales[row] : 1.0f;
     for (int e = 0; e < 4; ++e) {
-      const int64_t position = base + n * 8 + 2 * t + e % 2;
+      const int column = 2 * t + e % 2;
+      const int64_t position = base + n * 8 + column;
       const bool visible = position >= at.first[e / 2] && position <= at.last[e / 2];
-      scores[n][e] = visible ? scores[n][e] * (kv.args.scale * log2_of_e) : -INFINITY;
+      float score = scores[n][e] * (kv.args.scale * log2_of_e);
+      if constexpr (cache_type::is_scaled) // of the lane that read this column's key
+        score *= __shfl_sync(all_lanes, own_scale, static_cast<unsigned>(column * 4));
+      scores[n][e] = visible ? score : -INFINITY;
     }
   }
 }
@@ -185,23 +172,40 @@ __device__ inline uint32_t high_halves(uint32_t a, uint32_t b) {
   return a >> 16 | (b & 0xffff0000u);
 }
 
+/// Softmax weights of position `position` for vectors g and g + 8, times the scale of its value,
+/// which for a position that one of the two does not see may be no number.
+__device__ inline void scale_weights(float& low, float& high, int64_t position, float scale,
+                                     const tile_place& at) {
+  low = position >= at.first[0] && position <= at.last[0] ? low * scale : 0.0f;
+  high = position >= at.first[1] && position <= at.last[1] ? high * scale : 0.0f;
+}
+
 /// Adds the values of 16 positions from `base` on, weighted by two neighbouring score tiles.
-template <int dim>
-__device__ void add_values(const float (&first)[4], const float (&second)[4],
-                           const kv_reader<dim>& kv, int64_t base, softmax_part<dim>& part) {
+template <int dim, class cache_type>
+__device__ void add_values(float (&first)[4], float (&second)[4],
+                           const kv_reader<dim, cache_type>& kv, int64_t base, const tile_place& at,
+                           softmax_part<dim>& part) {
   const int lane = static_cast<int>(threadIdx.x) % warp_threads, g = lane / 4, t = lane % 4;
-  const uint32_t a0 = pack_bf16(first[0], first[1]), a1 = pack_bf16(first[2], first[3]);
-  const uint32_t a2 = pack_bf16(second[0], second[1]), a3 = pack_bf16(second[2], second[3]);
-  const uint16_t* v[4];
+  const typename cache_type::element* v[4];
+#pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int64_t position = base + 2 * t + i % 2 + i / 2 * 8;
-    v[i] = kv.holds(position) ? kv.at(kv.args.cache.v, position) + g * 4 : nullptr;
+    const bool real = kv.holds(position);
+    const int64_t row = real ? kv.row(position) : 0;
+    v[i] = real ? kv.value(row) + g * 4 : nullptr;
+    if constexpr (cache_type::is_scaled) {
+      auto& weights = i < 2 ? first : second;
+      scale_weights(weights[i % 2], weights[i % 2 + 2], position,
+                    real ? kv.args.cache.v_scales[row] : 0.0f, at);
+    }
   }
+  const uint32_t a0 = pack_bf16(first[0], first[1]), a1 = pack_bf16(first[2], first[3]);
+  const uint32_t a2 = pack_bf16(second[0], second[1]), a3 = pack_bf16(second[2], second[3]);
 #pragma unroll
   for (int b = 0; b < dim / 32; ++b) {
     uint2 x[4]; // four dimensions of four positions
     for (int i = 0; i < 4; ++i)
-      x[i] = v[i] != nullptr ? *reinterpret_cast<const uint2*>(v[i] + b * 32) : uint2{0, 0};
+      x[i] = v[i] != nullptr ? cache_type::four(v[i] + b * 32) : uint2{0, 0};
     auto* sums = &part.sums[b * 4];
     mma_bf16(sums[0], a0, a1, a2, a3, low_halves(x[0].x, x[1].x), low_halves(x[2].x, x[3].x));
     mma_bf16(sums[1], a0, a1, a2, a3, high_halves(x[0].x, x[1].x), high_halves(x[2].x, x[3].x));
@@ -211,9 +215,9 @@ __device__ void add_values(const float (&first)[4], const float (&second)[4],
 }
 
 /// One split of one tile, from a fresh start.
-template <int dim>
-__device__ void walk_split(const query_tile<dim>& q, const kv_reader<dim>& kv, const tile_place& at,
-                           int64_t split, softmax_part<dim>& part) {
+template <int dim, class cache_type>
+__device__ void walk_split(const query_tile<dim>& q, const kv_reader<dim, cache_type>& kv,
+                           const tile_place& at, int64_t split, softmax_part<dim>& part) {
   const int64_t begin = max(split * split_positions, at.tile_first / chunk * chunk);
   const int64_t end = min((split + 1) * split_positions, at.tile_last + 1);
   for (int64_t base = begin; base < end; base += chunk) {
@@ -222,7 +226,7 @@ __device__ void walk_split(const query_tile<dim>& q, const kv_reader<dim>& kv, c
     weigh(scores, part);
 #pragma unroll
     for (int n = 0; n < chunk / 8; n += 2)
-      add_values(scores[n], scores[n + 1], kv, base + n * 8, part);
+      add_values(scores[n], scores[n + 1], kv, base + n * 8, at, part);
   }
 }
 
@@ -285,7 +289,7 @@ __device__ float* partial_of(float* scratch, int64_t tile, int64_t kv_heads, int
 }
 
 /// One warp owns one tile of one KV head, and with several splits one of those (blockIdx.z).
-template <int dim>
+template <int dim, class cache_type>
 __global__ void __launch_bounds__(warps_for(dim) * warp_threads)
     attention_tensor_kernel(attention_args args, attention_plan plan, float* scratch) {
   constexpr int warps = warps_for(dim);
@@ -297,8 +301,8 @@ __global__ void __launch_bounds__(warps_for(dim) * warp_threads)
     return;
   query_tile<dim> q;
   q.load(args, at, kv_head);
-  const kv_reader<dim> kv{args, args.block_table + at.sequence * args.table_stride, kv_head,
-                          at.tile_first, at.tile_last};
+  const kv_reader<dim, cache_type> kv{args, args.block_table + at.sequence * args.table_stride,
+                                      kv_head, at.tile_first, at.tile_last};
   if (plan.splits > 1) {
     softmax_part<dim> part;
     const int64_t split = blockIdx.z;
@@ -347,25 +351,33 @@ __global__ void merge_splits_kernel(attention_args args, attention_plan plan, fl
   merged.store(args, at, kv_head, dim);
 }
 
-template <int dim>
-cudaError_t launch_for(const attention_args& args, const attention_plan& plan, float* scratch,
-                       cudaStream_t stream) {
+template <int dim, class cache_type>
+cudaError_t launch_over(const attention_args& args, const attention_plan& plan, float* scratch,
+                        cudaStream_t stream) {
   const auto kv_heads = static_cast<unsigned>(args.cache.kv_heads);
   constexpr int warps = warps_for(dim);
   const dim3 grid{blocks_for(plan.tiles_max, warps), kv_heads, static_cast<unsigned>(plan.splits)};
-  const auto status =
-      launch(attention_tensor_kernel<dim>, grid, warps * warp_threads, stream, args, plan, scratch);
+  const auto status = launch(attention_tensor_kernel<dim, cache_type>, grid, warps * warp_threads,
+                             stream, args, plan, scratch);
   if (status != cudaSuccess || plan.splits == 1)
     return status;
   return launch(merge_splits_kernel<dim>, {static_cast<unsigned>(plan.tiles_max), kv_heads, 1},
                 warp_threads, stream, args, plan, scratch);
 }
 
+template <int dim>
+cudaError_t launch_for(const attention_args& args, const attention_plan& plan, float* scratch,
+                       cudaStream_t stream) {
+  return args.cache.type == dtype::i8 ? launch_over<dim, i8_cache>(args, plan, scratch, stream)
+                                      : launch_over<dim, bf16_cache>(args, plan, scratch, stream);
+}
+
 } // namespace
 
 bool tensor_cores_take(const kv_cache_view& cache) {
   const auto dim = cache.head_dim;
-  return cache.type == dtype::bf16 && (dim == 64 || dim == 96 || dim == 128 || dim == 256);
+  const bool is_taken = cache.type == dtype::bf16 || cache.type == dtype::i8;
+  return is_taken && (dim == 64 || dim == 96 || dim == 128 || dim == 256);
 }
 
 attention_plan plan_attention(const attention_args& args, int processors) {

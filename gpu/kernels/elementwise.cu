@@ -53,28 +53,6 @@ __global__ void rope_kernel(rope_args args) {
   x[half] = second * cos + first * sin;
 }
 
-__device__ void store_kv(void* to, dtype type, int64_t i, float value) {
-  if (type == dtype::f32)
-    static_cast<float*>(to)[i] = value;
-  else
-    static_cast<uint16_t*>(to)[i] = float_to_bf16(value);
-}
-
-__global__ void kv_write_kernel(kv_write_args args) {
-  const auto& cache = args.cache;
-  int64_t row, col;
-  if (!own_element(args.rows, cache.kv_heads * cache.head_dim, row, col))
-    return;
-  const int64_t slot = args.slots[row];
-  const int64_t head = col / cache.head_dim;
-  const int64_t at = ((slot / cache.block_size * cache.kv_heads + head) * cache.block_size +
-                      slot % cache.block_size) *
-                         cache.head_dim +
-                     col % cache.head_dim;
-  store_kv(cache.k, cache.type, at, args.k[row * args.k_stride + col]);
-  store_kv(cache.v, cache.type, at, args.v[row * args.v_stride + col]);
-}
-
 __device__ float activate(activation act, float x) {
   switch (act) {
   case activation::silu:
@@ -121,11 +99,6 @@ cudaError_t launch_embedding(const embedding_args& args, cudaStream_t stream) {
 cudaError_t launch_rope(const rope_args& args, cudaStream_t stream) {
   const int64_t pairs = args.rows * args.heads * (args.rotary_dim / 2);
   return launch(rope_kernel, {blocks_for(pairs, threads)}, threads, stream, args);
-}
-
-cudaError_t launch_kv_write(const kv_write_args& args, cudaStream_t stream) {
-  const int64_t elements = args.rows * args.cache.kv_heads * args.cache.head_dim;
-  return launch(kv_write_kernel, {blocks_for(elements, threads)}, threads, stream, args);
 }
 
 cudaError_t launch_gated_activation(const gated_activation_args& args, cudaStream_t stream) {

@@ -8,7 +8,6 @@ namespace troupe::gpu::kernels {
 
 cudaError_t launch_embedding(const embedding_args& args, cudaStream_t stream);
 cudaError_t launch_rope(const rope_args& args, cudaStream_t stream);
-cudaError_t launch_kv_write(const kv_write_args& args, cudaStream_t stream);
 cudaError_t launch_gated_activation(const gated_activation_args& args, cudaStream_t stream);
 cudaError_t launch_gather_rows(const gather_rows_args& args, cudaStream_t stream);
 

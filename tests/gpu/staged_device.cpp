@@ -166,6 +166,9 @@ private:
       inout(bytes, size);
       *side = bytes;
     }
+    if (view.type == dtype::i8)
+      for (float** scales : {&view.k_scales, &view.v_scales})
+        inout(*scales, elements / view.head_dim);
   }
   void finish() {
     for (const auto& one : results_)

@@ -68,5 +68,40 @@ TEST_P(cuda_model_test, weights_take_the_memory_that_they_take_in_the_file) {
   EXPECT_EQ(kept_bytes(model.config, model.lookup(), quantization::none, device.get()), file);
 }
 
+struct outcome {
+  std::map<uint64_t, std::vector<token_id>> texts;
+  uint64_t swapped = 0;
+};
+
+/// Three texts over an int8 cache of so many blocks of four tokens.
+outcome run_over_int8(const golden::model& model, gpu::device& device, uint64_t blocks) {
+  engine_options options;
+  options.kv_type = dtype::i8;
+  options.block_size = 4;
+  options.preempt = preemption::swap;
+  options.kv_bytes = plan_kv(model.config, dtype::bf16, options).block_bytes * blocks;
+  const auto engine = model.open(device, options);
+  EXPECT_TRUE(engine);
+  for (uint64_t id = 1; engine && id <= 3; ++id) {
+    auto prompt = model.prompt; // none shares a block with another one
+    prompt[0] = static_cast<token_id>(id);
+    EXPECT_FALSE(engine->add(golden::request(id, prompt, 24, 0.8f, id)));
+  }
+  outcome out;
+  if (engine)
+    out = {golden::drain(*engine), engine->counters().swapped};
+  return out;
+}
+
+// Blocks that go to the host and come back bring their scales along.
+TEST_P(cuda_model_test, an_int8_cache_says_the_same_when_sequences_are_swapped) {
+  const auto device = cuda_device(gpu::precision::automatic);
+  const auto calm = run_over_int8(model, *device, 1000);
+  const auto swapped = run_over_int8(model, *device, (model.prompt.size() + 24) / 4 + 6);
+  EXPECT_EQ(calm.swapped, 0u);
+  EXPECT_GT(swapped.swapped, 0u);
+  EXPECT_EQ(swapped.texts, calm.texts);
+}
+
 } // namespace
 } // namespace troupe::engine
