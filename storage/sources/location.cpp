@@ -68,6 +68,11 @@ std::optional<std::string> url_part(CURLU* url, CURLUPart part, unsigned flags =
   return out;
 }
 
+/// Whether a reference without a scheme names the public hub.
+bool names_hub(std::string_view text) {
+  return text.starts_with("hf.co/") || text.starts_with("huggingface.co/");
+}
+
 /// "org/name/...", as a reference to the hub has it, if `text` is that of a page or a GGUF file of
 /// the public hub, with or without its scheme; else empty.
 std::string hub_page(std::string_view text) {
@@ -75,7 +80,7 @@ std::string hub_page(std::string_view text) {
   if (schemed)
     text.remove_prefix(8);
   const auto host = text.substr(0, text.find('/'));
-  if ((host != "huggingface.co" && host != "hf.co") || host.size() + 1 >= text.size())
+  if ((host != "huggingface.co" && host != "hf.co") || host.size() == text.size())
     return {};
   text.remove_prefix(host.size() + 1);
   if (!schemed)
@@ -228,8 +233,8 @@ size_t hub_path_of(std::string_view rest) {
 /// wrong with it, or nothing.
 std::string take_gguf_choice(std::string_view& rest, gguf_choice& out) {
   constexpr std::string_view latest = ":latest"; // as nobody's choice is called elsewhere
-  if (rest.size() > latest.size() &&
-      equal_ignoring_case(rest.substr(rest.size() - latest.size()), latest))
+  while (rest.size() > latest.size() &&
+         equal_ignoring_case(rest.substr(rest.size() - latest.size()), latest))
     rest.remove_suffix(latest.size());
   const auto colon = rest.rfind(':');
   const auto path = rest.ends_with(".gguf") ? hub_path_of(rest) : std::string_view::npos;
@@ -294,13 +299,15 @@ caf::expected<location> parse_any(std::string_view text) {
     return bad(text, "it has to have 1 to 2,048 characters");
   if (std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
     return bad(text, "it has control characters");
-  if (const auto page = hub_page(text); !page.empty())
+  if (const auto page = hub_page(text); !page.empty() || names_hub(text))
     return parse_hub(text, page);
   if (!is_url(text)) {
     location out;
     out.path = std::filesystem::path{text}.lexically_normal();
     out.text = out.path.string();
     out.model_name = last_name(out.text);
+    if (names_hub(out.text))
+      out.text.insert(0, "./");
     return out;
   }
   const auto at = text.find("://");
@@ -310,8 +317,12 @@ caf::expected<location> parse_any(std::string_view text) {
   const auto rest = text.substr(at + 3);
   if (scheme == "file")
     return parse_file(text, rest);
-  if (scheme == "http" || scheme == "https")
-    return parse_http(text);
+  if (scheme == "http" || scheme == "https") {
+    auto out = parse_http(text);
+    // Spelt otherwise, it may be a page of the hub.
+    const auto page = out ? hub_page(out->url) : std::string{};
+    return page.empty() ? out : parse_hub(text, page);
+  }
   if (scheme == "s3")
     return parse_s3(text, rest);
   if (scheme == "hf")
@@ -322,7 +333,7 @@ caf::expected<location> parse_any(std::string_view text) {
 } // namespace
 
 bool is_url(std::string_view text) {
-  if (text.starts_with("hf.co/") || text.starts_with("huggingface.co/"))
+  if (names_hub(text))
     return true;
   const auto at = text.find("://");
   return at != std::string_view::npos && at > 0 &&

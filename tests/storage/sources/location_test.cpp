@@ -80,6 +80,10 @@ TEST(location, says_which_gguf_model_of_a_repository_is_meant) {
   EXPECT_EQ(s3->gguf.file, "m-Q8_0.gguf");
   EXPECT_EQ(s3->model_name, "m-Q8_0");
   EXPECT_TRUE(is_url("hf.co/o/n:Q8_0"));
+  EXPECT_EQ(parse_location("hf://o/n:latest:LATEST")->text, "hf://o/n");
+  EXPECT_EQ(parse_location("https://huggingface.co/o/n/x/..")->text, "hf://o/n");
+  EXPECT_EQ(parse_location("a/../hf.co/o")->text, "./hf.co/o");
+  EXPECT_FALSE(parse_location("hf.co/"));
   EXPECT_EQ(parse_location("https://huggingface.co/o/n")->text, "hf://o/n");
   EXPECT_EQ(parse_location("https://huggingface.co/o/n/tree/v1")->text, "hf://o/n@v1");
   EXPECT_EQ(parse_location("https://huggingface.co/o/n/resolve/main/x.bin")->kind,
