@@ -117,6 +117,9 @@ struct load_outcome {
   uint64_t loaded_bytes = 0;
   std::string error; ///< empty = it is ready
   bool files_broken = false;
+  /// It takes requests, and computes for them as far as weights have come; another outcome follows
+  /// when all have.
+  bool early = false;
 };
 
 /// What a load would take now, or what one took.

@@ -96,11 +96,6 @@ void lose(pointer self, const caf::strong_actor_ptr& sink, const sequence_ref& s
              sequence_loss{sequence, kind, std::move(message)});
 }
 
-void want_step(pointer self) {
-  if (!std::exchange(self->state.stepping, true))
-    self->send(self, atom::step_v);
-}
-
 void run(pointer self, run_order& order) {
   auto& state = self->state;
   const auto sink = self->current_sender();
@@ -129,6 +124,7 @@ void run(pointer self, run_order& order) {
     return tell(self);
   }
   model.runners[ref.id] = {.sink = sink, .epoch = ref.epoch};
+  model.is_held = false;
   auto& sequences = state.sinks[sink->address()];
   if (sequences.empty())
     self->monitor(sink);
@@ -148,12 +144,27 @@ void cancel(pointer self, const model_id& id, sequence_id sequence, std::optiona
   at->second.engine->cancel(sequence);
   retire(self, id, at->second, runner);
   note_room(self, id, at->second);
+  if (std::exchange(at->second.is_held, false) && !at->second.engine->idle())
+    want_step(self);
 }
 
 void note_start(pointer self, hosted_model& x) {
   for (auto& [id, runner] : x.runners)
     if (runner.first_step == instant{})
       runner.first_step = self->clock().now();
+}
+
+/// A step without all its weights is not run again before more have come, and counts as waiting.
+void note_held(pointer self, const model_id& id, hosted_model& x) {
+  const auto held = x.engine->held();
+  x.is_held = held.has_value();
+  if (!held)
+    return;
+  for (auto& [sequence, runner] : x.runners)
+    runner.first_step = {};
+  self->state.setup.self_card->show("waiting", id.text + ": " + std::to_string(held->layers_run) +
+                                                   " of " + std::to_string(held->layers) +
+                                                   " layers run, the rest is on its way");
 }
 
 /// Tells the owners of sequences that the engine gave up.
@@ -210,7 +221,7 @@ void step(pointer self) {
   auto& state = self->state;
   state.stepping = false;
   const auto at = policies::next_in_turn(state.models, state.last_stepped, [](const auto& entry) {
-    return !entry.second.engine->idle();
+    return !entry.second.engine->idle() && !entry.second.is_held;
   });
   if (at == state.models.end())
     return;
@@ -223,6 +234,7 @@ void step(pointer self) {
       return;
     abandon(self, id, at->second, events.error());
   } else {
+    note_held(self, id, at->second);
     deliver(self, id, at->second, *events);
     give_up(self, id, at->second);
     note_room(self, id, at->second);
@@ -231,7 +243,7 @@ void step(pointer self) {
   }
   answer_drains(self);
   for (const auto& [other, x] : state.models)
-    if (!x.engine->idle())
+    if (!x.engine->idle() && !x.is_held)
       return want_step(self);
 }
 
@@ -293,10 +305,11 @@ void on_down(pointer self, const caf::down_msg& down) {
 } // namespace
 
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
-  // Damaged files may be mended by the next load, and otherwise refuse it.
-  const bool damaged = why == storage::errc::corrupted;
-  const auto kind = damaged ? loss_kind::retry : loss_kind::internal;
-  if (damaged)
+  // Damaged files may be mended by the next load, and otherwise refuse it. So does what did not
+  // come as it should: the next load says what is wrong with it.
+  const bool again = why == storage::errc::corrupted || x.is_coming;
+  const auto kind = again ? loss_kind::retry : loss_kind::internal;
+  if (again)
     self->state.doubted.insert(id);
   while (!x.runners.empty()) {
     const auto at = x.runners.begin();

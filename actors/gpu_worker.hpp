@@ -46,6 +46,11 @@ struct hosted_model {
   uint32_t told_room = 0, told_running = 0;
   double making_seconds = 0; ///< of the engine
   bool is_accounted = false; ///< the load's book knows that it is ready
+  bool is_held = false;      ///< its step waits for weights
+  // Of a model that takes requests while its weights are on their way:
+  bool is_coming = false;
+  instant began{};
+  uint64_t weight_bytes = 0;
   engine::engine_counters told_work = {};
 };
 

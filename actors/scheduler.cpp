@@ -31,6 +31,8 @@ model_status status_of(pointer self, const model_id& id) {
                           ? std::string{}
                           : at->second.hello.device + "@" + at->second.hello.node;
   auto out = make_status(*model.card, view, device, self->clock().now());
+  if (model.coming.contains(view.worker))
+    out.state = "loading";
   out.loaded_bytes = out.state == "loading" ? model.progress.done_bytes : 0;
   out.load_seconds = model.load_seconds;
   return out;
@@ -39,7 +41,8 @@ model_status status_of(pointer self, const model_id& id) {
 /// The gauges of one model follow its state.
 void publish(pointer self, const model_id& id) {
   const auto view = self->state.policy.view(id);
-  const auto state = state_name(view);
+  const bool coming = self->state.models.at(id).coming.contains(view.worker);
+  const auto state = coming ? "loading" : state_name(view);
   auto& meters = *self->state.models.at(id).meters;
   meters.running->Set(static_cast<double>(view.running));
   meters.waiting->Set(static_cast<double>(view.queued));
@@ -50,16 +53,23 @@ void publish(pointer self, const model_id& id) {
   self->state.setup.meters->fairness(id, self->state.policy.drifts(id));
 }
 
-/// Every request that waits for this model hears how far its load is.
+/// Every request that waits for this model, or runs while it comes, hears how far its load is.
 void tell_waiting(pointer self, const model_id& id) {
   auto& state = self->state;
+  const auto& model = state.models.at(id);
   std::set<caf::actor_addr> told; // several choices of one request
-  for (const auto& x : state.policy.waiting(id)) {
-    const auto at = state.owners.find(x.id);
-    if (at != state.owners.end() && told.insert(at->second.invocation->address()).second)
-      self->send(invocation_of(at->second.invocation), atom::progress_v,
-                 state.models.at(id).progress);
-  }
+  const auto tell = [&](const scheduler_state::owner& x) {
+    if (told.insert(x.invocation->address()).second)
+      self->send(invocation_of(x.invocation), atom::progress_v, model.progress);
+  };
+  for (const auto& x : state.policy.waiting(id))
+    if (const auto at = state.owners.find(x.id); at != state.owners.end())
+      tell(at->second);
+  if (model.progress.phase == "loading" || model.progress.phase == "downloading")
+    if (!model.coming.empty())
+      for (const auto& [sequence, x] : state.owners)
+        if (x.model == id)
+          tell(x);
 }
 
 caf::error to_error(const refusal& why) {
@@ -84,7 +94,9 @@ void carry_out(pointer self, dispatch_intent& x) {
   const auto worker = state.workers.find(x.worker);
   if (owner == state.owners.end() || worker == state.workers.end())
     return;
-  owner->second.dispatched = self->clock().now();
+  // Until its weights are there, how long it takes says nothing about the model.
+  if (state.models.at(x.model).coming.empty())
+    owner->second.dispatched = self->clock().now();
   const auto& hello = worker->second.hello;
   self->send(invocation_of(owner->second.invocation), atom::dispatch_v,
              dispatch_order{x.sequence.id, x.sequence.epoch,
@@ -184,6 +196,7 @@ bool worker_gone(pointer self, const caf::actor_addr& address) {
     *state.setup.workers = state.workers.size();
     state.setup.meters->worker_count(state.workers.size());
     for (auto& [model, entry] : state.models) {
+      entry.coming.erase(id);
       if (!state.policy.view(model).best)
         entry.progress = {};
       answer_unloads(self, model);
@@ -215,8 +228,8 @@ void enqueue(pointer self, const enqueue_order& order) {
     state.owners[x.id] = {owner, order.model, x.input_tokens, x.accepted, {}, x.resumed};
   // A crash is the one way in which an invocation ends without withdrawing what it has here.
   self->monitor(owner);
-  if (state.policy.cold(order.model)) {
-    auto& model = state.models.at(order.model);
+  if (auto& model = state.models.at(order.model);
+      state.policy.cold(order.model) || !model.coming.empty()) {
     if (model.progress.phase != "loading" && model.progress.phase != "downloading")
       model.progress = {order.model, "queued", 0, model.card->weight_bytes()};
     self->send(invocation_of(owner), atom::progress_v, model.progress);
@@ -323,6 +336,14 @@ void loaded(pointer self, const load_outcome& x) {
     return;
   auto& model = state.models.at(id);
   const auto now = self->clock().now();
+  if (x.early) {
+    state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
+    model.card->context_length = x.residence.context_length;
+    model.coming.insert(worker);
+    decide(self);
+    return publish(self, id);
+  }
+  const bool was_coming = model.coming.erase(worker) > 0;
   state.ahead.load_over(id);
   if (!x.error.empty()) {
     const caf::error why =
@@ -331,7 +352,10 @@ void loaded(pointer self, const load_outcome& x) {
     state.policy.load_failed(worker, id, x.error, x.files_broken, now);
     fail_loads(self, id, why);
   } else {
-    state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
+    if (was_coming)
+      state.policy.room(worker, id, x.residence.room, x.residence.running, now);
+    else
+      state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
     model.card->context_length = x.residence.context_length;
     model.load_seconds = std::chrono::duration<double>(now - model.load_started).count();
     model.meters->cold_start->Observe(model.load_seconds);
@@ -351,8 +375,14 @@ void unloaded(pointer self, const model_id& id) {
   const auto worker = worker_of(self, self->current_sender());
   if (worker == 0 || !state.policy.knows(id))
     return;
-  state.policy.unloaded(worker, id, self->clock().now());
+  const auto now = self->clock().now();
+  state.policy.unloaded(worker, id, now);
   auto& model = state.models.at(id);
+  if (model.coming.erase(worker) > 0) {
+    state.ahead.load_over(id);
+    if (!model.loads.empty()) // they wait for the next attempt
+      state.policy.want(id, 0, std::nullopt, now);
+  }
   model.progress = {};
   model.meters->kv_usage->Set(0);
   model.meters->bound_bytes->Set(0);
@@ -372,7 +402,7 @@ caf::result<model_status> load(pointer self, const load_wish& wish) {
   if (!state.policy.knows(wish.model))
     return no_such_model(wish.model);
   state.policy.want(wish.model, wish.bytes, wish.pin, self->clock().now());
-  if (!state.policy.cold(wish.model)) {
+  if (!state.policy.cold(wish.model) && state.models.at(wish.model).coming.empty()) {
     decide(self);
     return status_of(self, wish.model);
   }

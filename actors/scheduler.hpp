@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -47,7 +48,9 @@ struct scheduler_state {
     load_progress progress;
     double load_seconds = 0;
     instant load_started{};
-    std::vector<caf::typed_response_promise<model_status>> loads, unloads;
+    /// Where it takes requests while its weights are on their way.
+    std::set<policies::worker_id> coming{};
+    std::vector<caf::typed_response_promise<model_status>> loads{}, unloads{};
   };
   scheduler_setup setup;
   policies::dispatcher policy;

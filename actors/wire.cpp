@@ -442,6 +442,7 @@ std::string encode(const load_outcome& x) {
   to.setLoadedBytes(x.loaded_bytes);
   to.setError(view(x.error));
   to.setFilesBroken(x.files_broken);
+  to.setEarly(x.early);
   return cp::to_bytes(message);
 }
 
@@ -452,6 +453,7 @@ caf::error decode(std::string_view bytes, load_outcome& x) {
     x.loaded_bytes = from.getLoadedBytes();
     x.error = text(from.getError());
     x.files_broken = from.getFilesBroken();
+    x.early = from.getEarly();
     return {};
   });
 }

@@ -62,6 +62,26 @@ void tell_bound(worker_pointer self, const model_id& id, const engine::weight_st
                load_progress{id, "bound", now.total_bytes - now.left_bytes, now.total_bytes});
 }
 
+/// What the scheduler hears of a model that takes requests.
+load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x) {
+  load_outcome out;
+  out.residence = report_of(id, x);
+  x.told_room = out.residence.room;
+  x.told_running = out.residence.running;
+  out.loaded_bytes = x.weight_bytes;
+  out.seconds = std::chrono::duration<double>(self->clock().now() - x.began).count();
+  out.early = x.is_coming;
+  return out;
+}
+
+/// All weights have come of a model that takes requests already.
+void end_coming(worker_pointer self, const model_id& id, hosted_model& x) {
+  x.is_coming = false;
+  self->state.doubted.erase(id);
+  if (self->state.scheduler)
+    self->send(self->state.scheduler, atom::loaded_v, outcome_of(self, id, x));
+}
+
 /// Tells how a load ended, and forgets it.
 void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
   auto& state = self->state;
@@ -69,8 +89,6 @@ void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
   auto& x = at->second;
   load_outcome out;
   out.residence.model = id;
-  out.loaded_bytes = x.weight_bytes;
-  out.seconds = std::chrono::duration<double>(self->clock().now() - x.began).count();
   if (why) {
     state.setup.book->drop(self->id(), id);
     out.error = "loading model " + id.text + " on " + state.setup.node + ": " + describe(why);
@@ -79,9 +97,12 @@ void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
     auto& model = state.models[id];
     model.engine = std::move(x.engine);
     model.making_seconds = x.making_seconds;
-    out.residence = report_of(id, model);
-    model.told_room = out.residence.room;
-    if (model.engine->weights().left_bytes == 0)
+    model.began = x.began;
+    model.weight_bytes = x.weight_bytes;
+    const bool is_whole = model.engine->weights().left_bytes == 0;
+    model.is_coming = !is_whole && x.order.arriving;
+    out = outcome_of(self, id, model);
+    if (is_whole)
       note_ready(self, id, model);
   }
   state.loading.erase(at);
@@ -99,6 +120,11 @@ bool device_lost(worker_pointer self, const caf::error& why) {
   log_error("device " + self->state.setup.device + " failed: " + describe(why));
   self->quit(why);
   return true;
+}
+
+void want_step(worker_pointer self) {
+  if (!std::exchange(self->state.stepping, true))
+    self->send(self, atom::step_v);
 }
 
 residence_report report_of(const model_id& id, const hosted_model& x) {
@@ -128,10 +154,19 @@ void look_at_weights(worker_pointer self, const model_id& id) {
   if (const auto at = state.models.find(id); at != state.models.end()) {
     auto& x = at->second;
     const auto now = x.engine->weights();
-    if (now.why && !device_lost(self, now.why))
-      abandon(self, id, x, now.why);
-    else if (now.left_bytes == 0 && !x.is_accounted)
+    if (now.why) {
+      if (!device_lost(self, now.why))
+        abandon(self, id, x, now.why);
+      return;
+    }
+    if (x.is_coming)
+      tell_bound(self, id, now);
+    if (now.left_bytes == 0 && !x.is_accounted)
       note_ready(self, id, x);
+    if (now.left_bytes == 0 && x.is_coming)
+      end_coming(self, id, x);
+    if (std::exchange(x.is_held, false) && !x.engine->idle())
+      want_step(self);
     return;
   }
   const auto at = state.loading.find(id);
@@ -157,9 +192,10 @@ void look_at_weights(worker_pointer self, const model_id& id) {
   if (now.why)
     return mend(self, id, x, now.why) ? void() : end_load(self, id, now.why);
   tell_bound(self, id, now);
-  // A source may stop for minutes: this thread, which others wait for, must not wait for it.
-  if (now.left_bytes > 0 && (x.order.arriving || state.doubted.contains(id)))
+  if (now.left_bytes > 0 && state.doubted.contains(id))
     return;
+  if (x.order.arriving)
+    return end_load(self, id, {});
   const auto seconds = std::chrono::duration<double>(self->clock().now() - x.bound_since).count();
   const auto done = static_cast<double>(now.total_bytes - now.left_bytes);
   if (policies::may_start_early(static_cast<double>(now.left_bytes),
@@ -201,15 +237,16 @@ void begin_load(worker_pointer self, const load_order& order) {
     at->second.leaving = false;
     if (state.scheduler)
       self->send(state.scheduler, atom::loaded_v,
-                 load_outcome{report_of(order.model, at->second), 0, 0, {}, false});
+                 outcome_of(self, order.model, at->second));
     return;
   }
   const auto [at, fresh] = state.loading.try_emplace(order.model);
   if (fresh) {
     at->second.began = self->clock().now();
     at->second.order = order;
+    at->second.order.whole = order.whole || state.doubted.contains(order.model);
     state.setup.book->announce(self->id(), order.model, self->clock().now());
-    self->send(state.setup.loader, atom::load_v, order);
+    self->send(state.setup.loader, atom::load_v, at->second.order);
     tell_stager(self, atom::survey_v, order);
   }
   show_worker(self);

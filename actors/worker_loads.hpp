@@ -13,9 +13,13 @@ using worker_pointer = gpu_worker_actor::stateful_pointer<gpu_worker_state>;
 void begin_load(worker_pointer self, const load_order& order);
 /// Makes the engine of a model whose load has begun, or is over.
 void open_engine(worker_pointer self, opened_model& x);
-/// Hands a model over to the scheduler when its weights are there, or nearly so: a step that waits
-/// for them holds this worker up. Gives it up if they will not come.
+/// Hands a model over to the scheduler when its weights are there, or nearly so; at once if they
+/// come from elsewhere, which may take long: layers then run as they come. Gives it up if they will
+/// not come.
 void look_at_weights(worker_pointer self, const model_id& id);
+
+/// Sees to it that a step is run.
+void want_step(worker_pointer self);
 
 residence_report report_of(const model_id& id, const hosted_model& x);
 /// Tells the inspector what this worker does.

@@ -138,6 +138,12 @@ struct weight_state {
   double busy_seconds = 0;  ///< that bringing them took, waits for bytes not counted
 };
 
+/// A step that has not all weights that it needs.
+struct held_step {
+  uint32_t layers_run = 0;
+  uint32_t layers = 0; ///< of the model
+};
+
 /// What becomes of the keys and values of a sequence that is pushed out.
 enum class preemption : uint8_t {
   cheaper,   ///< whichever takes less time by what was measured
@@ -215,9 +221,14 @@ public:
 
   virtual ~engine() = default;
 
-  /// With weights that are still on their way, steps wait for what they need of them, layer by
-  /// layer, and fail with the load's error if it will not come. May be asked by any thread.
+  /// With weights that are still on their way, a step runs the layers that it has weights for and
+  /// returns without tokens; the next one goes on there. Without `engine_options::on_weights` it
+  /// waits for them instead. It fails with the load's error if the rest will not come. May be asked
+  /// by any thread.
   virtual weight_state weights() const { return {}; }
+  /// The step that waits for weights, if there is one: `on_weights` tells when it can go on, and
+  /// another step before that does nothing, unless sequences were added or cancelled.
+  virtual std::optional<held_step> held() const { return std::nullopt; }
 
   /// Queues a sequence; one of the same id and an older epoch is replaced. Fails at once with
   /// invalid_argument if it can never run here (empty, token ids out of range, longer than the

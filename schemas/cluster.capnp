@@ -175,6 +175,7 @@ struct LoadOutcome {
   loadedBytes @2 :UInt64;
   error @3 :Text;        # empty = it is ready
   filesBroken @4 :Bool;  # trying again cannot help until somebody mends the files
+  early @5 :Bool;        # takes requests already; another outcome follows when all weights are there
 }
 
 # Worker -> scheduler: what a load would take now, or what one took. Bytes by where they come from.

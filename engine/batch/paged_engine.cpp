@@ -100,6 +100,7 @@ caf::error paged_engine::check(const sequence_request& request) const {
 caf::error paged_engine::add(sequence_request request) {
   if (auto why = check(request))
     return why;
+  replan_ = true;
   if (const auto* held = planner_.find(request.id)) {
     if (held->request.epoch > request.epoch)
       return caf::make_error(errc::stale, "dispatch " + std::to_string(request.epoch) +
@@ -220,6 +221,7 @@ caf::error paged_engine::move_blocks() {
 }
 
 void paged_engine::cancel(sequence_id id) {
+  replan_ = true;
   planner_.remove(id);
   if (parts_.draft)
     parts_.draft->forget(id);
@@ -253,28 +255,63 @@ void paged_engine::finish_rows(std::span<float> logits) {
   }
 }
 
-caf::expected<std::span<token_event>> paged_engine::step() {
-  events_.clear();
+/// Plans a step, instead of one that is held, if any. False if there is nothing to run.
+caf::expected<bool> paged_engine::begin_step() {
+  is_held_ = replan_ = false;
+  parts_.forward->restart();
   if (!planner_.plan())
-    return std::span{events_};
+    return false;
   if (parts_.draft)
     if (auto why = parts_.draft->take_failure())
       return why;
   if (auto why = move_blocks())
     return why;
-  const auto begun = now();
-  const auto shape = planner_.shape();
+  step_begun_ = now();
+  step_shape_ = planner_.shape();
   build_batch();
-  ++counters_.steps;
-  counters_.rows += batch_.tokens.size();
-  const bool waits = !parts_.weights->are_there();
+  weights_lacked_ = !parts_.weights->are_there();
+  return true;
+}
+
+/// The logits of the step that was begun; nothing if it cannot be ended yet.
+caf::expected<std::optional<std::span<float>>> paged_engine::forward() {
+  if (!parts_.waits)
+    return parts_.forward->advance(batch_, parts_.kv);
   auto logits = parts_.forward->run(batch_, parts_.kv);
   if (!logits)
     return logits.error();
-  finish_rows(*logits);
-  if (!waits) // else it took as long as the load
-    planner_.learn_step(shape, now() - begun);
+  return std::optional{*logits};
+}
+
+caf::expected<std::span<token_event>> paged_engine::step() {
+  events_.clear();
+  // What was added or cancelled since changes the step that is held; its layers run quickly again.
+  if (!is_held_ || replan_) {
+    const auto begun = begin_step();
+    if (!begun)
+      return begun.error();
+    if (!*begun)
+      return std::span{events_};
+  }
+  const auto logits = forward();
+  if (!logits)
+    return logits.error();
+  is_held_ = !*logits;
+  if (is_held_)
+    return std::span{events_};
+  ++counters_.steps;
+  counters_.rows += batch_.tokens.size();
+  finish_rows(**logits);
+  if (!weights_lacked_) // else it took as long as the load
+    planner_.learn_step(step_shape_, now() - step_begun_);
   return std::span{events_};
+}
+
+std::optional<held_step> paged_engine::held() const {
+  if (!is_held_)
+    return std::nullopt;
+  return held_step{static_cast<uint32_t>(parts_.forward->layers_run()),
+                   static_cast<uint32_t>(parts_.config.layers)};
 }
 
 engine_counters paged_engine::counters() const {
@@ -360,7 +397,8 @@ engine::create(const model_config& config, const weight_lookup& lookup,
                             options.waiting_max,
                             options.clock,
                             nullptr,
-                            nullptr};
+                            nullptr,
+                            !options.on_weights};
   if (draft != nullptr && limits.draft_max > 0) {
     auto made = draft_model::create(*draft, device, config.vocab_size, options);
     if (!made)

@@ -30,10 +30,12 @@ public:
     std::function<instant()> clock;     ///< or none
     std::unique_ptr<std::byte[]> swap;  ///< [swap_slots, block_bytes]
     std::unique_ptr<draft_model> draft; ///< or none: guesses are looked up
+    bool waits = true; ///< for weights, within a step: nobody would hear when they are there
   };
   explicit paged_engine(parts built);
 
   weight_state weights() const override;
+  std::optional<held_step> held() const override;
   caf::error add(sequence_request request) override;
   void cancel(sequence_id id) override;
   caf::expected<std::span<token_event>> step() override;
@@ -48,6 +50,8 @@ public:
   engine_counters counters() const override;
 
 private:
+  caf::expected<bool> begin_step();
+  caf::expected<std::optional<std::span<float>>> forward();
   void build_batch();
   caf::error move_blocks();
   void retire(std::list<sequence>::iterator one);
@@ -65,6 +69,12 @@ private:
   std::vector<token_event> events_;
   std::vector<sequence_failure> failures_;
   engine_counters counters_;
+  // The step that was begun:
+  bool is_held_ = false; ///< it waits for weights
+  bool replan_ = false;  ///< sequences came or went since
+  bool weights_lacked_ = false;
+  instant step_begun_{};
+  policies::step_shape step_shape_;
 };
 
 } // namespace troupe::engine

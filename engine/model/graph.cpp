@@ -203,23 +203,64 @@ void graph::mlp(int64_t index, int64_t rows) {
   linear(gate_, layer.down, layer.down_bias, x_, rows, true);
 }
 
-caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_arena& kv) {
+/// So many of the plan's tensors have to be there for a layer, or for what comes after the last.
+size_t graph::tensors_for(int64_t layer) const {
+  return layer < config_.layers ? first_tensors_ + static_cast<size_t>(layer + 1) * layer_tensors_
+                                : SIZE_MAX;
+}
+
+void graph::run_layer(int64_t index, const forward_batch& batch, const kv_arena& kv) {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
+  if (index == embedding)
+    return device_.embedding({weights_.embedding, ids_, x_, rows, 1.0f});
+  attention(index, batch, kv);
+  mlp(index, rows);
+}
+
+caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_arena& kv) {
   stage(batch);
-  if (auto why = weights_.wait(first_tensors_))
-    return why;
-  device_.embedding({weights_.embedding, ids_, x_, rows, 1.0f});
-  for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    const auto needed = first_tensors_ + static_cast<size_t>(layer + 1) * layer_tensors_;
-    if (auto why = weights_.wait(needed))
+  for (auto layer = embedding; layer < config_.layers; ++layer) {
+    if (auto why = weights_.wait(tensors_for(layer)))
       return why;
-    attention(layer, batch, kv);
-    mlp(layer, rows);
+    run_layer(layer, batch, kv);
   }
+  if (!batch.logit_rows.empty())
+    if (auto why = weights_.wait(tensors_for(config_.layers)))
+      return why;
+  return logits_of(batch);
+}
+
+caf::expected<std::optional<std::span<float>>> graph::advance(const forward_batch& batch,
+                                                              const kv_arena& kv) {
+  using partial = std::optional<std::span<float>>;
+  if (next_ == unstaged) {
+    stage(batch);
+    next_ = embedding;
+  }
+  const auto last = batch.logit_rows.empty() ? config_.layers - 1 : config_.layers;
+  for (; next_ <= last; ++next_) {
+    const auto ready = weights_.ready(tensors_for(next_));
+    if (!ready)
+      return ready.error();
+    if (!*ready) {
+      // What can be computed is computed by the time that more is there.
+      if (auto why = device_.synchronize())
+        return why;
+      return partial{};
+    }
+    if (next_ < config_.layers)
+      run_layer(next_, batch, kv);
+  }
+  restart();
+  auto logits = logits_of(batch);
+  if (!logits)
+    return logits.error();
+  return partial{*logits};
+}
+
+caf::expected<std::span<float>> graph::logits_of(const forward_batch& batch) {
   const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (wanted > 0) {
-    if (auto why = weights_.wait(SIZE_MAX))
-      return why;
     device_.gather_rows(
         {x_, logit_rows_, picked_, wanted, config_.hidden_size, config_.hidden_size});
     norm(picked_, picked_, weights_.final_norm, wanted, config_.hidden_size);

@@ -1,6 +1,8 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -74,11 +76,24 @@ public:
   /// memory, valid until the next call. The batch must be within the limits given to `create`.
   /// Waits for weights that are still on their way, layer by layer, and fails as their load does.
   caf::expected<std::span<float>> run(const forward_batch& batch, const kv_arena& kv);
+  /// The same without waiting: runs the layers whose weights are there, and gives nothing if some
+  /// are missing. The next call, with the same batch, goes on behind them.
+  caf::expected<std::optional<std::span<float>>> advance(const forward_batch& batch,
+                                                         const kv_arena& kv);
+  /// The next `advance` begins anew, with any batch.
+  void restart() { next_ = unstaged; }
+  /// Layers that `advance` has run of a batch that it is not through with.
+  int64_t layers_run() const { return std::max<int64_t>(next_, 0); }
 
 private:
   struct layout; // offsets into the workspace
   graph(const model_config& config, const model_weights& weights, gpu::device& device);
+  /// What comes first is the embedding, as a layer -1.
+  static constexpr int64_t embedding = -1, unstaged = -2;
+  size_t tensors_for(int64_t layer) const;
   void stage(const forward_batch& batch);
+  void run_layer(int64_t index, const forward_batch& batch, const kv_arena& kv);
+  caf::expected<std::span<float>> logits_of(const forward_batch& batch);
   void attention(int64_t index, const forward_batch& batch, const kv_arena& kv);
   void mlp(int64_t index, int64_t rows);
   void norm(const float* x, float* out, const gpu::weight& gain, int64_t rows, int64_t cols,
@@ -91,6 +106,7 @@ private:
   gpu::device& device_;
   size_t first_tensors_; ///< of the plan: before the first layer, and in each
   size_t layer_tensors_;
+  int64_t next_ = unstaged; ///< the layer that `advance` runs next
   rope_table rope_;
   gpu::buffer workspace_;
   // Parts of the workspace.

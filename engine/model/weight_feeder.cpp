@@ -32,6 +32,18 @@ caf::error weight_feeder::wait(size_t tensors) const {
   return state_.why;
 }
 
+caf::expected<bool> weight_feeder::ready(size_t tensors) {
+  if (is_over())
+    return true;
+  const std::lock_guard guard{mutex_};
+  if (state_.why)
+    return state_.why;
+  if (tensors_ >= tensors)
+    return true;
+  asked_ = tensors;
+  return false;
+}
+
 weight_state weight_feeder::state() const {
   const std::lock_guard guard{mutex_};
   return state_;
@@ -68,9 +80,13 @@ void weight_feeder::work(const std::stop_token& stop) {
 void weight_feeder::note(size_t tensors, uint64_t bytes, caf::error why) {
   const bool failed = static_cast<bool>(why);
   const auto busy = std::chrono::steady_clock::now() - began_ - waited_;
+  bool asked = false;
   {
     const std::lock_guard guard{mutex_};
     tensors_ = tensors;
+    asked = asked_ != 0 && tensors >= asked_;
+    if (asked)
+      asked_ = 0;
     state_.left_bytes = total_bytes_ - bytes;
     state_.why = std::move(why);
     state_.busy_seconds = std::chrono::duration<double>(busy).count();
@@ -78,8 +94,8 @@ void weight_feeder::note(size_t tensors, uint64_t bytes, caf::error why) {
   if (!failed && bytes == total_bytes_)
     over_.store(true, std::memory_order_release);
   changed_.notify_all();
-  if (news_ &&
-      (failed || bytes == total_bytes_ || bytes - told_bytes_ >= total_bytes_ / news_parts)) {
+  if (news_ && (failed || asked || bytes == total_bytes_ ||
+                bytes - told_bytes_ >= total_bytes_ / news_parts)) {
     told_bytes_ = bytes;
     news_();
   }

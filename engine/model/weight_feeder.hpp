@@ -16,7 +16,8 @@ namespace troupe::engine {
 class weight_feeder {
 public:
   /// `queue` = another queue of the device that runs the model. `news` is called on the thread,
-  /// about thirty times in all and when it is over; may be null.
+  /// about thirty times in all, when what `ready` was asked for is there, and when it is over; may
+  /// be null.
   weight_feeder(std::vector<weight_job> jobs, std::unique_ptr<gpu::device> queue,
                 std::function<void()> news);
   /// Gives up what is left.
@@ -27,6 +28,8 @@ public:
   /// Blocks until the first `tensors` tensors of the plan are at their places; fails once one of
   /// all will never be there.
   caf::error wait(size_t tensors) const;
+  /// Whether they are, without waiting; if not, `news` is called once they are.
+  caf::expected<bool> ready(size_t tensors);
   weight_state state() const;
   /// All are there.
   bool is_over() const { return over_.load(std::memory_order_acquire); }
@@ -48,6 +51,7 @@ private:
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   size_t tensors_ = 0;
+  size_t asked_ = 0; ///< tensors that somebody wants to hear of; 0 = none
   weight_state state_;
   std::jthread thread_;
 };

@@ -61,8 +61,12 @@ public:
        quantization quantize = quantization::none, std::function<void()> news = {});
 
   /// Blocks until the first `tensors` tensors of the plan are there; fails if the load did. May be
-  /// called by any thread, as the next two.
+  /// called by any thread, as the next three.
   caf::error wait(size_t tensors) const { return feeder_ ? feeder_->wait(tensors) : caf::error{}; }
+  /// The same without waiting: false if they are not; `news` is called when they are.
+  caf::expected<bool> ready(size_t tensors) const {
+    return feeder_ ? feeder_->ready(tensors) : caf::expected<bool>{true};
+  }
   bool are_there() const { return !feeder_ || feeder_->is_over(); }
   weight_state state() const { return feeder_ ? feeder_->state() : weight_state{}; }
 
