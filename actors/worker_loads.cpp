@@ -236,8 +236,7 @@ void begin_load(worker_pointer self, const load_order& order) {
     // The scheduler changed its mind while the model was leaving.
     at->second.leaving = false;
     if (state.scheduler)
-      self->send(state.scheduler, atom::loaded_v,
-                 outcome_of(self, order.model, at->second));
+      self->send(state.scheduler, atom::loaded_v, outcome_of(self, order.model, at->second));
     return;
   }
   const auto [at, fresh] = state.loading.try_emplace(order.model);

@@ -173,12 +173,73 @@ TEST_P(arriving, weights_that_will_not_come_end_the_step_with_their_error) {
   ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
   weights.let_in(plan_tensors(model.config, 1));
   weights.fail();
-  const auto events = engine->step();
-  ASSERT_FALSE(events);
+  auto events = engine->step();
+  for (; events; events = engine->step())
+    ASSERT_TRUE(events->empty() && engine->held());
   EXPECT_EQ(describe(events.error()), "w.safetensors: at byte 7");
   EXPECT_EQ(describe(engine->weights().why), "w.safetensors: at byte 7");
   EXPECT_GT(engine->weights().left_bytes, 0u);
   EXPECT_GE(news, 1);
+}
+
+/// Steps until `layers` layers have run of a step that lacks the weights of the next.
+void step_to(engine& engine, uint32_t layers) {
+  while (true) {
+    const auto events = engine.step();
+    ASSERT_TRUE(events) << describe(events.error());
+    ASSERT_TRUE(events->empty());
+    ASSERT_TRUE(engine.held());
+    ASSERT_LE(engine.held()->layers_run, layers);
+    if (engine.held()->layers_run == layers)
+      return;
+    std::this_thread::yield();
+  }
+}
+
+TEST_P(arriving, layers_run_as_their_weights_come_and_no_step_waits_for_the_next) {
+  const auto engine = open();
+  ASSERT_FALSE(engine->held());
+  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
+  const auto layers = static_cast<uint32_t>(model.config.layers);
+  for (uint32_t n = 0; n <= layers; ++n) {
+    weights.let_in(plan_tensors(model.config, n));
+    ASSERT_NO_FATAL_FAILURE(step_to(*engine, n));
+    EXPECT_EQ(engine->held()->layers, layers);
+    EXPECT_FALSE(engine->idle());
+  }
+  EXPECT_EQ(engine->counters().steps, 0u);
+  const int before = news;
+  weights.let_in(weights.size());
+  while (news == before) // who waits is told
+    std::this_thread::yield();
+  EXPECT_EQ(golden::drain(*engine)[1],
+            std::vector<token_id>(model.greedy.begin(), model.greedy.begin() + 8));
+  EXPECT_FALSE(engine->held());
+}
+
+TEST_P(arriving, sequences_come_and_go_while_a_step_is_held) {
+  const auto engine = open();
+  weights.let_in(plan_tensors(model.config, 1));
+  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
+  ASSERT_FALSE(engine->add(golden::request(2, model.prompt, 8)));
+  ASSERT_NO_FATAL_FAILURE(step_to(*engine, 1));
+  engine->cancel(golden::request(1, model.prompt, 8).id);
+  ASSERT_FALSE(engine->add(golden::request(3, model.prompt, 8)));
+  ASSERT_NO_FATAL_FAILURE(step_to(*engine, 1));
+  weights.let_in(weights.size());
+  auto said = golden::drain(*engine);
+  const std::vector<token_id> right(model.greedy.begin(), model.greedy.begin() + 8);
+  EXPECT_FALSE(said.contains(1));
+  EXPECT_EQ(said[2], right);
+  EXPECT_EQ(said[3], right);
+}
+
+TEST_P(arriving, a_step_waits_where_nobody_would_hear_that_it_can_go_on) {
+  auto deaf = options(quantization::none);
+  deaf.on_weights = nullptr;
+  const auto made = engine::create(model.config, weights.lookup(), nullptr, *device, deaf);
+  ASSERT_TRUE(made) << describe(made.error());
+  EXPECT_EQ(run(**made), std::vector<token_id>(model.greedy.begin(), model.greedy.begin() + 8));
 }
 
 TEST_P(arriving, an_engine_can_go_before_its_weights_have_come) {
