@@ -8,6 +8,7 @@
 #include "actors/failures.hpp"
 #include "actors/foretelling.hpp"
 #include "actors/load_groups.hpp"
+#include "actors/load_news.hpp"
 #include "actors/log.hpp"
 #include "actors/model_view.hpp"
 
@@ -51,25 +52,6 @@ void publish(pointer self, const model_id& id) {
   meters.state_ready->Set(state == "ready");
   meters.state_failed->Set(state == "failed");
   self->state.setup.meters->fairness(id, self->state.policy.drifts(id));
-}
-
-/// Every request that waits for this model, or runs while it comes, hears how far its load is.
-void tell_waiting(pointer self, const model_id& id) {
-  auto& state = self->state;
-  const auto& model = state.models.at(id);
-  std::set<caf::actor_addr> told; // several choices of one request
-  const auto tell = [&](const scheduler_state::owner& x) {
-    if (told.insert(x.invocation->address()).second)
-      self->send(invocation_of(x.invocation), atom::progress_v, model.progress);
-  };
-  for (const auto& x : state.policy.waiting(id))
-    if (const auto at = state.owners.find(x.id); at != state.owners.end())
-      tell(at->second);
-  if (model.progress.phase == "loading" || model.progress.phase == "downloading")
-    if (!model.coming.empty())
-      for (const auto& [sequence, x] : state.owners)
-        if (x.model == id)
-          tell(x);
 }
 
 caf::error to_error(const refusal& why) {
@@ -336,16 +318,14 @@ void loaded(pointer self, const load_outcome& x) {
     return;
   auto& model = state.models.at(id);
   const auto now = self->clock().now();
+  const bool was_coming = model.coming.erase(worker) > 0;
+  if (!x.early)
+    state.ahead.load_over(id);
   if (x.early) {
     state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
     model.card->context_length = x.residence.context_length;
     model.coming.insert(worker);
-    decide(self);
-    return publish(self, id);
-  }
-  const bool was_coming = model.coming.erase(worker) > 0;
-  state.ahead.load_over(id);
-  if (!x.error.empty()) {
+  } else if (!x.error.empty()) {
     const caf::error why =
         caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
     model.progress = {};
