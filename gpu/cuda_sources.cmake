@@ -6,6 +6,8 @@ set(cuda_library_sources cuda/cublaslt.cpp)
 set(cuda_kernel_sources
   kernels/attention_float.cu
   kernels/attention_tensor.cu
+  kernels/choose.cu
+  kernels/choose_ends.cu
   kernels/elementwise.cu
   kernels/kv_write.cu
   kernels/linear_float.cu

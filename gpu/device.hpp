@@ -13,6 +13,18 @@
 namespace troupe::gpu {
 
 class device;
+struct choose_args; // gpu/choose.hpp
+
+/// What tells one recorded run of ops from another: whose they are, and all that decides which ops
+/// they are, with which sizes and pointers.
+struct recording_key {
+  const void* owner = nullptr;
+  const void* memory = nullptr;
+  int64_t rows = 0;
+  int64_t logit_rows = 0;
+  int64_t table_stride = 0;
+  bool operator==(const recording_key&) const = default;
+};
 
 /// Device memory that is freed with the handle. Moves, never copies. The device must outlive it.
 class buffer {
@@ -109,6 +121,21 @@ public:
   virtual void attention(const attention_args& args) = 0;
   virtual void gated_activation(const gated_activation_args& args) = 0;
   virtual void gather_rows(const gather_rows_args& args) = 0;
+
+  /// Whether `choose` may be called; where not, `engine/sampler` does the same on the host.
+  virtual bool chooses() const { return false; }
+  virtual void choose(const choose_args&) {}
+
+  /// Queues the ops that were recorded with this key, at less cost than calling each; false if
+  /// there are none. A recording holds pointers and sizes, while what lies in the memory may change.
+  virtual bool replay(const recording_key&) { return false; }
+  /// True: the ops called from here on, no copies and no allocations among them, are recorded and
+  /// not run until `end_recording`. A key is recorded when it is asked for a second time.
+  virtual bool begin_recording(const recording_key&) { return false; }
+  /// Runs what was recorded. False: it could not be, and the ops have to be called again.
+  virtual bool end_recording() { return false; }
+  /// Drops the recordings of an owner, whose memory goes.
+  virtual void forget_recordings(const void* /*owner*/) noexcept {}
 
 private:
   friend class buffer;

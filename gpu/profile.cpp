@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "gpu/choose.hpp"
+
 namespace troupe::gpu {
 namespace {
 
@@ -103,6 +105,11 @@ public:
   void gather_rows(const gather_rows_args& a) override {
     note({"gather_rows"}, as_double(a.rows * a.cols) * 8, 0, [&] { inner_->gather_rows(a); });
   }
+  bool chooses() const override { return inner_->chooses(); }
+  void choose(const choose_args& a) override {
+    note({"choose"}, as_double(a.rows * a.vocabulary) * 4, 0, [&] { inner_->choose(a); });
+  }
+  // Ops are not recorded: each is measured.
 
   std::vector<op_cost> take_costs() override {
     std::vector<op_cost> out;

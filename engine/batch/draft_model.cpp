@@ -1,7 +1,6 @@
 #include "engine/batch/draft_model.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "engine/errors.hpp"
 
@@ -42,8 +41,7 @@ bool contains(const std::vector<token_id>& ids, token_id id) {
 draft_model::draft_model(parts built)
     : parts_{std::move(built)}, blocks_{static_cast<int32_t>(parts_.kv.shape().blocks),
                                         static_cast<uint32_t>(parts_.kv.shape().block_size),
-                                        parts_.reuse_prefixes},
-      widened_(static_cast<size_t>(parts_.vocabulary)) {}
+                                        parts_.reuse_prefixes} {}
 
 caf::expected<std::unique_ptr<draft_model>> draft_model::create(const draft_source& source,
                                                                 gpu::device& device,
@@ -66,8 +64,17 @@ caf::expected<std::unique_ptr<draft_model>> draft_model::create(const draft_sour
       graph::create(config, **weights, device, shape.rows, options.sequences_max, shape.blocks);
   if (!forward)
     return forward.error();
-  parts built{config,         source.keep_alive,     std::move(*weights), std::move(*forward),
-              std::move(*kv), options.sequences_max, vocabulary,          options.reuse_prefixes,
+  auto choices = row_chooser::create(device, config.vocab_size, vocabulary, options.sequences_max);
+  if (!choices)
+    return choices.error();
+  parts built{config,
+              source.keep_alive,
+              std::move(*weights),
+              std::move(*forward),
+              std::move(*kv),
+              std::move(*choices),
+              options.sequences_max,
+              options.reuse_prefixes,
               options.clock};
   return std::unique_ptr<draft_model>{new draft_model{std::move(built)}};
 }
@@ -84,7 +91,7 @@ engine_memory draft_model::estimate_memory(const model_config& config, uint64_t 
 
 engine_memory draft_model::memory() const {
   return {parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
-          parts_.forward->workspace_bytes()};
+          parts_.forward->workspace_bytes() + parts_.choices.size_bytes()};
 }
 
 void draft_model::guess(std::span<const guess_wish> wishes) {
@@ -215,6 +222,7 @@ bool draft_model::make_room(int32_t blocks) {
 /// Computes the planned rows, and guesses a token for each sequence that is computed to its end.
 void draft_model::run_pass() {
   batch_.clear();
+  parts_.choices.clear();
   size_t widest = 0;
   for (const auto& one : mirrors_)
     if (one.rows > 0)
@@ -229,45 +237,37 @@ void draft_model::run_pass() {
       one.tokens.push_back(token_at(one, first + i));
     batch_.append({first, one.rows, is_whole ? size_t{1} : 0}, one.blocks,
                   parts_.kv.shape().block_size, [&](size_t at) { return one.tokens[at]; });
+    if (is_whole)
+      parts_.choices.add({one.sampling, one.tokens, {}, one.wish->of->prompt_size,
+                          parts_.config.eos_token_ids});
   }
   if (batch_.tokens.empty())
     return;
   const auto begun = now();
-  auto logits = parts_.forward->run(batch_, parts_.kv);
-  if (!logits) {
-    failure_ = logits.error();
+  const auto logits = parts_.forward->queue(batch_, parts_.kv);
+  failure_ = logits ? parts_.choices.choose(*logits) : logits.error();
+  if (failure_)
     return;
-  }
-  add_guesses(*logits);
+  add_guesses();
   const auto ms = std::chrono::duration<double, std::milli>(now() - begun).count();
   // After right guesses there are two rows: what the model said behind them, too.
   if (batch_.tokens.size() <= 2 * batch_.context.size())
     pass_ms_ = pass_ms_ == 0 ? ms : pass_ms_ + newest_part * (ms - pass_ms_);
 }
 
-void draft_model::add_guesses(std::span<float> logits) {
-  const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
+void draft_model::add_guesses() {
+  size_t row = 0;
   for (auto& one : mirrors_) {
     if (one.rows == 0 || missing(one) > 0)
       continue;
-    const auto guessed = sampler_.sample(
-        in_vocabulary(logits.first(vocabulary)),
-        {one.sampling, one.tokens, one.wish->of->prompt_size, parts_.config.eos_token_ids});
+    const auto guessed =
+        parts_.choices.take(row++, {one.sampling, one.tokens, one.wish->of->prompt_size,
+                                    parts_.config.eos_token_ids});
     if (guessed)
       one.wish->out->push_back(guessed->token);
     else
       one.wish = nullptr; // bad numbers: of this model only
-    logits = logits.subspan(vocabulary);
   }
-}
-
-/// A row of logits over the tokens of the model that is guessed for.
-std::span<float> draft_model::in_vocabulary(std::span<float> row) {
-  if (row.size() >= widened_.size())
-    return row.first(widened_.size());
-  const auto rest = std::copy(row.begin(), row.end(), widened_.begin());
-  std::fill(rest, widened_.end(), -std::numeric_limits<float>::infinity());
-  return widened_;
 }
 
 } // namespace troupe::engine

@@ -6,7 +6,7 @@
 #include "engine/batch/guesser.hpp"
 #include "engine/kv/block_pool.hpp"
 #include "engine/model/graph.hpp"
-#include "engine/sampler/sampler.hpp"
+#include "engine/sampler/row_chooser.hpp"
 
 namespace troupe::engine {
 
@@ -58,8 +58,8 @@ private:
     std::unique_ptr<model_weights> weights;
     std::unique_ptr<graph> forward;
     kv_arena kv;
+    row_chooser choices;
     uint32_t sequences_max = 0;
-    int64_t vocabulary = 0; ///< of the model that is guessed for
     bool reuse_prefixes = true;
     std::function<instant()> clock;
   };
@@ -73,16 +73,13 @@ private:
   bool plan_pass(mirror& one, uint32_t rows);
   bool make_room(int32_t blocks);
   void run_pass();
-  void add_guesses(std::span<float> logits);
-  std::span<float> in_vocabulary(std::span<float> row);
+  void add_guesses();
   instant now() const { return parts_.clock ? parts_.clock() : instant{}; }
 
   parts parts_;
   block_pool blocks_;
   std::list<mirror> mirrors_; ///< those asked about most recently first
   forward_batch batch_;
-  sampler sampler_;
-  std::vector<float> widened_; ///< a row of logits for another vocabulary
   caf::error failure_;
   double pass_ms_ = 0;
 };

@@ -119,8 +119,19 @@ caf::error paged_engine::add(sequence_request request) {
   return {};
 }
 
+/// Says what the sequence's rows with logits will be chosen by: of those behind guesses, that the
+/// guesses are right, for otherwise nobody looks at them.
+void paged_engine::plan_choices(const sequence& one) {
+  const auto& request = one.request;
+  const std::span<const token_id> draft{one.draft};
+  for (size_t right = 0; right <= draft.size(); ++right)
+    parts_.choices.add({request.sampling, request.tokens, draft.first(right), request.prompt_size,
+                        parts_.config.eos_token_ids});
+}
+
 void paged_engine::build_batch() {
   batch_.clear();
+  parts_.choices.clear();
   size_t widest = 0;
   for (const auto& one : planner_.running())
     if (one.rows > 0)
@@ -136,6 +147,8 @@ void paged_engine::build_batch() {
     batch_.append({one.computed, one.rows, wanted}, one.blocks, block_size, [&](size_t at) {
       return at < one.size() ? one.request.tokens[at] : one.draft[at - one.size()];
     });
+    if (wanted > 0)
+      plan_choices(one);
   }
 }
 
@@ -150,10 +163,10 @@ finish_reason paged_engine::finish_of(const sequence& one, token_id token) const
   return finish_reason::none;
 }
 
-caf::error paged_engine::choose(sequence& one, std::span<float> logits) {
+caf::error paged_engine::choose(sequence& one, size_t row) {
   auto& request = one.request;
-  auto chosen = sampler_.sample(
-      logits, {request.sampling, request.tokens, request.prompt_size, parts_.config.eos_token_ids});
+  auto chosen = parts_.choices.take(
+      row, {request.sampling, request.tokens, request.prompt_size, parts_.config.eos_token_ids});
   if (!chosen)
     return chosen.error();
   token_event event;
@@ -173,13 +186,12 @@ caf::error paged_engine::choose(sequence& one, std::span<float> logits) {
 
 /// Chooses a token after the last known one, and one after each guess for as long as the guesses
 /// are what is chosen: the same tokens as one by one, for a choice depends on nothing but its row's
-/// logits, the tokens before it, and the seed. `logits` has a row for each.
-caf::error paged_engine::settle(sequence& one, std::span<float> logits) {
-  const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
+/// logits, the tokens before it, and the seed. `row` is the first of its rows with logits.
+caf::error paged_engine::settle(sequence& one, size_t row) {
   const auto drafted = one.draft.size();
   size_t right = 0;
   for (;; ++right) {
-    if (auto why = choose(one, logits.subspan(vocabulary * right, vocabulary)))
+    if (auto why = choose(one, row + right))
       return why;
     const auto& event = events_.back();
     if (event.finish != finish_reason::none || right == drafted || event.token != one.draft[right])
@@ -233,9 +245,9 @@ void paged_engine::retire(std::list<sequence>::iterator one) {
   planner_.retire(one);
 }
 
-/// Chooses tokens for the sequences that are computed to their ends. `logits` has their rows.
-void paged_engine::finish_rows(std::span<float> logits) {
-  const auto vocabulary = static_cast<size_t>(parts_.config.vocab_size);
+/// Takes the tokens of the sequences that are computed to their ends.
+void paged_engine::finish_rows() {
+  size_t row = 0;
   for (auto one = planner_.running().begin(); one != planner_.running().end();) {
     const auto here = one++;
     if (here->rows == 0)
@@ -244,14 +256,14 @@ void paged_engine::finish_rows(std::span<float> logits) {
       planner_.advance(*here); // a chunk of a prompt
       continue;
     }
-    const auto own = vocabulary * (here->draft.size() + 1);
-    if (auto why = settle(*here, logits.first(own))) {
+    const auto own = here->draft.size() + 1;
+    if (auto why = settle(*here, row)) {
       failures_.push_back({here->request.id, here->request.epoch, std::move(why)});
       retire(here);
     } else if (events_.back().finish != finish_reason::none) {
       retire(here);
     }
-    logits = logits.subspan(own);
+    row += own;
   }
 }
 
@@ -273,16 +285,6 @@ caf::expected<bool> paged_engine::begin_step() {
   return true;
 }
 
-/// The logits of the step that was begun; nothing if it cannot be ended yet.
-caf::expected<std::optional<std::span<float>>> paged_engine::forward() {
-  if (!parts_.waits)
-    return parts_.forward->advance(batch_, parts_.kv);
-  auto logits = parts_.forward->run(batch_, parts_.kv);
-  if (!logits)
-    return logits.error();
-  return std::optional{*logits};
-}
-
 caf::expected<std::span<token_event>> paged_engine::step() {
   events_.clear();
   // What was added or cancelled since changes the step that is held; its layers run quickly again.
@@ -293,15 +295,18 @@ caf::expected<std::span<token_event>> paged_engine::step() {
     if (!*begun)
       return std::span{events_};
   }
-  const auto logits = forward();
+  const auto logits = parts_.waits ? parts_.forward->queue(batch_, parts_.kv)
+                                   : parts_.forward->advance(batch_, parts_.kv);
   if (!logits)
     return logits.error();
-  is_held_ = !*logits;
+  is_held_ = *logits == nullptr;
   if (is_held_)
     return std::span{events_};
+  if (auto why = parts_.choices.choose(*logits))
+    return why;
   ++counters_.steps;
   counters_.rows += batch_.tokens.size();
-  finish_rows(**logits);
+  finish_rows();
   if (!weights_lacked_) // else it took as long as the load
     planner_.learn_step(step_shape_, now() - step_begun_);
   return std::span{events_};
@@ -336,7 +341,7 @@ double paged_engine::kv_usage() const {
 
 engine_memory paged_engine::memory() const {
   const engine_memory own{parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
-                          parts_.forward->workspace_bytes()};
+                          parts_.forward->workspace_bytes() + parts_.choices.size_bytes()};
   return parts_.draft ? own + parts_.draft->memory() : own;
 }
 
@@ -387,11 +392,16 @@ engine::create(const model_config& config, const weight_lookup& lookup,
                                blocks_per_sequence(context, limits), limits.draft_max);
   if (!forward)
     return forward.error();
+  auto choices =
+      row_chooser::create(device, config.vocab_size, config.vocab_size, limits.logit_rows_max);
+  if (!choices)
+    return choices.error();
   paged_engine::parts parts{config,
                             std::move(keep_alive),
                             std::move(*weights),
                             std::move(*forward),
                             std::move(*kv),
+                            std::move(*choices),
                             limits,
                             context,
                             options.waiting_max,

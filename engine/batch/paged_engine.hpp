@@ -10,12 +10,12 @@
 #include "engine/batch/step_planner.hpp"
 #include "engine/engine.hpp"
 #include "engine/model/graph.hpp"
-#include "engine/sampler/sampler.hpp"
+#include "engine/sampler/row_chooser.hpp"
 
 namespace troupe::engine {
 
-/// The engine over one device: a planner decides the rows, the graph computes them, the sampler
-/// chooses tokens.
+/// The engine over one device: a planner decides the rows, the graph computes them, the
+/// chooser chooses tokens.
 class paged_engine final : public engine {
 public:
   struct parts {
@@ -24,6 +24,7 @@ public:
     std::unique_ptr<model_weights> weights;
     std::unique_ptr<graph> forward;
     kv_arena kv;
+    row_chooser choices;
     step_limits limits;
     uint32_t context = 0;
     uint32_t waiting_max = 0;
@@ -51,20 +52,19 @@ public:
 
 private:
   caf::expected<bool> begin_step();
-  caf::expected<std::optional<std::span<float>>> forward();
   void build_batch();
+  void plan_choices(const sequence& one);
   caf::error move_blocks();
   void retire(std::list<sequence>::iterator one);
-  void finish_rows(std::span<float> logits);
+  void finish_rows();
   instant now() const { return parts_.clock ? parts_.clock() : instant{}; }
   caf::error check(const sequence_request& request) const;
-  caf::error choose(sequence& one, std::span<float> logits);
-  caf::error settle(sequence& one, std::span<float> logits);
+  caf::error choose(sequence& one, size_t row);
+  caf::error settle(sequence& one, size_t row);
   finish_reason finish_of(const sequence& one, token_id token) const;
 
   parts parts_;
   step_planner planner_;
-  sampler sampler_;
   forward_batch batch_;
   std::vector<token_event> events_;
   std::vector<sequence_failure> failures_;

@@ -209,36 +209,43 @@ size_t graph::tensors_for(int64_t layer) const {
                                 : SIZE_MAX;
 }
 
+/// Of what has logits, something comes after the last layer.
+int64_t graph::last_of(const forward_batch& batch) const {
+  return batch.logit_rows.empty() ? config_.layers - 1 : config_.layers;
+}
+
 void graph::run_layer(int64_t index, const forward_batch& batch, const kv_arena& kv) {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   if (index == embedding)
     return device_.embedding({weights_.embedding, ids_, x_, rows, 1.0f});
+  if (index == config_.layers)
+    return run_head(static_cast<int64_t>(batch.logit_rows.size()));
   attention(index, batch, kv);
   mlp(index, rows);
 }
 
-caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_arena& kv) {
+void graph::run_head(int64_t rows) {
+  device_.gather_rows({x_, logit_rows_, picked_, rows, config_.hidden_size, config_.hidden_size});
+  norm(picked_, picked_, weights_.final_norm, rows, config_.hidden_size);
+  linear(picked_, weights_.head, {}, logits_, rows);
+}
+
+caf::expected<float*> graph::queue(const forward_batch& batch, const kv_arena& kv) {
   stage(batch);
-  for (auto layer = embedding; layer < config_.layers; ++layer) {
+  for (auto layer = embedding; layer <= last_of(batch); ++layer) {
     if (auto why = weights_.wait(tensors_for(layer)))
       return why;
     run_layer(layer, batch, kv);
   }
-  if (!batch.logit_rows.empty())
-    if (auto why = weights_.wait(tensors_for(config_.layers)))
-      return why;
-  return logits_of(batch);
+  return logits_;
 }
 
-caf::expected<std::optional<std::span<float>>> graph::advance(const forward_batch& batch,
-                                                              const kv_arena& kv) {
-  using partial = std::optional<std::span<float>>;
+caf::expected<float*> graph::advance(const forward_batch& batch, const kv_arena& kv) {
   if (next_ == unstaged) {
     stage(batch);
     next_ = embedding;
   }
-  const auto last = batch.logit_rows.empty() ? config_.layers - 1 : config_.layers;
-  for (; next_ <= last; ++next_) {
+  for (; next_ <= last_of(batch); ++next_) {
     const auto ready = weights_.ready(tensors_for(next_));
     if (!ready)
       return ready.error();
@@ -246,27 +253,18 @@ caf::expected<std::optional<std::span<float>>> graph::advance(const forward_batc
       // What can be computed is computed by the time that more is there.
       if (auto why = device_.synchronize())
         return why;
-      return partial{};
+      return nullptr;
     }
-    if (next_ < config_.layers)
-      run_layer(next_, batch, kv);
+    run_layer(next_, batch, kv);
   }
   restart();
-  auto logits = logits_of(batch);
-  if (!logits)
-    return logits.error();
-  return partial{*logits};
+  return logits_;
 }
 
-caf::expected<std::span<float>> graph::logits_of(const forward_batch& batch) {
-  const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
-  if (wanted > 0) {
-    device_.gather_rows(
-        {x_, logit_rows_, picked_, wanted, config_.hidden_size, config_.hidden_size});
-    norm(picked_, picked_, weights_.final_norm, wanted, config_.hidden_size);
-    linear(picked_, weights_.head, {}, logits_, wanted);
-  }
-  const auto count = static_cast<size_t>(wanted * config_.vocab_size);
+caf::expected<std::span<float>> graph::run(const forward_batch& batch, const kv_arena& kv) {
+  if (auto queued = queue(batch, kv); !queued)
+    return queued.error();
+  const auto count = batch.logit_rows.size() * static_cast<size_t>(config_.vocab_size);
   if (device_.reads_host_memory()) {
     if (auto why = device_.synchronize())
       return why;

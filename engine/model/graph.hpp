@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -72,14 +71,16 @@ public:
                                   int64_t drafts_max = 0);
   uint64_t workspace_bytes() const { return workspace_.size_bytes(); }
 
-  /// Runs the batch, writing keys and values to `kv`. Gives logits [logit_rows, vocabulary] in host
-  /// memory, valid until the next call. The batch must be within the limits given to `create`.
-  /// Waits for weights that are still on their way, layer by layer, and fails as their load does.
+  /// Queues the batch, writing keys and values to `kv`. Gives where logits [logit_rows, vocabulary]
+  /// will be, in device memory, until the next call. The batch must be within the limits given to
+  /// `create`. Waits for weights that are still on their way, layer by layer, and fails as their
+  /// load does.
+  caf::expected<float*> queue(const forward_batch& batch, const kv_arena& kv);
+  /// As `queue`, and waits: the logits are in host memory, until the next call.
   caf::expected<std::span<float>> run(const forward_batch& batch, const kv_arena& kv);
-  /// The same without waiting: runs the layers whose weights are there, and gives nothing if some
-  /// are missing. The next call, with the same batch, goes on behind them.
-  caf::expected<std::optional<std::span<float>>> advance(const forward_batch& batch,
-                                                         const kv_arena& kv);
+  /// As `queue`, without waiting for weights: queues the layers whose weights are there, and gives
+  /// null if some are missing. The next call, with the same batch, goes on behind them.
+  caf::expected<float*> advance(const forward_batch& batch, const kv_arena& kv);
   /// The next `advance` begins anew, with any batch.
   void restart() { next_ = unstaged; }
   /// Layers that `advance` has run of a batch that it is not through with.
@@ -88,12 +89,13 @@ public:
 private:
   struct layout; // offsets into the workspace
   graph(const model_config& config, const model_weights& weights, gpu::device& device);
-  /// What comes first is the embedding, as a layer -1.
+  /// What comes first is the embedding, as a layer -1; behind the last one is the head.
   static constexpr int64_t embedding = -1, unstaged = -2;
   size_t tensors_for(int64_t layer) const;
   void stage(const forward_batch& batch);
   void run_layer(int64_t index, const forward_batch& batch, const kv_arena& kv);
-  caf::expected<std::span<float>> logits_of(const forward_batch& batch);
+  int64_t last_of(const forward_batch& batch) const;
+  void run_head(int64_t rows);
   void attention(int64_t index, const forward_batch& batch, const kv_arena& kv);
   void mlp(int64_t index, int64_t rows);
   void norm(const float* x, float* out, const gpu::weight& gain, int64_t rows, int64_t cols,

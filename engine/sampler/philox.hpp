@@ -19,13 +19,12 @@ constexpr std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter,
   return counter;
 }
 
-/// The draw for the token at `position` of a sequence with `seed`: uniform in [0, 1), 53 bits.
-constexpr double uniform_at(uint64_t seed, uint64_t position) {
+/// The draw for the token at `position` of a sequence with `seed`: 64 random bits.
+constexpr uint64_t random_at(uint64_t seed, uint64_t position) {
   const auto words =
       philox4x32({static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), 0, 0},
                  {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-  const uint64_t bits = static_cast<uint64_t>(words[0]) << 32 | words[1];
-  return static_cast<double>(bits >> 11) * 0x1p-53;
+  return static_cast<uint64_t>(words[0]) << 32 | words[1];
 }
 
 } // namespace troupe::engine

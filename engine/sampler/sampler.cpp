@@ -6,6 +6,7 @@
 
 #include "engine/errors.hpp"
 #include "engine/sampler/philox.hpp"
+#include "gpu/choice_math.hpp"
 
 namespace troupe::engine {
 
@@ -15,8 +16,8 @@ constexpr float never = -std::numeric_limits<float>::infinity();
 
 void add_logprobs(std::span<const float> logits, float highest, token_id chosen, int32_t count,
                   std::vector<float>& scratch, sampled_token& out) {
-  const double log_total = highest + std::log(exponentials(logits, highest, 1.0f, scratch));
-  const auto logprob = [&](token_id id) { return static_cast<float>(logits[id] - log_total); };
+  const auto mass = exponentials(logits, highest, 1.0f, scratch);
+  const auto logprob = [&](token_id id) { return logprob_of(logits[id], highest, mass); };
   out.logprob = logprob(chosen);
   for (const auto id : highest_tokens(logits, static_cast<size_t>(count)))
     out.top.push_back({id, logprob(id)});
@@ -52,9 +53,8 @@ bool apply_penalties(std::span<float> logits, const sampling_context& context,
     if (count & seen)
       continue;
     auto& logit = logits[token];
-    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
-    if (count > 0)
-      logit -= params.frequency_penalty * static_cast<float>(count) + params.presence_penalty;
+    logit = gpu::penalized(logit, params.repetition_penalty, params.frequency_penalty,
+                           params.presence_penalty, count);
     count |= seen;
   }
   for (const auto token : context.tokens)
@@ -64,6 +64,16 @@ bool apply_penalties(std::span<float> logits, const sampling_context& context,
 
 } // namespace
 
+float logprob_of(float logit, float highest, uint64_t mass) {
+  return static_cast<float>(
+      logit - (highest + std::log(static_cast<double>(mass) * gpu::mass_unit)));
+}
+
+caf::error bad_numbers() {
+  return caf::make_error(errc::bad_numbers, "the model computed logits that are not numbers; its "
+                                            "weights are damaged or overflow in this precision");
+}
+
 caf::expected<sampled_token> sampler::sample(std::span<float> logits,
                                              const sampling_context& context) {
   const auto& params = context.params;
@@ -71,8 +81,7 @@ caf::expected<sampled_token> sampler::sample(std::span<float> logits,
     raw_.assign(logits.begin(), logits.end());
   const float raw_highest = highest_of(logits);
   if (!std::isfinite(raw_highest))
-    return caf::make_error(errc::bad_numbers, "the model computed logits that are not numbers; its "
-                                              "weights are damaged or overflow in this precision");
+    return bad_numbers();
   const bool changed = apply_bias(logits, context) | apply_penalties(logits, context, counts_);
   sampled_token out;
   const float highest = changed ? highest_of(logits) : raw_highest;
@@ -90,49 +99,42 @@ caf::expected<sampled_token> sampler::sample(std::span<float> logits,
   return out;
 }
 
-token_id sampler::draw_unfiltered(double total, double uniform) const {
-  double rest = uniform * total;
+token_id sampler::draw_unfiltered(uint64_t target) const {
   // Whole stretches first: adding up one by one waits for each addition.
   constexpr size_t stretch = 1024;
   const std::span<const float> all{weights_};
-  size_t begin = 0;
-  for (; begin + stretch < all.size(); begin += stretch) {
-    const double sum = sum_of(all.subspan(begin, stretch));
-    if (rest < sum)
+  size_t at = 0;
+  for (; at + stretch < all.size(); at += stretch) {
+    const auto mass = mass_of_all(all.subspan(at, stretch));
+    if (target < mass)
       break;
-    rest -= sum;
+    target -= mass;
   }
-  token_id last = 0;
-  for (size_t i = begin; i < all.size(); ++i) {
-    if (all[i] == 0.0f)
-      continue;
-    last = static_cast<token_id>(i);
-    rest -= all[i];
-    if (rest < 0)
-      return last;
+  for (;; ++at) { // the target is less than the mass of all
+    const auto mass = gpu::mass_of(all[at]);
+    if (target < mass)
+      return static_cast<token_id>(at);
+    target -= mass;
   }
-  if (all[last] > 0.0f)
-    return last;
-  // Only rounding leads here, past the last token that has any weight.
-  return static_cast<token_id>(std::max_element(all.begin(), all.end()) - all.begin());
 }
 
-/// Cuts `candidates_`, heaviest first, where `share` of their sum is reached.
-void sampler::keep_share(double share) {
-  double total = 0;
+/// Cuts `candidates_`, heaviest first, where `share` of their mass is reached.
+void sampler::keep_share(float share) {
+  uint64_t total = 0;
   for (const auto& one : candidates_)
-    total += one.weight;
-  double sum = 0;
+    total += gpu::mass_of(one.weight);
+  const auto wanted = gpu::mass_wanted(share, total);
+  uint64_t mass = 0;
   for (size_t i = 0; i < candidates_.size(); ++i)
-    if ((sum += candidates_[i].weight) >= share * total)
+    if ((mass += gpu::mass_of(candidates_[i].weight)) >= wanted)
       return candidates_.resize(i + 1);
 }
 
 token_id sampler::draw(std::span<const float> logits, float highest,
                        const sampling_context& context) {
   const auto& params = context.params;
-  const double uniform = uniform_at(params.seed, context.tokens.size());
-  const double all = exponentials(logits, highest, params.temperature, weights_);
+  const auto random = random_at(params.seed, context.tokens.size());
+  const auto all = exponentials(logits, highest, params.temperature, weights_);
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) {
     heaviest(weights_, static_cast<size_t>(params.top_k), candidates_, scratch_);
     if (params.top_p < 1.0f)
@@ -146,23 +148,24 @@ token_id sampler::draw(std::span<const float> logits, float highest,
       if (weights_[i] >= params.min_p)
         candidates_.push_back({weights_[i], static_cast<token_id>(i)});
   } else {
-    return draw_unfiltered(all, uniform);
+    return draw_unfiltered(gpu::high_product(random, all));
   }
   std::erase_if(candidates_, [&](const auto& one) { return one.weight < params.min_p; });
-  // The heaviest has weight 1, so it is always among them. Sums go in the order of the tokens.
   const auto by_token = [](const auto& a, const auto& b) { return a.token < b.token; };
   if (!std::is_sorted(candidates_.begin(), candidates_.end(), by_token))
     std::sort(candidates_.begin(), candidates_.end(), by_token);
-  double total = 0;
+  uint64_t total = 0;
   for (const auto& one : candidates_)
-    total += one.weight;
-  double rest = uniform * total;
+    total += gpu::mass_of(one.weight);
+  // The heaviest has weight 1, so it is always among them.
+  auto target = gpu::high_product(random, total);
   for (const auto& one : candidates_) {
-    rest -= one.weight;
-    if (rest < 0)
+    const auto mass = gpu::mass_of(one.weight);
+    if (target < mass)
       return one.token;
+    target -= mass;
   }
-  return candidates_.back().token; // only rounding leads here
+  return candidates_.back().token; // not reached: the target is less than the total
 }
 
 } // namespace troupe::engine

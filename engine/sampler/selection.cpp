@@ -5,31 +5,13 @@
 #include <bit>
 #include <limits>
 
+#include "gpu/choice_math.hpp"
+
 namespace troupe::engine {
 
 namespace {
 
-/// exp(x) for x <= 0: 2^n by the exponent bits, e^r by a polynomial (Cody and Waite's reduction).
-/// Branch free, so that the compiler makes vector code of it. Relative error below 2e-7.
-inline float exp_of_negative(float x) {
-  constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-  constexpr float to_integer = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer
-  // Masks, where a condition would keep the loop from becoming vector code.
-  const auto kept = -static_cast<uint32_t>(x >= -87.0f);
-  const auto clamped = std::bit_cast<float>((std::bit_cast<uint32_t>(x) & kept) |
-                                            (std::bit_cast<uint32_t>(-87.0f) & ~kept));
-  const float n = (clamped * log2_e + to_integer) - to_integer;
-  const float r = clamped - n * ln2_high - n * ln2_low;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
-  const auto power = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(y * std::bit_cast<float>(power)) & kept);
-}
+using gpu::mass_of;
 
 bool heavier(const weighted_token& a, const weighted_token& b) {
   return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
@@ -48,14 +30,14 @@ public:
       if (weight < floor)
         continue;
       auto& bin = bins_[of(weight)];
-      bin.mass += weight;
+      bin.mass += mass_of(weight);
       ++bin.tokens;
     }
   }
   /// The highest bin with which at least `tokens` tokens, or at least `mass`, are reached.
-  size_t reaching(size_t tokens, double mass) const {
+  size_t reaching(size_t tokens, uint64_t mass) const {
     size_t seen = 0;
-    double sum = 0;
+    uint64_t sum = 0;
     for (size_t i = count; i-- > 0;) {
       seen += bins_[i].tokens;
       sum += bins_[i].mass;
@@ -67,14 +49,14 @@ public:
 
 private:
   struct bin {
-    double mass = 0;
+    uint64_t mass = 0;
     uint32_t tokens = 0;
   };
   std::array<bin, count> bins_{};
 };
 
 constexpr float smallest = 1e-37f; // `exponentials` gives no smaller weight but 0
-constexpr double no_mass = 1e300;
+constexpr uint64_t no_mass = UINT64_MAX;
 
 /// Tokens of the bins above `at` go to `out`, those of the bin itself to `edge`, heaviest first.
 void split_at(std::span<const float> weights, size_t at, std::vector<weighted_token>& out,
@@ -127,29 +109,29 @@ float highest_of(std::span<const float> logits) {
              : *std::ranges::max_element(best);
 }
 
-double sum_of(std::span<const float> values) {
-  // Eight sums side by side: one would wait for each addition.
-  std::array<double, 8> sums{};
+uint64_t mass_of_all(std::span<const float> weights) {
+  // Eight sums side by side make vector code.
+  std::array<uint64_t, 8> sums{};
   size_t i = 0;
-  for (; i + sums.size() <= values.size(); i += sums.size())
+  for (; i + sums.size() <= weights.size(); i += sums.size())
     for (size_t j = 0; j < sums.size(); ++j)
-      sums[j] += values[i + j];
-  double out = 0;
-  for (const double one : sums)
+      sums[j] += mass_of(weights[i + j]);
+  uint64_t out = 0;
+  for (const auto one : sums)
     out += one;
-  for (; i < values.size(); ++i)
-    out += values[i];
+  for (; i < weights.size(); ++i)
+    out += mass_of(weights[i]);
   return out;
 }
 
-double exponentials(std::span<const float> logits, float highest, float temperature,
-                    std::vector<float>& weights) {
+uint64_t exponentials(std::span<const float> logits, float highest, float temperature,
+                      std::vector<float>& weights) {
   weights.resize(logits.size());
   const float* from = logits.data();
   float* to = weights.data();
   for (size_t i = 0; i < logits.size(); ++i)
-    to[i] = exp_of_negative((from[i] - highest) / temperature);
-  return sum_of(weights);
+    to[i] = gpu::weight_of(from[i], highest, temperature);
+  return mass_of_all(weights);
 }
 
 void heaviest(std::span<const float> weights, size_t count, std::vector<weighted_token>& out,
@@ -162,19 +144,19 @@ void heaviest(std::span<const float> weights, size_t count, std::vector<weighted
   out.insert(out.end(), scratch.begin(), scratch.begin() + static_cast<ptrdiff_t>(rest));
 }
 
-void nucleus(std::span<const float> weights, double total, double share,
+void nucleus(std::span<const float> weights, uint64_t total, float share,
              std::vector<weighted_token>& out, std::vector<weighted_token>& scratch) {
-  const double wanted = share * total;
+  const auto wanted = gpu::mass_wanted(share, total);
   // All of them, though small ones cannot matter: a branch to leave those out is mispredicted for
   // every second token of a flat distribution, which costs more than to count them.
   const bins counted{weights, smallest};
   split_at(weights, counted.reaching(weights.size() + 1, wanted), out, scratch);
-  double sum = 0;
+  uint64_t sum = 0;
   for (const auto& one : out)
-    sum += one.weight;
+    sum += mass_of(one.weight);
   size_t taken = 0;
-  while (taken < scratch.size() && (sum < wanted || out.size() + taken == 0))
-    sum += scratch[taken++].weight;
+  while (taken < scratch.size() && sum < wanted)
+    sum += mass_of(scratch[taken++].weight);
   scratch.resize(taken);
   std::sort(scratch.begin(), scratch.end(),
             [](const auto& a, const auto& b) { return a.token < b.token; });

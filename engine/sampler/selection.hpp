@@ -18,12 +18,13 @@ struct weighted_token {
 /// The highest logit; NaN if any of them is NaN.
 float highest_of(std::span<const float> logits);
 
-double sum_of(std::span<const float> values);
+/// Masses are weights as integers (`gpu::mass_of`): their sums have no order.
+uint64_t mass_of_all(std::span<const float> weights);
 
 /// weights[i] = exp((logits[i] - highest) / temperature), in [0, 1]; 0 below e^-87. Returns their
-/// sum. The result is the same on every machine: no library call, no fused multiplication.
-double exponentials(std::span<const float> logits, float highest, float temperature,
-                    std::vector<float>& weights);
+/// mass. The result is the same on every machine and device (`gpu/choice_math.hpp`).
+uint64_t exponentials(std::span<const float> logits, float highest, float temperature,
+                      std::vector<float>& weights);
 
 /// The `count` tokens of the largest positive weight into `out`, heaviest first, ties by token id.
 /// `scratch` is overwritten.
@@ -31,9 +32,9 @@ void heaviest(std::span<const float> weights, size_t count, std::vector<weighted
               std::vector<weighted_token>& scratch);
 
 /// The nucleus (Holtzman et al., "The curious case of neural text degeneration", section 3.1): the
-/// fewest heaviest tokens whose weights add up to at least `share` of `total`, by token id.
+/// fewest heaviest tokens whose mass is at least `share` of `total`, by token id.
 /// `scratch` is overwritten.
-void nucleus(std::span<const float> weights, double total, double share,
+void nucleus(std::span<const float> weights, uint64_t total, float share,
              std::vector<weighted_token>& out, std::vector<weighted_token>& scratch);
 
 /// The `count` highest logits, highest first, ties by token id.

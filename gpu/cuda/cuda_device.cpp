@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "gpu/cuda/pinned_ring.hpp"
 #include "gpu/cuda/staged_upload.hpp"
@@ -11,6 +12,7 @@
 #include "gpu/device.hpp"
 #include "gpu/errors.hpp"
 #include "gpu/kernels/attention.cuh"
+#include "gpu/kernels/choose.cuh"
 #include "gpu/kernels/elementwise.cuh"
 #include "gpu/kernels/kv_write.cuh"
 #include "gpu/kernels/linear.cuh"
@@ -23,6 +25,9 @@ namespace {
 /// Copies up to this size go through pinned memory; larger ones are weights.
 constexpr size_t small_copy_max = 1 << 20;
 constexpr size_t ring_bytes = 8 << 20;
+/// What comes back in every step is no larger: it goes through pinned memory, too, so that the host
+/// waits once for all of it.
+constexpr size_t small_result_max = 64 << 10;
 /// Larger copies go through lanes of pinned memory: so many at most, of two slots of that size
 /// each.
 constexpr unsigned lanes_max = 8;
@@ -113,9 +118,14 @@ public:
   }
 
   void copy_to_host(void* to, const void* from, size_t size_bytes) override {
-    if (size_bytes > 0 && usable())
-      note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToHost, stream_),
-           "copying to the host");
+    if (size_bytes == 0 || !usable())
+      return;
+    if (void* pinned = size_bytes <= small_result_max ? pinned_for(size_bytes) : nullptr) {
+      results_.push_back({to, pinned, size_bytes});
+      to = pinned;
+    }
+    note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToHost, stream_),
+         "copying to the host");
   }
 
   void copy(void* to, const void* from, size_t size_bytes) override {
@@ -125,10 +135,8 @@ public:
   }
 
   caf::error synchronize() override {
-    if (usable()) {
-      note(cudaStreamSynchronize(stream_), "waiting for the device");
-      ring_.start_over();
-    }
+    if (usable())
+      wait();
     return failure_;
   }
 
@@ -195,6 +203,13 @@ public:
     if (usable())
       note(kernels::launch_gather_rows(args, stream_), "gather_rows");
   }
+  bool chooses() const override { return true; }
+  void choose(const choose_args& args) override {
+    if (args.rows == 0 || !usable())
+      return;
+    if (void* scratch = scratch_of(kernels::choose_scratch_bytes(args)))
+      note(kernels::launch_choose(args, scratch, stream_), "choose");
+  }
 
 private:
   cuda_device(const cuda_device_info& info, const device_options& options,
@@ -252,11 +267,19 @@ private:
               "; what the device held is lost, and the worker has to be started anew");
   }
 
+  /// For all that is queued; results are then where they were wanted.
+  void wait() {
+    note(cudaStreamSynchronize(stream_), "waiting for the device");
+    for (const auto& one : results_)
+      std::memcpy(one.to, one.pinned, one.size_bytes);
+    results_.clear();
+    ring_.start_over();
+  }
+
   void* pinned_for(size_t size_bytes) {
     void* out = ring_.take(size_bytes);
     if (out == nullptr && ring_.size_bytes() > 0) {
-      note(cudaStreamSynchronize(stream_), "waiting for the device");
-      ring_.start_over();
+      wait();
       out = ring_.take(size_bytes);
     }
     return out;
@@ -277,6 +300,13 @@ private:
     return scratch_.data();
   }
 
+  /// On its way to the host.
+  struct result {
+    void* to;
+    const void* pinned;
+    size_t size_bytes;
+  };
+
   const cuda_device_info info_;
   const precision mode_;
   const uint64_t memory_limit_;
@@ -284,6 +314,7 @@ private:
   uint64_t allocated_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
   cuda::pinned_ring ring_;
+  std::vector<result> results_;
   const std::shared_ptr<upload_lanes> lanes_;
   buffer scratch_;
   caf::error failure_;

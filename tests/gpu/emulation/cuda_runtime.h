@@ -107,9 +107,9 @@ inline unsigned lane() { return threadIdx.x % 32; }
 
 template <class T>
 T exchange(T value, unsigned from) {
-  static_assert(sizeof(T) == 4);
-  std::memcpy(warp_words(lane()), &value, 4);
-  std::memcpy(&value, sync_collective()[from % 32], 4);
+  static_assert(sizeof(T) <= 8);
+  std::memcpy(warp_words(lane()), &value, sizeof value);
+  std::memcpy(&value, sync_collective()[from % 32], sizeof value);
   return value;
 }
 
@@ -138,6 +138,13 @@ template <class T>
 T __shfl_up_sync(unsigned, T value, unsigned by) {
   const auto lane = troupe::cuda_emulation::lane();
   return troupe::cuda_emulation::exchange(value, lane >= by ? lane - by : lane);
+}
+/// Fibers give way at barriers only, so a plain sum is an atomic one.
+template <class T>
+T atomicAdd(T* at, T by) {
+  const T before = *at;
+  *at += by;
+  return before;
 }
 inline float __uint_as_float(unsigned bits) {
   float out;
