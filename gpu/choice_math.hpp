@@ -49,8 +49,8 @@ TROUPE_EVERYWHERE inline float exp_of_negative(float x) {
   y = sum(product(y, r), 5.0000001201e-1f);
   y = sum(sum(product(product(y, r), r), r), 1.0f);
   const auto power = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
-  return std::bit_cast<float>(
-      std::bit_cast<uint32_t>(product(y, std::bit_cast<float>(power))) & kept);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(product(y, std::bit_cast<float>(power))) &
+                              kept);
 }
 
 /// A token's weight in the draw: exp((logit - highest) / temperature), in [0, 1], and 1 for the

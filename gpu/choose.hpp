@@ -46,9 +46,9 @@ struct chosen_token {
   int32_t is_sound = 0; ///< 0: the logits held NaN, +infinity or nothing finite
   // Where alternatives were asked for: of the logits as the model computed them.
   float highest = 0;
-  float logit = 0;    ///< the chosen token's
-  uint64_t mass = 0;  ///< sum of the weights at temperature 1, see `mass_of`
-  int32_t tops = 0;   ///< alternatives
+  float logit = 0;   ///< the chosen token's
+  uint64_t mass = 0; ///< sum of the weights at temperature 1, see `mass_of`
+  int32_t tops = 0;  ///< alternatives
   int32_t unused = 0;
   int32_t top_tokens[choose_top_max] = {}; ///< highest logits first, ties by token
   float top_logits[choose_top_max] = {};
@@ -59,10 +59,10 @@ struct choose_args {
   float* logits = nullptr; ///< [rows, stride]
   int64_t stride = 0;
   int64_t rows = 0;
-  int64_t vocabulary = 0;             ///< at most `stride` and `choose_vocabulary_max`
-  const choose_row* how = nullptr;    ///< [rows]
-  choose_edit* edits = nullptr;       ///< of all rows
-  chosen_token* out = nullptr;        ///< [rows]
+  int64_t vocabulary = 0;          ///< at most `stride` and `choose_vocabulary_max`
+  const choose_row* how = nullptr; ///< [rows]
+  choose_edit* edits = nullptr;    ///< of all rows
+  chosen_token* out = nullptr;     ///< [rows]
   // What the rows want, for the host plans by it.
   bool any_edits = false;
   bool any_draws = false; ///< temperatures above 0

@@ -127,7 +127,8 @@ public:
   virtual void choose(const choose_args&) {}
 
   /// Queues the ops that were recorded with this key, at less cost than calling each; false if
-  /// there are none. A recording holds pointers and sizes, while what lies in the memory may change.
+  /// there are none. A recording holds pointers and sizes, while what lies in the memory may
+  /// change.
   virtual bool replay(const recording_key&) { return false; }
   /// True: the ops called from here on, no copies and no allocations among them, are recorded and
   /// not run until `end_recording`. A key is recorded when it is asked for a second time.

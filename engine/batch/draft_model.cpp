@@ -67,14 +67,8 @@ caf::expected<std::unique_ptr<draft_model>> draft_model::create(const draft_sour
   auto choices = row_chooser::create(device, config.vocab_size, vocabulary, options.sequences_max);
   if (!choices)
     return choices.error();
-  parts built{config,
-              source.keep_alive,
-              std::move(*weights),
-              std::move(*forward),
-              std::move(*kv),
-              std::move(*choices),
-              options.sequences_max,
-              options.reuse_prefixes,
+  parts built{config,         source.keep_alive,   std::move(*weights),   std::move(*forward),
+              std::move(*kv), std::move(*choices), options.sequences_max, options.reuse_prefixes,
               options.clock};
   return std::unique_ptr<draft_model>{new draft_model{std::move(built)}};
 }
@@ -227,7 +221,7 @@ void draft_model::run_pass() {
   for (const auto& one : mirrors_)
     if (one.rows > 0)
       widest = std::max(widest, one.blocks.size());
-  batch_.table_stride = static_cast<int64_t>(widest);
+  batch_.table_stride = parts_.forward->table_stride(widest);
   for (auto& one : mirrors_) {
     if (one.rows == 0)
       continue;
@@ -238,8 +232,8 @@ void draft_model::run_pass() {
     batch_.append({first, one.rows, is_whole ? size_t{1} : 0}, one.blocks,
                   parts_.kv.shape().block_size, [&](size_t at) { return one.tokens[at]; });
     if (is_whole)
-      parts_.choices.add({one.sampling, one.tokens, {}, one.wish->of->prompt_size,
-                          parts_.config.eos_token_ids});
+      parts_.choices.add(
+          {one.sampling, one.tokens, {}, one.wish->of->prompt_size, parts_.config.eos_token_ids});
   }
   if (batch_.tokens.empty())
     return;
@@ -260,9 +254,8 @@ void draft_model::add_guesses() {
   for (auto& one : mirrors_) {
     if (one.rows == 0 || missing(one) > 0)
       continue;
-    const auto guessed =
-        parts_.choices.take(row++, {one.sampling, one.tokens, one.wish->of->prompt_size,
-                                    parts_.config.eos_token_ids});
+    const auto guessed = parts_.choices.take(
+        row++, {one.sampling, one.tokens, one.wish->of->prompt_size, parts_.config.eos_token_ids});
     if (guessed)
       one.wish->out->push_back(guessed->token);
     else

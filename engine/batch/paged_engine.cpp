@@ -136,7 +136,7 @@ void paged_engine::build_batch() {
   for (const auto& one : planner_.running())
     if (one.rows > 0)
       widest = std::max(widest, one.blocks.size());
-  batch_.table_stride = static_cast<int64_t>(widest);
+  batch_.table_stride = parts_.forward->table_stride(widest);
   const auto block_size = planner_.limits().block_size;
   for (const auto& one : planner_.running()) {
     if (one.rows == 0)

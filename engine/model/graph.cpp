@@ -1,6 +1,7 @@
 #include "engine/model/graph.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -105,6 +106,7 @@ graph::create(const model_config& config, const model_weights& weights, gpu::dev
                            "allocating a workspace of " + std::to_string(size) + " bytes on " +
                                device.name() + ": " + describe(memory.error()));
   out->workspace_ = std::move(*memory);
+  out->blocks_max_ = blocks_max;
   layout::place(out.get(), out->workspace_.as<std::byte>(), config, rows_max, sequences_max,
                 sequences_max + drafts_max, blocks_max);
   return out;
@@ -203,6 +205,10 @@ void graph::mlp(int64_t index, int64_t rows) {
   linear(gate_, layer.down, layer.down_bias, x_, rows, true);
 }
 
+int64_t graph::table_stride(size_t widest) const {
+  return std::min(static_cast<int64_t>(std::bit_ceil(widest)), blocks_max_);
+}
+
 /// So many of the plan's tensors have to be there for a layer, or for what comes after the last.
 size_t graph::tensors_for(int64_t layer) const {
   return layer < config_.layers ? first_tensors_ + static_cast<size_t>(layer + 1) * layer_tensors_
@@ -230,7 +236,31 @@ void graph::run_head(int64_t rows) {
   linear(picked_, weights_.head, {}, logits_, rows);
 }
 
+void graph::run_recorded(const forward_batch& batch, const kv_arena& kv) {
+  const gpu::recording_key key{this, kv.layer(0).k, static_cast<int64_t>(batch.tokens.size()),
+                               static_cast<int64_t>(batch.logit_rows.size()), batch.table_stride};
+  if (device_.replay(key))
+    return;
+  const auto call = [&] {
+    for (auto layer = embedding; layer <= last_of(batch); ++layer)
+      run_layer(layer, batch, kv);
+  };
+  const bool is_recording = device_.begin_recording(key);
+  call();
+  if (is_recording && !device_.end_recording())
+    call();
+}
+
 caf::expected<float*> graph::queue(const forward_batch& batch, const kv_arena& kv) {
+  // With one row for each sequence, sizes say all about the ops; and steps of the same sizes follow
+  // one another for as long as texts grow.
+  if (batch.tokens.size() == batch.context.size() && weights_.are_there()) {
+    if (auto why = weights_.wait(SIZE_MAX)) // they may have failed to come
+      return why;
+    stage(batch);
+    run_recorded(batch, kv);
+    return logits_;
+  }
   stage(batch);
   for (auto layer = embedding; layer <= last_of(batch); ++layer) {
     if (auto why = weights_.wait(tensors_for(layer)))
@@ -242,6 +272,8 @@ caf::expected<float*> graph::queue(const forward_batch& batch, const kv_arena& k
 
 caf::expected<float*> graph::advance(const forward_batch& batch, const kv_arena& kv) {
   if (next_ == unstaged) {
+    if (weights_.are_there())
+      return queue(batch, kv);
     stage(batch);
     next_ = embedding;
   }

@@ -69,7 +69,11 @@ public:
   static uint64_t workspace_bytes(const model_config& config, int64_t rows_max,
                                   int64_t sequences_max, int64_t blocks_max,
                                   int64_t drafts_max = 0);
+  ~graph() { device_.forget_recordings(this); }
   uint64_t workspace_bytes() const { return workspace_.size_bytes(); }
+  /// The table stride for sequences of `widest` blocks at most. Grows by doubling, so that steps
+  /// whose ops a device has recorded come again while texts grow.
+  int64_t table_stride(size_t widest) const;
 
   /// Queues the batch, writing keys and values to `kv`. Gives where logits [logit_rows, vocabulary]
   /// will be, in device memory, until the next call. The batch must be within the limits given to
@@ -96,6 +100,7 @@ private:
   void run_layer(int64_t index, const forward_batch& batch, const kv_arena& kv);
   int64_t last_of(const forward_batch& batch) const;
   void run_head(int64_t rows);
+  void run_recorded(const forward_batch& batch, const kv_arena& kv);
   void attention(int64_t index, const forward_batch& batch, const kv_arena& kv);
   void mlp(int64_t index, int64_t rows);
   void norm(const float* x, float* out, const gpu::weight& gain, int64_t rows, int64_t cols,
@@ -109,6 +114,7 @@ private:
   size_t first_tensors_; ///< of the plan: before the first layer, and in each
   size_t layer_tensors_;
   int64_t next_ = unstaged; ///< the layer that `advance` runs next
+  int64_t blocks_max_ = 0;
   rope_table rope_;
   gpu::buffer workspace_;
   // Parts of the workspace.

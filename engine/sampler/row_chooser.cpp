@@ -29,8 +29,7 @@ caf::expected<row_chooser> row_chooser::create(gpu::device& device, int64_t widt
   out.device_ = &device;
   out.width_ = width;
   out.vocabulary_ = vocabulary;
-  out.on_device_ =
-      device.chooses() && std::min(width, vocabulary) <= gpu::choose_vocabulary_max;
+  out.on_device_ = device.chooses() && std::min(width, vocabulary) <= gpu::choose_vocabulary_max;
   if (!out.on_device_)
     return out;
   const auto rows = static_cast<size_t>(rows_max);
@@ -201,8 +200,8 @@ caf::expected<sampled_token> row_chooser::take(size_t number, const sampling_con
   out.logprob = logprob_of(chosen.logit, chosen.highest, chosen.mass);
   out.top.reserve(static_cast<size_t>(chosen.tops));
   for (int32_t i = 0; i < chosen.tops; ++i)
-    out.top.push_back({chosen.top_tokens[i],
-                       logprob_of(chosen.top_logits[i], chosen.highest, chosen.mass)});
+    out.top.push_back(
+        {chosen.top_tokens[i], logprob_of(chosen.top_logits[i], chosen.highest, chosen.mass)});
   return out;
 }
 

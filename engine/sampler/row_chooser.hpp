@@ -61,9 +61,9 @@ private:
   std::vector<gpu::chosen_token> chosen_;
   std::vector<uint32_t> edit_of_; ///< of each token, from 1; all zero between rows
   sampler sampler_;
-  std::span<float> logits_;         ///< [rows, width] on the host, of rows that are left to it
-  std::vector<float> host_logits_;  ///< unless the device's memory is the host's
-  std::vector<float> widened_;      ///< a row for another vocabulary
+  std::span<float> logits_;        ///< [rows, width] on the host, of rows that are left to it
+  std::vector<float> host_logits_; ///< unless the device's memory is the host's
+  std::vector<float> widened_;     ///< a row for another vocabulary
 };
 
 } // namespace troupe::engine

@@ -65,8 +65,8 @@ bool apply_penalties(std::span<float> logits, const sampling_context& context,
 } // namespace
 
 float logprob_of(float logit, float highest, uint64_t mass) {
-  return static_cast<float>(
-      logit - (highest + std::log(static_cast<double>(mass) * gpu::mass_unit)));
+  return static_cast<float>(logit -
+                            (highest + std::log(static_cast<double>(mass) * gpu::mass_unit)));
 }
 
 caf::error bad_numbers() {

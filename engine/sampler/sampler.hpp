@@ -27,11 +27,11 @@ float logprob_of(float logit, float highest, uint64_t mass);
 /// The model's logits cannot be used.
 caf::error bad_numbers();
 
-/// Chooses tokens, on the host. Order: logprobs of the raw logits are taken first, then logit_bias, min_tokens,
-/// repetition penalty (prompt and generated tokens, CTRL section 4.1), frequency and presence
-/// penalties (generated tokens, as OpenAI documents them), temperature, top_k, top_p, min_p. The
-/// draw is a function of (seed, number of tokens so far). `gpu::device::choose` does the same, so a
-/// change here is one there. Keeps scratch memory; one thread at a time.
+/// Chooses tokens, on the host. Order: logprobs of the raw logits are taken first, then logit_bias,
+/// min_tokens, repetition penalty (prompt and generated tokens, CTRL section 4.1), frequency and
+/// presence penalties (generated tokens, as OpenAI documents them), temperature, top_k, top_p,
+/// min_p. The draw is a function of (seed, number of tokens so far). `gpu::device::choose` does the
+/// same, so a change here is one there. Keeps scratch memory; one thread at a time.
 class sampler {
 public:
   /// `logits` [vocabulary] is overwritten. Fails with bad_numbers when it holds NaN or +infinity.

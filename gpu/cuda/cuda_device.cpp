@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gpu/cuda/pinned_ring.hpp"
+#include "gpu/cuda/recordings.hpp"
 #include "gpu/cuda/staged_upload.hpp"
 #include "gpu/cuda/status.hpp"
 #include "gpu/device.hpp"
@@ -71,6 +72,8 @@ public:
   ~cuda_device() override {
     if (stream_ == nullptr)
       return;
+    bind();
+    recordings_.clear();
     scratch_ = {};
     cudaStreamSynchronize(stream_); // the ring may still be read
     cudaStreamDestroy(stream_);
@@ -211,6 +214,18 @@ public:
       note(kernels::launch_choose(args, scratch, stream_), "choose");
   }
 
+  bool replay(const recording_key& key) override {
+    return usable() && recordings_.replay(key, stream_);
+  }
+  bool begin_recording(const recording_key& key) override {
+    return usable() && recordings_.begin(key, stream_);
+  }
+  bool end_recording() override { return recordings_.end(stream_); }
+  void forget_recordings(const void* owner) noexcept override {
+    bind();
+    recordings_.forget(owner);
+  }
+
 private:
   cuda_device(const cuda_device_info& info, const device_options& options,
               std::shared_ptr<upload_lanes> lanes)
@@ -260,6 +275,11 @@ private:
   }
 
   void note(cudaError_t status, const char* doing) {
+    if (recordings_.is_recording()) { // nothing runs: the ops will be called again
+      if (status != cudaSuccess)
+        recordings_.spoil();
+      return;
+    }
     if (status != cudaSuccess && !failure_)
       failure_ = caf::make_error(
           errc::device_failed,
@@ -289,6 +309,11 @@ private:
   /// stream order, so an op under way may still use what it was given.
   void* scratch_of(uint64_t size_bytes) {
     if (scratch_.size_bytes() < size_bytes) {
+      if (recordings_.is_recording()) { // the ops of the same sizes before should have had as much
+        recordings_.spoil();
+        return nullptr;
+      }
+      recordings_.clear(); // which use what is freed here
       scratch_ = {};
       auto grown = allocate(size_bytes + size_bytes / 2);
       if (!grown) {
@@ -316,6 +341,7 @@ private:
   cuda::pinned_ring ring_;
   std::vector<result> results_;
   const std::shared_ptr<upload_lanes> lanes_;
+  cuda::recordings recordings_;
   buffer scratch_;
   caf::error failure_;
 };

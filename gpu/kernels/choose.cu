@@ -50,8 +50,8 @@ __global__ void edit_kernel(choose_args args) {
     if (edit.what & choose_edit::suppressed)
       logit = -INFINITY;
     if (edit.what & choose_edit::seen)
-      logit = penalized(logit, how.repetition_penalty, how.frequency_penalty,
-                        how.presence_penalty, edit.count);
+      logit = penalized(logit, how.repetition_penalty, how.frequency_penalty, how.presence_penalty,
+                        edit.count);
     logits[edit.token] = logit;
   }
 }
@@ -64,8 +64,7 @@ __global__ void weigh_kernel(choose_args args, choose_partials partials, bool is
   if (how.is_left_out || (is_raw ? how.top < 0 : how.temperature == 0))
     return;
   const auto* of_parts = is_raw || how.edits == 0 ? partials.highest : partials.edited;
-  const auto best =
-      highest_of_parts(of_parts + at.row * partials.parts, partials.parts, memory);
+  const auto best = highest_of_parts(of_parts + at.row * partials.parts, partials.parts, memory);
   if (!is_finite_rank(best))
     return;
   const float highest = logit_of(best), temperature = is_raw ? 1.0f : how.temperature;

@@ -121,8 +121,7 @@ __device__ rank_cut cut_of(const choose_row& how, const row_weights& weights, in
 }
 
 __device__ int64_t draw(const choose_args& args, const choose_partials& partials,
-                        const choose_row& how, const row_weights& weights,
-                        select_memory& memory) {
+                        const choose_row& how, const row_weights& weights, select_memory& memory) {
   const int64_t row = blockIdx.x;
   if (!is_cut(how, args.vocabulary)) {
     const auto* of_parts = partials.mass + row * partials.parts;
@@ -165,9 +164,9 @@ __global__ void ends_kernel(choose_args args, choose_partials partials) {
     out.is_sound = is_sound ? 1 : 0;
   if (!is_sound)
     return;
-  const auto best =
-      how.edits == 0 ? raw
-                     : highest_of_parts(partials.edited + of_row, partials.parts, memory.warps);
+  const auto best = how.edits == 0
+                        ? raw
+                        : highest_of_parts(partials.edited + of_row, partials.parts, memory.warps);
   const float* logits = args.logits + row * args.stride;
   int64_t token = token_of(best);
   if (how.temperature > 0 && is_finite_rank(best))

@@ -25,7 +25,7 @@ struct select_memory {
 };
 
 struct crossing_point {
-  int at = -1; ///< the first item with which the sum exceeds the target; -1: it never does
+  int at = -1;        ///< the first item with which the sum exceeds the target; -1: it never does
   uint64_t rest = 0;  ///< target less the sum before it
   uint64_t value = 0; ///< its amount
 };
@@ -91,9 +91,8 @@ __device__ int64_t walk(int64_t tokens, uint64_t target, select_memory& memory,
     }
   }
   __syncthreads();
-  const auto chunk = crossing(chunks, target, memory, [&](int i) {
-    return memory.sum_at(static_cast<unsigned>(i));
-  });
+  const auto chunk = crossing(chunks, target, memory,
+                              [&](int i) { return memory.sum_at(static_cast<unsigned>(i)); });
   const int64_t begin = chunk.at * walk_chunk;
   const auto within = static_cast<int>(min(walk_chunk, tokens - begin));
   return begin +

@@ -16,6 +16,7 @@ protected:
   void TearDown() override {
     cuda_emulation::set_device_count(1);
     cuda_emulation::fail_next(cudaSuccess);
+    cuda_emulation::refuse(cuda_emulation::graph_call::none);
   }
   static std::unique_ptr<device> open(const device_options& options = {}) {
     auto made = make_cuda_device(0, options);
@@ -144,6 +145,115 @@ TEST_F(cuda_device_test, a_large_copy_that_fails_is_reported) {
   const auto why = dev->synchronize();
   EXPECT_EQ(why, errc::device_failed);
   EXPECT_NE(describe(why).find("copying to the device"), std::string::npos) << describe(why);
+}
+
+/// Copies one float by an op that is recorded when its key comes again.
+class recorded_op {
+public:
+  explicit recorded_op(device& on) : on_{on}, memory_{std::move(*on.allocate(12))} {}
+
+  float run(const recording_key& key, float value) {
+    auto* floats = memory_.as<float>();
+    const float before[] = {value, -1};
+    const int32_t index = 0;
+    on_.copy_to_device(floats, before, sizeof before);
+    on_.copy_to_device(floats + 2, &index, sizeof index);
+    was_replayed = on_.replay(key);
+    if (!was_replayed) {
+      const bool is_recording = on_.begin_recording(key);
+      call();
+      if (is_recording && !on_.end_recording())
+        call();
+    }
+    float out = 0;
+    on_.copy_to_host(&out, floats + 1, sizeof out);
+    EXPECT_FALSE(on_.synchronize());
+    return out;
+  }
+  bool was_replayed = false;
+
+private:
+  void call() {
+    gather_rows_args args;
+    args.x = memory_.as<float>();
+    args.out = memory_.as<float>() + 1;
+    args.index = memory_.as<int32_t>() + 2;
+    args.rows = args.cols = args.x_stride = 1;
+    on_.gather_rows(args);
+  }
+
+  device& on_;
+  buffer memory_;
+};
+
+TEST_F(cuda_device_test, ops_are_recorded_the_second_time_and_replayed_from_the_third_on) {
+  const auto dev = open();
+  recorded_op op{*dev};
+  const auto launched = cuda_emulation::graphs().launched;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(op.run({dev.get(), nullptr, 1, 1, 1}, static_cast<float>(i)), i);
+    EXPECT_EQ(op.was_replayed, i >= 2);
+  }
+  EXPECT_EQ(cuda_emulation::graphs().launched - launched, 4u);
+  EXPECT_EQ(op.run({dev.get(), nullptr, 1, 1, 2}, 7), 7);
+  EXPECT_FALSE(op.was_replayed) << "another key";
+}
+
+TEST_F(cuda_device_test, recordings_are_bounded_and_go_with_their_owner_and_device) {
+  ASSERT_EQ(cuda_emulation::graphs().alive, 0u);
+  const int owners[2] = {};
+  {
+    const auto dev = open();
+    recorded_op op{*dev};
+    for (int i = 0; i < 400; ++i)
+      EXPECT_EQ(op.run({&owners[i % 2], nullptr, i / 4, 0, 0}, static_cast<float>(i)), i);
+    EXPECT_EQ(cuda_emulation::graphs().alive, 64u);
+    dev->forget_recordings(&owners[0]);
+    EXPECT_EQ(cuda_emulation::graphs().alive, 32u);
+    op.run({&owners[1], nullptr, 99, 0, 0}, 1);
+    EXPECT_TRUE(op.was_replayed) << "the other's stay";
+  }
+  EXPECT_EQ(cuda_emulation::graphs().alive, 0u);
+}
+
+TEST_F(cuda_device_test, recordings_go_when_the_memory_that_they_use_does) {
+  const auto dev = open();
+  recorded_op op{*dev};
+  const recording_key key{dev.get(), nullptr, 1, 1, 1};
+  for (int i = 0; i < 3; ++i)
+    op.run(key, 1);
+  ASSERT_TRUE(op.was_replayed);
+  const std::vector<float> ones(64 * 64, 1.0f);
+  const auto memory = dev->allocate(ones.size() * 8);
+  ASSERT_TRUE(memory);
+  dev->copy_to_device(memory->data(), ones.data(), ones.size() * 4);
+  linear_args args; // its rows are rounded in memory that the device keeps
+  args.x = memory->as<float>();
+  args.w = {memory->data(), dtype::bf16, 32, 64};
+  args.out = memory->as<float>() + ones.size();
+  args.rows = 8;
+  args.x_stride = 64;
+  args.out_stride = 32;
+  dev->linear(args);
+  EXPECT_EQ(op.run(key, 2), 2);
+  EXPECT_FALSE(op.was_replayed);
+}
+
+TEST_F(cuda_device_test, ops_that_cannot_be_recorded_run_as_ever) {
+  using cuda_emulation::graph_call;
+  for (const auto call :
+       {graph_call::begin, graph_call::end, graph_call::instantiate, graph_call::launch}) {
+    const auto dev = open();
+    recorded_op op{*dev};
+    cuda_emulation::refuse(call);
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(op.run({dev.get(), nullptr, 1, 1, 1}, static_cast<float>(i)), i);
+      EXPECT_FALSE(op.was_replayed);
+    }
+    cuda_emulation::refuse(graph_call::none);
+    EXPECT_EQ(op.run({dev.get(), nullptr, 1, 1, 1}, 9), 9);
+  }
+  EXPECT_EQ(cuda_emulation::graphs().alive, 0u);
 }
 
 TEST_F(cuda_device_test, small_copies_may_change_their_source_at_once) {

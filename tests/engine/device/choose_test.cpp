@@ -129,7 +129,7 @@ protected:
     for (auto* ids : {&out.tokens, &out.guesses})
       for (auto& one : *ids)
         one = static_cast<token_id>(random() % static_cast<uint64_t>(std::min<int64_t>(
-                                        vocabulary, random() % 2 ? 7 : vocabulary)));
+                                                   vocabulary, random() % 2 ? 7 : vocabulary)));
     out.prompt_size = 1 + random() % out.tokens.size();
     return out;
   }

@@ -74,8 +74,7 @@ protected:
 
   std::map<uint64_t, said> run(gpu::device& on, const engine_options& options,
                                const draft_source* draft = nullptr) {
-    auto made =
-        engine::create(model.config, model.lookup(), model.checkpoint, on, options, draft);
+    auto made = engine::create(model.config, model.lookup(), model.checkpoint, on, options, draft);
     EXPECT_TRUE(made) << describe(made.error());
     for (auto& request : varied(model))
       EXPECT_FALSE((*made)->add(std::move(request)));
@@ -95,6 +94,7 @@ TEST_P(texts, chosen_on_the_device_are_those_chosen_on_the_host) {
     engine_options options;
     options.kv_bytes = 4 << 20;
     options.draft_tokens_max = guessed;
+    options.sequences_max = guessed == 0 ? 12 : 3; // guesses pay in small batches only
     ASSERT_TRUE(device->chooses() && !plain.chooses());
     const auto want = run(plain, options), got = run(*device, options);
     EXPECT_EQ(want.size(), 12u);
@@ -119,7 +119,7 @@ TEST_P(texts, with_a_draft_model_on_the_device_are_the_same) {
     EXPECT_EQ(got.at(id), one) << "request " << id;
 }
 
-INSTANTIATE_TEST_SUITE_P(models, texts, testing::Values("llama_gqa_tied", "qwen3_yarn_window"));
+INSTANTIATE_TEST_SUITE_P(models, texts, testing::Values("llama_gqa_tied", "mistral_window"));
 
 } // namespace
 } // namespace troupe::engine

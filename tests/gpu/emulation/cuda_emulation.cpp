@@ -252,6 +252,47 @@ cudaError_t take_failure() {
 
 } // namespace troupe::cuda_emulation
 
+/// Ops run when they are queued, unless the stream records them.
+struct emulated_stream {
+  std::unique_ptr<emulated_graph> recorded;
+  bool is_invalid = false; ///< something happened that cannot be recorded
+};
+struct emulated_graph {
+  std::vector<std::function<void()>> steps;
+};
+struct emulated_graph_exec {
+  std::vector<std::function<void()>> steps;
+};
+
+namespace troupe::cuda_emulation {
+namespace {
+
+graph_counts counted;
+graph_call refused = graph_call::none;
+
+cudaError_t failure_of(graph_call call) {
+  return call == refused ? cudaErrorStreamCaptureUnsupported : take_failure();
+}
+
+/// For calls that no recording can hold: they spoil it.
+bool spoils(cudaStream_t stream) {
+  if (!is_capturing(stream))
+    return false;
+  stream->is_invalid = true;
+  return true;
+}
+
+} // namespace
+
+bool is_capturing(cudaStream_t stream) { return stream != nullptr && stream->recorded != nullptr; }
+void capture(cudaStream_t stream, std::function<void()> step) {
+  stream->recorded->steps.push_back(std::move(step));
+}
+graph_counts graphs() { return counted; }
+void refuse(graph_call which) { refused = which; }
+
+} // namespace troupe::cuda_emulation
+
 using namespace troupe::cuda_emulation;
 
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -280,7 +321,9 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* out, int) {
   return cudaSuccess;
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
-cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t) {
+cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t stream) {
+  if (spoils(stream))
+    return cudaErrorStreamCaptureUnsupported;
   if (const auto failed = take_failure(); failed != cudaSuccess)
     return failed;
   *out = std::malloc(size);
@@ -292,18 +335,72 @@ cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
 }
 cudaError_t cudaMallocHost(void** out, size_t size) { return cudaMallocAsync(out, size, nullptr); }
 cudaError_t cudaFreeHost(void* data) { return cudaFreeAsync(data, nullptr); }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind,
+                            cudaStream_t stream) {
   if (const auto failed = take_failure(); failed != cudaSuccess)
     return failed;
+  if (is_capturing(stream)) {
+    capture(stream, [=] { std::memcpy(to, from, size); });
+    return cudaSuccess;
+  }
   std::memcpy(to, from, size);
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
   *out = nullptr;
-  return take_failure();
+  if (const auto failed = take_failure(); failed != cudaSuccess)
+    return failed;
+  *out = new emulated_stream;
+  return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return take_failure(); }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return spoils(stream) ? cudaErrorStreamCaptureUnsupported : take_failure();
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (const auto failed = failure_of(graph_call::begin); failed != cudaSuccess)
+    return failed;
+  stream->recorded = std::make_unique<emulated_graph>();
+  stream->is_invalid = false;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
+  *out = nullptr;
+  const auto made = std::move(stream->recorded);
+  if (const auto failed = failure_of(graph_call::end); failed != cudaSuccess)
+    return failed;
+  if (!made || stream->is_invalid)
+    return cudaErrorStreamCaptureInvalidated;
+  *out = new emulated_graph{made->steps};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long) {
+  if (const auto failed = failure_of(graph_call::instantiate); failed != cudaSuccess)
+    return failed;
+  *out = new emulated_graph_exec{graph->steps};
+  ++counted.alive;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  --counted.alive;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  if (const auto failed = failure_of(graph_call::launch); failed != cudaSuccess)
+    return failed;
+  ++counted.launched;
+  for (const auto& step : exec->steps)
+    step();
+  return cudaSuccess;
+}
 struct emulated_event {
   std::chrono::steady_clock::time_point at;
 };

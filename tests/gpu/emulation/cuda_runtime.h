@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 
 /// A CUDA runtime for machines without a GPU: `gpu/kernels` and `gpu/cuda` compile against this
@@ -58,6 +60,8 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorIllegalAddress = 700,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 using cudaStream_t = struct emulated_stream*;
 enum cudaMemcpyKind {
@@ -102,6 +106,18 @@ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
 void set_device_count(int count);
 /// Takes a pending failure, for a launch.
 cudaError_t take_failure();
+/// Whether what is queued on the stream is recorded instead of run.
+bool is_capturing(cudaStream_t stream);
+void capture(cudaStream_t stream, std::function<void()> step);
+/// Of all streams.
+struct graph_counts {
+  size_t launched = 0; ///< ever
+  size_t alive = 0;    ///< that could be launched
+};
+graph_counts graphs();
+/// Calls of that kind fail, until told otherwise.
+enum class graph_call { none, begin, end, instantiate, launch };
+void refuse(graph_call which);
 
 inline unsigned lane() { return threadIdx.x % 32; }
 
@@ -120,6 +136,14 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                A&&... args) {
   if (const auto failed = troupe::cuda_emulation::take_failure(); failed != cudaSuccess)
     return failed;
+  if (troupe::cuda_emulation::is_capturing(config->stream)) {
+    troupe::cuda_emulation::capture(
+        config->stream, [grid = config->gridDim, block = config->blockDim, kernel,
+                         held = std::tuple<std::decay_t<P>...>{args...}] {
+          troupe::cuda_emulation::run_grid(grid, block, [&] { std::apply(kernel, held); });
+        });
+    return cudaSuccess;
+  }
   troupe::cuda_emulation::run_grid(config->gridDim, config->blockDim, [&] { kernel(args...); });
   return cudaSuccess;
 }
@@ -173,6 +197,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begun, cudaEvent_t ended);
+using cudaGraph_t = struct emulated_graph*;
+using cudaGraphExec_t = struct emulated_graph_exec*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
