@@ -7,14 +7,24 @@
 /// more than the block's own size then guarantees.
 namespace troupe::gpu::kernels {
 
-/// value = scale * q + offset, with whole numbers q.
+/// value = scale * (q - zero) + offset, with whole numbers q from 0 on, a byte each.
 struct eight {
   float scale = 0;
   float offset = 0;
-  float q[8] = {};
+  float zero = 0;
+  uint2 q = {0, 0};
 
+  __device__ float number(int i) const {
+    return static_cast<float>((i < 4 ? q.x : q.y) >> i % 4 * 8 & 0xff);
+  }
   /// Product and sum each rounded once, as in `decode_blocks`.
-  __device__ float value(int i) const { return rounded_sum(rounded_product(scale, q[i]), offset); }
+  __device__ float value(int i) const {
+    return rounded_sum(rounded_product(scale, number(i) - zero), offset);
+  }
+  /// The same with one rounding, for a type that has either a zero, a power of two, or an offset.
+  __device__ float fused_value(int i) const {
+    return fmaf(scale, number(i), fmaf(-zero, scale, offset));
+  }
 };
 
 __device__ inline uint16_t load_u16(const unsigned char* from) {
@@ -37,31 +47,21 @@ __device__ uint2 load_bytes(const unsigned char* from) {
             load_u16(from + 4) | static_cast<uint32_t>(load_u16(from + 6)) << 16};
 }
 
-/// Bits [shift, shift + count) of byte `i`.
+/// Bits [shift, shift + count) of each byte.
 template <int count>
-__device__ unsigned bits_of(uint2 bytes, int i, int shift) {
-  return (i < 4 ? bytes.x : bytes.y) >> (i % 4 * 8 + shift) & ((1u << count) - 1);
+__device__ uint2 bits_of(uint2 bytes, int shift) {
+  constexpr uint32_t mask = ((1u << count) - 1) * 0x01010101u;
+  return {bytes.x >> shift & mask, bytes.y >> shift & mask};
 }
 
-/// q from the nibbles of eight bytes, less `zero`.
-__device__ inline void take_nibbles(eight& to, uint2 bytes, int shift, float zero) {
-  for (int i = 0; i < 8; ++i)
-    to.q[i] = static_cast<float>(bits_of<4>(bytes, i, shift)) - zero;
+__device__ inline uint2 joined(uint2 low, uint2 high) {
+  return {low.x | high.x << 4, low.y | high.y << 4};
 }
 
-/// The same with a fifth bit each: bit `shift_high` of the bytes in `high`.
-__device__ inline void take_five_bits(eight& to, uint2 bytes, int shift, uint2 high,
-                                      int shift_high) {
-  for (int i = 0; i < 8; ++i)
-    to.q[i] =
-        static_cast<float>(bits_of<4>(bytes, i, shift) | bits_of<1>(high, i, shift_high) << 4);
-}
-
-/// The same where the fifth bits are those of one byte.
-__device__ inline void take_five_bits(eight& to, uint2 bytes, int shift, unsigned high,
-                                      float zero) {
-  for (int i = 0; i < 8; ++i)
-    to.q[i] = static_cast<float>(bits_of<4>(bytes, i, shift) | (high >> i & 1) << 4) - zero;
+/// The bits of one byte, each in a byte of its own: the factor moves bit i of four by 7 i.
+__device__ inline uint2 spread(unsigned bits) {
+  constexpr uint32_t factor = 0x00204081u, mask = 0x01010101u;
+  return {(bits & 15) * factor & mask, (bits >> 4) * factor & mask};
 }
 
 /// read(block, group, t): elements 8t .. 8t + 7 of a block's group of 32.
@@ -71,11 +71,9 @@ struct block_format;
 template <>
 struct block_format<dtype::q8_0> {
   __device__ static eight read(const unsigned char* block, int, int t) {
-    eight out{load_f16(block)};
     const uint2 bytes = load_bytes<2>(block + 2 + t * 8);
-    for (int i = 0; i < 8; ++i)
-      out.q[i] = static_cast<float>(static_cast<int8_t>(bits_of<8>(bytes, i, 0)));
-    return out;
+    constexpr uint32_t signs = 0x80808080u; // turned over, -128 is 0
+    return {load_f16(block), 0, 128, {bytes.x ^ signs, bytes.y ^ signs}};
   }
 };
 
@@ -84,36 +82,32 @@ struct block_format<dtype::q8_0> {
 template <>
 struct block_format<dtype::q4_0> {
   __device__ static eight read(const unsigned char* block, int, int t) {
-    eight out{load_f16(block)};
-    take_nibbles(out, load_bytes<2>(block + 2 + t % 2 * 8), t / 2 * 4, 8);
-    return out;
+    const uint2 bytes = load_bytes<2>(block + 2 + t % 2 * 8);
+    return {load_f16(block), 0, 8, bits_of<4>(bytes, t / 2 * 4)};
   }
 };
 
 template <>
 struct block_format<dtype::q4_1> {
   __device__ static eight read(const unsigned char* block, int, int t) {
-    eight out{load_f16(block), load_f16(block + 2)};
-    take_nibbles(out, load_bytes<4>(block + 4 + t % 2 * 8), t / 2 * 4, 0);
-    return out;
+    const uint2 bytes = load_bytes<4>(block + 4 + t % 2 * 8);
+    return {load_f16(block), load_f16(block + 2), 0, bits_of<4>(bytes, t / 2 * 4)};
   }
 };
 
 template <>
 struct block_format<dtype::q5_0> {
   __device__ static eight read(const unsigned char* block, int, int t) {
-    eight out{load_f16(block)};
-    take_five_bits(out, load_bytes<2>(block + 6 + t % 2 * 8), t / 2 * 4, block[2 + t], 16);
-    return out;
+    const uint2 low = bits_of<4>(load_bytes<2>(block + 6 + t % 2 * 8), t / 2 * 4);
+    return {load_f16(block), 0, 16, joined(low, spread(block[2 + t]))};
   }
 };
 
 template <>
 struct block_format<dtype::q5_1> {
   __device__ static eight read(const unsigned char* block, int, int t) {
-    eight out{load_f16(block), load_f16(block + 2)};
-    take_five_bits(out, load_bytes<8>(block + 8 + t % 2 * 8), t / 2 * 4, block[4 + t], 0);
-    return out;
+    const uint2 low = bits_of<4>(load_bytes<8>(block + 8 + t % 2 * 8), t / 2 * 4);
+    return {load_f16(block), load_f16(block + 2), 0, joined(low, spread(block[4 + t]))};
   }
 };
 
@@ -134,7 +128,7 @@ template <>
 struct block_format<dtype::q4_k> {
   __device__ static eight read(const unsigned char* block, int group, int t) {
     eight out = group_of(block, group);
-    take_nibbles(out, load_bytes<8>(block + 16 + group / 2 * 32 + t * 8), group % 2 * 4, 0);
+    out.q = bits_of<4>(load_bytes<8>(block + 16 + group / 2 * 32 + t * 8), group % 2 * 4);
     return out;
   }
 };
@@ -143,8 +137,9 @@ template <>
 struct block_format<dtype::q5_k> {
   __device__ static eight read(const unsigned char* block, int group, int t) {
     eight out = group_of(block, group);
-    take_five_bits(out, load_bytes<8>(block + 48 + group / 2 * 32 + t * 8), group % 2 * 4,
-                   load_bytes<8>(block + 16 + t * 8), group);
+    const uint2 low = load_bytes<8>(block + 48 + group / 2 * 32 + t * 8);
+    const uint2 high = load_bytes<8>(block + 16 + t * 8);
+    out.q = joined(bits_of<4>(low, group % 2 * 4), bits_of<1>(high, group));
     return out;
   }
 };
@@ -155,21 +150,12 @@ struct block_format<dtype::q6_k> {
   __device__ static eight read(const unsigned char* block, int group, int t) {
     const int half = group / 4, quarter = group % 4;
     const auto step = static_cast<int8_t>(block[192 + group * 2 + t / 2]);
-    eight out{load_f16(block + 208) * static_cast<float>(step)};
     const uint2 low = load_bytes<2>(block + half * 64 + quarter % 2 * 32 + t * 8);
     const uint2 high = load_bytes<2>(block + 128 + half * 32 + t * 8);
-    for (int i = 0; i < 8; ++i)
-      out.q[i] = static_cast<float>(bits_of<4>(low, i, quarter / 2 * 4) |
-                                    bits_of<2>(high, i, quarter * 2) << 4) -
-                 32;
-    return out;
+    return {load_f16(block + 208) * static_cast<float>(step), 0, 32,
+            joined(bits_of<4>(low, quarter / 2 * 4), bits_of<2>(high, quarter * 2))};
   }
 };
-
-/// Whether values have an offset at all.
-constexpr bool has_offset(dtype type) {
-  return type == dtype::q4_1 || type == dtype::q5_1 || type == dtype::q4_k || type == dtype::q5_k;
-}
 
 /// Elements first .. first + 7 of rows in blocks; `first` is a multiple of eight.
 template <dtype type>

@@ -42,10 +42,15 @@ struct block_weights {
   __device__ static uint4 load(const weight& w, int64_t row, int64_t step, int t) {
     if (row >= w.rows || step * step_k >= w.cols)
       return zeros();
-    const eight from = load_eight<type>(w.data, row * w.cols + step * step_k + t * 8);
+    constexpr int steps = layout_of(type).elements / step_k; // of a block
+    const auto at = static_cast<int>(step);
+    const int64_t row_bytes = w.cols / layout_of(type).elements * layout_of(type).bytes;
+    const auto* block = static_cast<const unsigned char*>(w.data) + row * row_bytes +
+                        int64_t{at / steps} * layout_of(type).bytes;
+    const eight from = block_format<type>::read(block, at % steps, t);
     float v[8];
     for (int i = 0; i < 8; ++i)
-      v[i] = has_offset(type) ? fmaf(from.scale, from.q[i], from.offset) : from.scale * from.q[i];
+      v[i] = from.fused_value(i);
     return pack_eight(v);
   }
 };
