@@ -27,12 +27,7 @@ policies::load_demand demand_of(const load_account& x) {
 
 std::string link_of(const std::string& origin) {
   const auto where = storage::parse_origin(origin);
-  if (!where)
-    return {};
-  auto out = storage::link_name(where->from);
-  for (const auto& one : where->mirrors)
-    out += " and " + storage::link_name(one);
-  return out;
+  return where ? storage::joined(*where, " and ", storage::link_name) : std::string{};
 }
 
 /// Seconds until its bytes are read, as far as was foreseen.

@@ -13,10 +13,7 @@ std::string place_of(const storage::model_source& source) {
   const auto where = storage::parse_origin(source.origin);
   if (!where)
     return {};
-  auto out = where->from.text;
-  for (const auto& one : where->mirrors)
-    out += ", " + one.text;
-  return out;
+  return storage::joined(*where, ", ", [](const storage::location& x) { return x.text; });
 }
 
 } // namespace

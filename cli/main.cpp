@@ -19,6 +19,7 @@
 #include "cli/devices.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/explain.hpp"
+#include "cli/hidden_secrets.hpp"
 #include "cli/inspect.hpp"
 #include "cli/logging.hpp"
 #include "cli/run.hpp"
@@ -71,7 +72,8 @@ int with_settings(command_line& typed) {
   for (const auto& note : loaded->notes)
     std::cerr << "troupe: " << note << "\n";
   if (typed.command == "config show") {
-    std::cout << config::show(settings, typed.show_origin ? &loaded->origins : nullptr);
+    std::cout << config::show(cli::without_secrets(settings),
+                              typed.show_origin ? &loaded->origins : nullptr);
     return cli::ok;
   }
   // Somebody who talks to a model wants to hear of trouble only, unless asked for.

@@ -5,6 +5,7 @@
 
 #include "actors/log.hpp"
 #include "cli/access.hpp"
+#include "cli/hidden_secrets.hpp"
 #include "config/errors.hpp"
 #include "config/keys.hpp"
 #include "config/layers.hpp"
@@ -72,7 +73,7 @@ void tenant_reloader::reload() {
 }
 
 std::string tenant_reloader::show() const {
-  auto shown = running_;
+  auto shown = without_secrets(running_);
   for_each_key(shown, [](config::access_key_settings& key) {
     if (!key.hash.empty())
       key.hash = hidden(key.hash);
@@ -108,6 +109,8 @@ gateway::config_outcome tenant_reloader::put(std::string text, bool save) {
     return out;
   };
   if (auto why = restore_hashes(text))
+    return refuse(400, why);
+  if (auto why = restore_secrets(text, running_))
     return refuse(400, why);
   const auto file = source_.file.value_or("troupe.yaml");
   const config::document given{text, "body", file.parent_path()};

@@ -24,6 +24,7 @@
 #include "config/units.hpp"
 #include "storage/errors.hpp"
 #include "storage/store/files.hpp"
+#include "storage/store/gguf_heads.hpp"
 #include "storage/store/usage.hpp"
 
 namespace troupe::cli {
@@ -129,6 +130,11 @@ int remove_stored(const config::settings& settings, const remove_options& option
   const auto all = storage::stored_models(store_dir_of(settings), hub_cache_of(settings));
   const auto found = std::ranges::find_if(
       all, [&](const auto& x) { return x.name == name || x.source == options.model; });
+  // A head that reads requests for other machines has nothing else of a model.
+  if (found == all.end() && storage::remove_gguf_heads(store_dir_of(settings), name) > 0) {
+    std::cout << "removed what was kept of " << options.model << " for reading requests\n";
+    return ok;
+  }
   if (found == all.end()) {
     std::vector<std::string_view> names;
     for (const auto& one : all)
@@ -144,6 +150,8 @@ int remove_stored(const config::settings& settings, const remove_options& option
   const auto freed = storage::remove_model(*found, revision, options.force);
   if (!freed)
     return fail_with(freed.error());
+  if (revision.empty())
+    storage::remove_gguf_heads(store_dir_of(settings), name);
   std::cout << "removed " << options.model << ", which frees "
             << config::format_size_rounded(*freed) << "\n";
   return ok;

@@ -52,8 +52,11 @@ std::shared_ptr<load> load_pipeline::start(load_plan plan, load_priority priorit
   const std::shared_ptr<load> out{new load{std::move(plan), std::move(events), priority, now(),
                                            conductor_, pool_->chunk_bytes()}};
   // Or what is read of it would take the place of what is held of it and has yet to be verified.
+  std::vector<chunk_key> keys;
+  keys.reserve(out->chunks_.size());
   for (size_t i = 0; i < out->chunks_.size(); ++i)
-    pool_->expect(key_of(*out, i), out->began_);
+    keys.push_back(key_of(*out, i));
+  pool_->expect(keys, out->began_);
   {
     const std::lock_guard guard{mutex_};
     loads_.push_back(out);

@@ -83,10 +83,11 @@ bool chunk_pool::holds(const chunk_key& key) const {
   return index_.contains(key);
 }
 
-void chunk_pool::expect(const chunk_key& key, instant used) {
+void chunk_pool::expect(std::span<const chunk_key> keys, instant used) {
   const std::lock_guard guard{mutex_};
-  if (const auto at = index_.find(key); at != index_.end())
-    use(static_cast<uint32_t>(entry_records_[at->second].key.slot), used);
+  for (const auto& key : keys)
+    if (const auto at = index_.find(key); at != index_.end())
+      use(static_cast<uint32_t>(entry_records_[at->second].key.slot), used);
 }
 
 std::optional<chunk_lease> chunk_pool::find_content(const checksum& sum, uint64_t length,

@@ -133,8 +133,8 @@ public:
   std::optional<chunk_lease> find(const chunk_key& key, instant used);
   /// Whether the chunk is held; says nothing to the policy of eviction.
   bool holds(const chunk_key& key) const;
-  /// Says that a load that began at `used` will find the chunk, if it is held.
-  void expect(const chunk_key& key, instant used);
+  /// Says that a load that began at `used` will find those of the chunks that are held.
+  void expect(std::span<const chunk_key> keys, instant used);
   /// The same by content, whatever file it came from; `key` will find it from now on.
   std::optional<chunk_lease> find_content(const checksum& sum, uint64_t length,
                                           const chunk_key& key, instant used);

@@ -340,7 +340,10 @@ bool is_url(std::string_view text) {
          std::ranges::all_of(text.substr(0, at), is_alnum);
 }
 
-std::string without_credentials(std::string_view reference) {
+namespace {
+
+/// Puts `instead` in the place of each user and password, and of the '@' behind them.
+std::string replace_credentials(std::string_view reference, std::string_view instead) {
   std::string out{reference};
   for (size_t at = out.find("://"); at != std::string::npos; at = out.find("://", at)) {
     at += 3;
@@ -348,9 +351,19 @@ std::string without_credentials(std::string_view reference) {
     // A password may hold an '@' that nobody encoded.
     const auto mark = std::string_view{out}.substr(0, end).rfind('@');
     if (mark != std::string::npos && mark >= at && !out.starts_with("hf://"))
-      out.erase(at, mark + 1 - at);
+      out.replace(at, mark + 1 - at, instead);
   }
   return out;
+}
+
+} // namespace
+
+std::string without_credentials(std::string_view reference) {
+  return replace_credentials(reference, {});
+}
+
+std::string with_hidden_credentials(std::string_view reference) {
+  return replace_credentials(reference, std::string{hidden_credentials} + "@");
 }
 
 caf::expected<location> parse_location(std::string_view text) {

@@ -53,6 +53,11 @@ caf::expected<location> parse_location(std::string_view text);
 /// The text of a reference without the user and password that a URL in it may name: for messages.
 std::string without_credentials(std::string_view reference);
 
+/// The user and password of `with_hidden_credentials`.
+inline constexpr std::string_view hidden_credentials = "***";
+/// The same, but saying that there are some.
+std::string with_hidden_credentials(std::string_view reference);
+
 /// What stands between this machine and there: "hf", "s3://bucket", "https://host". Locations of
 /// one name share a link.
 std::string link_name(const location& where);

@@ -13,8 +13,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* heads_dir = ".heads";
+
 fs::path heads_of(const pull_setup& how, const std::string& name) {
-  return how.store_dir / ".heads" / percent_encode(name, false);
+  return how.store_dir / heads_dir / percent_encode(name, false);
 }
 
 /// The head of one file of a source.
@@ -63,6 +65,21 @@ caf::expected<fs::path> fetch_gguf_heads(source& from, const std::vector<source_
                              to.string() + ": cannot be written: " + failed.message());
   }
   return dir;
+}
+
+size_t remove_gguf_heads(const fs::path& store, const std::string& name) {
+  std::vector<fs::path> gone;
+  std::error_code failed;
+  for (fs::directory_iterator it(store / heads_dir, failed), end; !failed && it != end;
+       it.increment(failed)) {
+    const auto of = percent_decode(it->path().filename().string());
+    if (of == name || of.starts_with(name + ":") || of.starts_with(name + "/"))
+      gone.push_back(it->path());
+  }
+  for (const auto& one : gone)
+    fs::remove_all(one, failed);
+  fs::remove(store / heads_dir, failed); // if it is empty
+  return gone.size();
 }
 
 } // namespace troupe::storage

@@ -16,4 +16,8 @@ caf::expected<std::filesystem::path>
 fetch_gguf_heads(source& from, const std::vector<source_file>& files, const pull_setup& how,
                  const std::string& name, const std::stop_token& stop);
 
+/// Removes the heads of the model `name`, and of the GGUF models of the repository that it is
+/// ("name:TAG", "name/FILE"), from the store. Returns how many models had some.
+size_t remove_gguf_heads(const std::filesystem::path& store, const std::string& name);
+
 } // namespace troupe::storage

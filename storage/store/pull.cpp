@@ -368,10 +368,7 @@ caf::expected<model_origin> parse_origin(std::string_view text) {
 }
 
 std::string to_string(const model_origin& origin) {
-  auto out = origin.from.whole_text;
-  for (const auto& one : origin.mirrors)
-    out += "\n" + one.whole_text;
-  return out;
+  return joined(origin, "\n", [](const location& x) { return x.whole_text; });
 }
 
 } // namespace troupe::storage

@@ -52,6 +52,15 @@ struct model_origin {
 caf::expected<model_origin> parse_origin(std::string_view text);
 std::string to_string(const model_origin& origin); ///< with credentials: not to be shown
 
+/// What `name` says of each place, in order, with `between` between them.
+template <class Name>
+std::string joined(const model_origin& origin, std::string_view between, const Name& name) {
+  std::string out = name(origin.from);
+  for (const auto& one : origin.mirrors)
+    out.append(between).append(name(one));
+  return out;
+}
+
 struct file_progress {
   std::string path;
   uint64_t size_bytes = 0;

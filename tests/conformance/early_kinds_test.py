@@ -171,6 +171,9 @@ def test_a_gguf_file_is_bound_while_it_comes(troupe, web, gguf_files, pool, tmp_
     # The head comes once more, for what reads requests.
     assert web.sent[f"/{name}"] < len(data) + 9 * MIB
     assert (troupe.store / "big" / name).exists()
+    assert (troupe.store / ".heads").exists()
+    assert troupe("rm", "big").returncode == 0
+    assert not list(troupe.store.rglob("*.gguf"))
 
 
 def test_a_gguf_model_in_parts_comes_from_a_hub(troupe, files, pool, tmp_path):

@@ -1,5 +1,6 @@
 """Models that several places have: all are drawn on, none is trusted, each may be lost."""
 
+import pathlib
 import re
 
 import httpx
@@ -46,14 +47,9 @@ def second():
     server.close()
 
 
-def pulled_dir(done):
-    return re.search(r" is in (\S+): ", done.stdout)[1]
-
-
-def path_of(done):
-    import pathlib
-
-    return pathlib.Path(pulled_dir(done))
+def assert_right(done, model):
+    assert done.returncode == OK, done.stderr
+    assert_pulled(pathlib.Path(re.search(r" is in (\S+): ", done.stdout)[1]), model)
 
 
 def warnings(done):
@@ -68,8 +64,7 @@ def pull(troupe, hub, *mirrors, reference="hf://acme/tiny", env=(), more=()):
 def test_parts_come_from_all_of_them(troupe, hub, web, model):
     mirror = serve_model(web, model)
     done = pull(troupe, hub, mirror)
-    assert done.returncode == OK, done.stderr
-    assert_pulled(path_of(done), model)
+    assert_right(done, model)
     assert not warnings(done), done.stderr
     there, here = sum(hub.storage.sent.values()), web.sent[f"/tiny/{WEIGHTS}"]
     assert there and here and there + here == len(model[WEIGHTS])
@@ -134,8 +129,7 @@ def test_one_that_fails_costs_what_it_owed_and_is_left_out(troupe, hub, web, mod
     web.faults.append(fault(web))
     env = {"TROUPE_DOWNLOAD_STALL_TIMEOUT": "5s"} if fault is stall else {}
     done = pull(troupe, hub, mirror, env=env)
-    assert done.returncode == OK, done.stderr
-    assert_pulled(path_of(done), model)
+    assert_right(done, model)
     (line,) = warnings(done)
     assert f"{mirror} is left out" in line
     assert sum(hub.storage.sent.values()) <= len(model[WEIGHTS])
@@ -145,8 +139,7 @@ def test_the_first_one_may_be_the_one_that_fails(troupe, hub, web, model):
     mirror = serve_model(web, model)
     hub.storage.faults.append(lambda h, p, w: is_get(h) and hub.storage.cut(h, p, w))
     done = pull(troupe, hub, mirror)
-    assert done.returncode == OK, done.stderr
-    assert_pulled(path_of(done), model)
+    assert_right(done, model)
     (line,) = warnings(done)
     assert "hf://acme/tiny is left out" in line
 
@@ -158,8 +151,7 @@ def test_wrong_bytes_of_a_mirror_are_fetched_again_from_the_first(troupe, hub, w
         lie[at] ^= 1
     web.files[f"/tiny/{WEIGHTS}"] = bytes(lie)
     done = pull(troupe, hub, mirror)
-    assert done.returncode == OK, done.stderr
-    assert_pulled(path_of(done), model)
+    assert_right(done, model)
     (line,) = warnings(done)
     assert mirror in line and "wrong" in line
     # Nothing that came from the first one is fetched twice.
@@ -175,8 +167,7 @@ def test_another_file_is_never_mixed_in(troupe, hub, model, what):
         # One server for both: the hub's endpoint is one for all.
         hub.faults.append(lambda h, p, w: "acme/other" in p and rival.serve(h, p, w))
         done = pull(troupe, hub, "hf://acme/other")
-        assert done.returncode == OK, done.stderr
-        assert_pulled(path_of(done), model)
+        assert_right(done, model)
         (line,) = warnings(done)
         assert "hf://acme/other is left out" in line
         assert not sum(rival.storage.sent.values())
@@ -187,8 +178,7 @@ def test_another_file_is_never_mixed_in(troupe, hub, model, what):
 def test_without_any_checksum_the_first_one_alone_is_used(troupe, hub, web, second, model):
     mirror = serve_model(second, model)
     done = pull(troupe, hub, mirror, reference=serve_model(web, model))
-    assert done.returncode == OK, done.stderr
-    assert_pulled(path_of(done), model)
+    assert_right(done, model)
     (line,) = warnings(done)
     assert mirror in line and "nothing proves" in line
     assert not second.sent
@@ -199,8 +189,7 @@ def test_a_first_one_that_is_gone_is_replaced(troupe, hub, web, model):
     gone = Hub()
     gone.close()
     done = troupe("pull", "hf://acme/tiny", "--mirror", mirror, env=hub_env(gone) | PATIENT)
-    assert done.returncode == OK, done.stderr
-    assert_pulled(path_of(done), model)
+    assert_right(done, model)
     (line,) = warnings(done)
     assert "hf://acme/tiny is left out" in line
 
@@ -246,6 +235,13 @@ def test_serve_draws_on_all_that_the_configuration_names(troupe, request, web, f
             assert "hf://acme/big" in shown and web.url in shown and "secret" not in shown
             answer = node.ask("big", 120)
             assert answer.status_code == 200, answer.text
+            kept = httpx.get(f"{node.url}/admin/config").text
+            assert "//***@" in kept and "secret" not in kept
+            # What was hidden is put back, so what was got can be put.
+            put = httpx.put(f"{node.url}/admin/config", content=kept)
+            assert put.status_code == 200, put.text
+            other = httpx.put(f"{node.url}/admin/config", content=kept.replace("/big", "/small"))
+            assert other.status_code == 400 and "password" in other.text, other.text
             told = troupe("explain", "--last", env={"TROUPE_URL": node.url})
             assert "secret" not in told.stdout + told.stderr + node.text()
         assert sum(hub.storage.sent.values()) and web.sent[f"/big/{WEIGHTS}"]
@@ -262,5 +258,8 @@ def test_config_check_knows_a_list_of_sources(troupe):
     assert done.returncode == OK, done.stderr
     shown = troupe("config", "show", "--config", good)
     assert re.search(r"source: \[.hf://x/y., .s3://bucket/z.\]", shown.stdout), shown.stdout
+    good.write_text("models: {a: {source: 'https://joe:s3cret@host/a'}}\n")
+    shown = troupe("config", "show", "--config", good)
+    assert "https://***@host/a" in shown.stdout and "s3cret" not in shown.stdout, shown.stdout
     good.write_text("models: {a: {source: {x: y}}}\n")
     assert troupe("config", "check", good).returncode != OK
