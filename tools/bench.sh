@@ -29,6 +29,8 @@ printf '\ncoldstart_bench\n'
 python3 "$root/tests/bench/coldstart_bench.py" "$build/bin/troupe" "$disk" --gigabytes 1.2
 printf '\nforesight_bench\n'
 python3 "$root/tests/bench/foresight_bench.py" "$build/bin/troupe" "$disk" --rounds 8
+printf '\ndraft_bench\n'
+"$python" "$root/tests/bench/draft_bench.py" "$build/bin/troupe" "$disk" # wants numpy and gguf
 printf '\nremote_bench\n'
 python3 "$root/tests/bench/remote_bench.py" "$build/bin/troupe" "$disk"
 printf '\nload_kills\n'
