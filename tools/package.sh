@@ -99,7 +99,7 @@ pack() { # binary
   strip "$stage/bin/troupe"
   patchelf --set-rpath '$ORIGIN/../lib' "$stage/bin/troupe"
   write_notices "$stage"
-  cp LICENSE README.md "$stage/"
+  cp -R LICENSE README.md docs "$stage/"
   mkdir -p "$stage/examples"
   cp -R examples/config "$stage/examples/"
   mkdir -p "$stage/config" && cp config/troupe.schema.json "$stage/config/"
