@@ -40,7 +40,10 @@ endif()
 target_compile_definitions(troupe_flags INTERFACE CAF_ENABLE_TYPE_ID_CHECKS TROUPE_VERSION="${PROJECT_VERSION}")
 target_include_directories(troupe_flags INTERFACE "${CMAKE_SOURCE_DIR}" "${CMAKE_BINARY_DIR}")
 if(TROUPE_SANITIZE)
-  target_compile_options(troupe_flags INTERFACE -fsanitize=${TROUPE_SANITIZE} -fno-omit-frame-pointer -g)
+  # Checked code takes long to compile: with less optimization, and lines as all debug information,
+  # half as long.
+  target_compile_options(troupe_flags INTERFACE -fsanitize=${TROUPE_SANITIZE} -fno-omit-frame-pointer
+                         -O1 -g1)
   # Instrumentation makes GCC's flow analysis report what cannot happen.
   target_compile_options(troupe_flags INTERFACE -Wno-error)
   target_link_options(troupe_flags INTERFACE -fsanitize=${TROUPE_SANITIZE})
