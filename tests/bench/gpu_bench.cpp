@@ -141,6 +141,37 @@ void linear_prefill(benchmark::State& state, const test::backend& which, dtype t
   state.counters["GFLOP/s"] = best / 1e9;
 }
 
+/// What a load does with weights: rows of `from` become panels of `to`. GB/s are those of `from`.
+void lay_out(benchmark::State& state, dtype from, dtype to, unsigned threads) {
+  constexpr int64_t n = 8192, k = 2048, places = 4; // beyond the caches
+  device_options options;
+  options.threads = threads;
+  const auto dev = make_cpu_device(options);
+  const auto memory = big_memory();
+  const auto* base = reinterpret_cast<const unsigned char*>(memory.data());
+  const auto bytes = static_cast<int64_t>(bytes_of(from, n * k));
+  const auto size = static_cast<int64_t>(bytes_of(to, n * k));
+  const auto out = dev->allocate(static_cast<size_t>(places * size));
+  const auto matrices = static_cast<int64_t>(memory.size_bytes()) / bytes;
+  const auto write = [&](int64_t m) {
+    dev->quantize({{base + m % matrices * bytes, from, n, k},
+                   out->as<unsigned char>() + m % places * size,
+                   to,
+                   dev->best_layout(to)});
+  };
+  for (int64_t m = 0; m < places; ++m)
+    write(m); // the memory is there
+  double best = 0;
+  for (auto _ : state) {
+    const auto start = bench_clock::now();
+    for (int64_t m = 0; m < places; ++m)
+      write(m);
+    const std::chrono::duration<double> time = bench_clock::now() - start;
+    best = std::max(best, static_cast<double>(places * bytes) / time.count());
+  }
+  state.counters["GB/s"] = best / 1e9;
+}
+
 void attention(benchmark::State& state, const test::attention_shape& shape) {
   const auto dev = make_device();
   test::random_data random{1};
@@ -196,6 +227,23 @@ void register_attention() {
         ->Iterations(20)
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
+}
+
+void register_lay_out() {
+  const std::pair<dtype, dtype> ways[] = {{dtype::bf16, dtype::bf16}, {dtype::q8_0, dtype::q8_0},
+                                          {dtype::q4_0, dtype::q4_0}, {dtype::q4_k, dtype::q4_k},
+                                          {dtype::q5_k, dtype::q5_k}, {dtype::q6_k, dtype::q6_k},
+                                          {dtype::bf16, dtype::q8_0}, {dtype::bf16, dtype::q4_0}};
+  for (const auto& [from, to] : ways)
+    for (const unsigned threads : {1u, 2u})
+      benchmark::RegisterBenchmark(("gpu/cpu/lay_out/from:" + std::string{to_string(from)} +
+                                    "/to:" + std::string{to_string(to)} +
+                                    "/threads:" + std::to_string(threads))
+                                       .c_str(),
+                                   lay_out, from, to, threads)
+          ->Iterations(5)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
 }
 
 void register_all() {
@@ -257,6 +305,7 @@ void register_all() {
           ->Unit(benchmark::kMillisecond);
     }
   register_attention();
+  register_lay_out();
 }
 
 } // namespace
