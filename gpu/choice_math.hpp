@@ -2,32 +2,12 @@
 #include <bit>
 #include <cstdint>
 
+#include "gpu/rounded.hpp"
+
 /// What choosing a token computes with, written once for the host and for kernels: the same bits
 /// everywhere, as a text must not change with the device that goes on with it. No library call and
 /// no fused multiplication; masses are integers, whose sums have no order.
-#ifdef __CUDACC__
-#define TROUPE_EVERYWHERE __host__ __device__
-#else
-#define TROUPE_EVERYWHERE
-#endif
-
 namespace troupe::gpu {
-
-/// A product and a sum that no compiler fuses.
-TROUPE_EVERYWHERE inline float product(float a, float b) {
-#ifdef __CUDA_ARCH__
-  return __fmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
-TROUPE_EVERYWHERE inline float sum(float a, float b) {
-#ifdef __CUDA_ARCH__
-  return __fadd_rn(a, b);
-#else
-  return a + b;
-#endif
-}
 
 /// exp(x) for x <= 0, 0 below e^-87: 2^n by the exponent bits, e^r by a polynomial (Cody and
 /// Waite's reduction). Branch free, so that compilers make vector code of it. Relative error below

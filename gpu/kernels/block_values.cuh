@@ -1,5 +1,6 @@
 #pragma once
 #include "gpu/kernels/device_math.cuh"
+#include "gpu/rounded.hpp"
 
 /// How kernels read weights in blocks: eight neighbours at a time, which lie in one group of 32 and
 /// are the share of one of four threads. `base/blocks.hpp` says what the bytes mean. Weights in
@@ -19,7 +20,7 @@ struct eight {
   }
   /// Product and sum each rounded once, as in `decode_blocks`.
   __device__ float value(int i) const {
-    return rounded_sum(rounded_product(scale, number(i) - zero), offset);
+    return sum(product(scale, number(i) - zero), offset);
   }
   /// The same with one rounding, for a type that has either a zero, a power of two, or an offset.
   __device__ float fused_value(int i) const {

@@ -31,22 +31,6 @@ __device__ inline float f16_value(uint16_t bits) {
 #endif
 }
 
-/// Products and sums that no compiler joins into one with a single rounding.
-__device__ inline float rounded_product(float a, float b) {
-#ifdef __CUDA_ARCH__
-  return __fmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
-__device__ inline float rounded_sum(float a, float b) {
-#ifdef __CUDA_ARCH__
-  return __fadd_rn(a, b);
-#else
-  return a + b;
-#endif
-}
-
 /// Sums over the warp in one fixed tree; every lane gets the result.
 __device__ inline float warp_sum(float value) {
   for (unsigned step = warp_threads / 2; step > 0; step /= 2)
