@@ -119,6 +119,49 @@ def checks(run):
     if done.returncode != 0 or not passed:
         raise Failure(f"cuda_test: {first_failure(done.stdout + done.stderr)}")
     run.row("checks", "every op against its CPU twin (cuda_test)", f"{passed[1]} passed")
+    sanitize(run, test)
+
+
+# Small shapes of every family of kernels: under a sanitizer each access costs a hundred times as much.
+SANITIZED = ":".join(
+    f"*{name}*"
+    for name in (
+        "blocks_of_a_file_are_made_into_smaller_ones",
+        "rows_are_looked_up_as_the_reference_reads_them",
+        "scales_that_are_no_number_reach_the_output",
+        "an_int8_cache_holds_the_same_bits_as_the_references",
+        "a_broken_token_of_an_int8_cache",
+        "rms_norm_matches_the_reference",
+        "rope_matches_the_reference",
+        "gather_rows_copies_the_named_rows",
+    )
+)
+SANITIZER_FOUND = 99
+
+
+def sanitize(run, test):
+    """Runs a part of `test` under the tools of compute-sanitizer, where there is one."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/cuda/bin"])
+    sanitizer = shutil.which("compute-sanitizer", path=places)
+    for tool in ("memcheck", "racecheck", "initcheck"):
+        what = f"a part of cuda_test under {tool}"
+        if not sanitizer:
+            run.row("checks", what, "no compute-sanitizer on this machine")
+            continue
+        done = subprocess.run(
+            [sanitizer, "--tool", tool, "--error-exitcode", str(SANITIZER_FOUND)]
+            + [test, f"--gtest_filter={SANITIZED}", "--gtest_brief=1"],
+            capture_output=True,
+            text=True,
+            timeout=1800,
+        )
+        if done.returncode == SANITIZER_FOUND:
+            said = (line.strip("= ") for line in done.stdout.splitlines() if line[:5] == "=====")
+            found = [line for line in said if line and "COMPUTE-SANITIZER" not in line]
+            raise Failure(f"{tool}: {found[0] if found else last_line(done.stdout)}")
+        if done.returncode != 0 or not re.search(r"PASSED  ] [1-9]", done.stdout):
+            raise Failure(f"cuda_test under {tool}: {first_failure(done.stdout + done.stderr)}")
+        run.row("checks", what, "found nothing")
 
 
 def decode(run):

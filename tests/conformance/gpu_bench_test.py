@@ -104,7 +104,38 @@ def test_on_a_gpu_the_rates_are_held_against_its_link(bench_gpu, request, tmp_pa
     assert "47 tests passed" in done.stdout
     assert "50.0 GB/s (one pinned cudaMemcpyAsync)" in done.stdout
     assert "GB at the pinned rate)" in done.stdout
+    assert "under racecheck" in done.stdout
     fails = executable(tmp_path / "cuda_test", "#!/bin/sh\necho 'x.cpp:3: Failure'; exit 1\n")
     done = bench_gpu("--quick", "--only", "checks", TROUPE_BINARY=pretender, TROUPE_CUDA_TEST=fails)
     assert done.returncode == 1
     assert "checks failed: cuda_test: x.cpp:3: Failure" in done.stderr
+
+
+def test_what_a_sanitizer_finds_fails_the_checks(bench_gpu, request, tmp_path):
+    binary = str(pathlib.Path(request.config.getoption("--binary")).resolve())
+    pretender = executable(
+        tmp_path / "troupe", PRETENDER.format(python=sys.executable, binary=binary)
+    )
+    passes = executable(tmp_path / "cuda_test", "#!/bin/sh\necho '[  PASSED  ] 47 tests.'\n")
+
+    def checked(sanitizer):
+        executable(tmp_path / "compute-sanitizer", f"#!/bin/sh\n{sanitizer}\n")
+        return bench_gpu(
+            *["--quick", "--only", "checks"],
+            TROUPE_BINARY=pretender,
+            TROUPE_CUDA_TEST=passes,
+            PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        )
+
+    # --tool TOOL --error-exitcode 99 TEST ...
+    done = checked('[ "$4" = 99 ] && shift 4 && exec "$@"')
+    assert done.returncode == 0, done.stderr + done.stdout
+    for tool in ("memcheck", "racecheck", "initcheck"):
+        assert f"a part of cuda_test under {tool}" in done.stdout
+    assert done.stdout.count("found nothing") == 3
+    done = checked(
+        'echo "========= COMPUTE-SANITIZER"; echo "========= Invalid __global__ read of size 4 bytes"\n'
+        'exit 99'
+    )
+    assert done.returncode == 1
+    assert "checks failed: memcheck: Invalid __global__ read of size 4 bytes" in done.stderr
