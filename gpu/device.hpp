@@ -115,6 +115,11 @@ public:
   virtual void embedding(const embedding_args& args) = 0;
   virtual void rms_norm(const rms_norm_args& args) = 0;
   virtual void linear(const linear_args& args) = 0;
+  /// What `linear` does with each, bit for bit; x, rows, x_stride and w.cols are the same in all.
+  virtual void linear_group(std::span<const linear_args> group) {
+    for (const auto& one : group)
+      linear(one);
+  }
   virtual void quantize(const quantize_args& args) = 0;
   virtual void rope(const rope_args& args) = 0;
   virtual void kv_write(const kv_write_args& args) = 0;

@@ -1,6 +1,7 @@
 #include "gpu/profile.hpp"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "gpu/choose.hpp"
@@ -74,11 +75,17 @@ public:
     const auto values = as_double(a.rows * a.groups * a.cols);
     note({"rms_norm"}, values * 8, values * 4, [&] { inner_->rms_norm(a); });
   }
-  void linear(const linear_args& a) override {
-    note(key_of("linear", a.w),
-         bytes_of_weight(a.w) +
-             4 * as_double(a.rows) * as_double(a.w.cols + a.w.rows * (a.accumulate ? 2 : 1)),
-         2 * as_double(a.rows) * as_double(a.w.rows * a.w.cols), [&] { inner_->linear(a); });
+  void linear(const linear_args& a) override { linear_group({&a, 1}); }
+  void linear_group(std::span<const linear_args> group) override {
+    weight all = group[0].w;
+    all.rows = 0;
+    double bytes = 4 * as_double(group[0].rows * all.cols);
+    for (const auto& a : group) {
+      all.rows += a.w.rows;
+      bytes += bytes_of_weight(a.w) + 4 * as_double(a.rows * a.w.rows * (a.accumulate ? 2 : 1));
+    }
+    note(key_of("linear", all), bytes, 2 * as_double(group[0].rows * all.rows * all.cols),
+         [&] { inner_->linear_group(group); });
   }
   void quantize(const quantize_args& a) override {
     const weight made{a.out, a.to, a.w.rows, a.w.cols};

@@ -1,6 +1,7 @@
 #include "engine/model/graph.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -146,27 +147,29 @@ void graph::norm(const float* x, float* out, const gpu::weight& gain, int64_t ro
   device_.rms_norm(args);
 }
 
-void graph::linear(const float* x, const gpu::weight& w, const gpu::weight& bias, float* out,
-                   int64_t rows, bool accumulate) {
-  gpu::linear_args args;
-  args.x = x;
-  args.w = w;
-  args.bias = bias;
-  args.out = out;
-  args.rows = rows;
-  args.x_stride = w.cols;
-  args.out_stride = w.rows;
-  args.accumulate = accumulate;
-  device_.linear(args);
+void graph::linear(const float* x, int64_t rows, std::initializer_list<product> products) {
+  std::array<gpu::linear_args, 3> group;
+  auto last = group.begin();
+  for (const auto& one : products) {
+    auto& args = *last++;
+    args.x = x;
+    args.w = one.w;
+    args.bias = one.bias;
+    args.out = one.out;
+    args.rows = rows;
+    args.x_stride = one.w.cols;
+    args.out_stride = one.w.rows;
+    args.accumulate = one.accumulate;
+  }
+  device_.linear_group({group.begin(), last});
 }
 
 void graph::attention(int64_t index, const forward_batch& batch, const kv_arena& kv) {
   const auto& layer = weights_.layers[static_cast<size_t>(index)];
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   norm(x_, normed_, layer.attention_norm, rows, config_.hidden_size);
-  linear(normed_, layer.q, layer.q_bias, q_, rows);
-  linear(normed_, layer.k, layer.k_bias, k_, rows);
-  linear(normed_, layer.v, layer.v_bias, v_, rows);
+  linear(normed_, rows,
+         {{layer.q, layer.q_bias, q_}, {layer.k, layer.k_bias, k_}, {layer.v, layer.v_bias, v_}});
   if (layer.q_norm) {
     norm(q_, q_, layer.q_norm, rows, config_.head_dim, config_.heads);
     norm(k_, k_, layer.k_norm, rows, config_.head_dim, config_.kv_heads);
@@ -191,18 +194,17 @@ void graph::attention(int64_t index, const forward_batch& batch, const kv_arena&
   args.q_stride = args.out_stride = config_.q_size();
   args.rows = rows;
   device_.attention(args);
-  linear(mixed_, layer.o, layer.o_bias, x_, rows, true);
+  linear(mixed_, rows, {{layer.o, layer.o_bias, x_, true}});
 }
 
 void graph::mlp(int64_t index, int64_t rows) {
   const auto& layer = weights_.layers[static_cast<size_t>(index)];
   norm(x_, normed_, layer.mlp_norm, rows, config_.hidden_size);
-  linear(normed_, layer.gate, layer.gate_bias, gate_, rows);
-  linear(normed_, layer.up, layer.up_bias, up_, rows);
+  linear(normed_, rows, {{layer.gate, layer.gate_bias, gate_}, {layer.up, layer.up_bias, up_}});
   const auto inner = config_.intermediate_size;
   device_.gated_activation(
       {gate_, up_, gate_, rows, inner, inner, inner, inner, config_.hidden_act});
-  linear(gate_, layer.down, layer.down_bias, x_, rows, true);
+  linear(gate_, rows, {{layer.down, layer.down_bias, x_, true}});
 }
 
 int64_t graph::table_stride(size_t widest) const {
@@ -233,7 +235,7 @@ void graph::run_layer(int64_t index, const forward_batch& batch, const kv_arena&
 void graph::run_head(int64_t rows) {
   device_.gather_rows({x_, logit_rows_, picked_, rows, config_.hidden_size, config_.hidden_size});
   norm(picked_, picked_, weights_.final_norm, rows, config_.hidden_size);
-  linear(picked_, weights_.head, {}, logits_, rows);
+  linear(picked_, rows, {{weights_.head, {}, logits_}});
 }
 
 void graph::run_recorded(const forward_batch& batch, const kv_arena& kv) {

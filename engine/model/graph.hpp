@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
@@ -105,8 +106,14 @@ private:
   void mlp(int64_t index, int64_t rows);
   void norm(const float* x, float* out, const gpu::weight& gain, int64_t rows, int64_t cols,
             int64_t groups = 1);
-  void linear(const float* x, const gpu::weight& w, const gpu::weight& bias, float* out,
-              int64_t rows, bool accumulate = false);
+  struct product {
+    gpu::weight w;
+    gpu::weight bias;
+    float* out;
+    bool accumulate = false;
+  };
+  /// Products of the same rows, three at most.
+  void linear(const float* x, int64_t rows, std::initializer_list<product> products);
 
   const model_config config_;
   const model_weights& weights_;

@@ -76,7 +76,7 @@ void cpu_device::embedding(const embedding_args& args) {
 void cpu_device::rms_norm(const rms_norm_args& args) {
   if (args.rows == 0)
     return;
-  auto* gain = const_cast<float*>(widened(args.gain));
+  auto* gain = const_cast<float*>(widened(args.gain, gain_));
   if (args.gain_offset != 0)
     for (int64_t c = 0; c < args.cols; ++c)
       gain[c] += args.gain_offset;

@@ -1,4 +1,6 @@
 #pragma once
+#include <array>
+#include <span>
 #include <vector>
 
 #include "gpu/cpu/host_device.hpp"
@@ -29,6 +31,7 @@ public:
   void embedding(const embedding_args& args) override;
   void rms_norm(const rms_norm_args& args) override;
   void linear(const linear_args& args) override;
+  void linear_group(std::span<const linear_args> group) override;
   void quantize(const quantize_args& args) override;
   void rope(const rope_args& args) override;
   void kv_write(const kv_write_args& args) override;
@@ -73,15 +76,23 @@ private:
     for (int64_t task = 0; task < tasks; ++task)
       body(task, 0u);
   }
-  const float* widened(const weight& w);
+  const float* widened(const weight& w, scratch& room) const;
   const unsigned char* rounded_rows(const linear_args& args, int64_t padded);
   const activation_block* byte_rows(const linear_args& args);
   using linear_kernel = void (*)(const linear_job& job, const tile_range& range);
   void run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel);
   void linear_plain(const linear_args& args);
   panel_function panel_kernel(dtype type) const;
-  void linear_panels(const linear_args& args);
-  void run_panels(const panel_job& job, const linear_args& args, int64_t in_panels);
+  bool goes_by_panels(const linear_args& args) const;
+  struct panel_product;
+  panel_job rows_for_panels(const linear_args& args);
+  panel_product product_of(const linear_args& args, const panel_job& rows,
+                           scratch& bias_room) const;
+  void linear_panels(std::span<const linear_args> group);
+  void linear_rest(const panel_product& product);
+  void run_panels(std::span<panel_product> products, int64_t columns);
+  void run_in_panels(const panel_product& product, int64_t task, unsigned thread);
+  void run_in_rows(const panel_product& product, int64_t task, unsigned thread);
   void widened_row(const weight& w, int64_t row, float* out) const;
   struct quantize_room;
   void quantize_panel(const quantize_args& args, int64_t row, int64_t count,
@@ -107,6 +118,8 @@ private:
 
   /// Below this many elements, waking the pool costs more than it saves.
   static constexpr int64_t serial_elements_max = 16 * 1024;
+  /// Products in one loop.
+  static constexpr size_t products_max = 3;
 
   bool exact_;
   isa_choice isa_;
@@ -114,7 +127,8 @@ private:
   thread_pool pool_;
   std::vector<scratch> thread_scratch_;
   scratch rounded_;
-  scratch small_weight_;
+  scratch gain_;
+  std::array<scratch, products_max> biases_;
   scratch part_states_;
   std::vector<attention_tile> attention_tiles_;
   std::vector<attention_part_task> attention_parts_;

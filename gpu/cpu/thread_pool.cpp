@@ -49,8 +49,9 @@ bool spin_until(const Done& done) {
 
 } // namespace
 
-thread_pool::thread_pool(unsigned threads, core_set cores) : cores_{std::move(cores)} {
-  const unsigned count = std::clamp(threads, 1u, threads_max);
+thread_pool::thread_pool(unsigned threads, core_set cores)
+    : shares_(std::clamp(threads, 1u, threads_max)), cores_{std::move(cores)} {
+  const auto count = static_cast<unsigned>(shares_.size());
   const auto own = cores_ ? std::min(cores_.size(), host_cores()) : host_cores();
   spin_ = count <= own; // otherwise a spinning helper keeps a working one off its core
   helpers_.reserve(count - 1);
@@ -73,10 +74,9 @@ void thread_pool::run(int64_t tasks, body_function body, const void* self) {
       body(self, task, 0);
     return;
   }
-  tasks_ = tasks;
+  share_out(tasks);
   body_ = body;
   self_ = self;
-  next_.store(0, std::memory_order_relaxed);
   const uint32_t loop = loop_of(gate_.load(std::memory_order_relaxed)) + 1;
   // Sequentially consistent with the count of sleepers: either the helper sees the new loop before
   // it sleeps, or its count is seen here.
@@ -88,12 +88,25 @@ void thread_pool::run(int64_t tasks, body_function body, const void* self) {
   wait_for_helpers();
 }
 
+void thread_pool::share_out(int64_t tasks) {
+  const auto count = std::min(tasks, int64_t{size()});
+  for (int64_t i = 0; i < count; ++i) {
+    auto& one = shares_[static_cast<size_t>(i)];
+    one.next.store(tasks * i / count, std::memory_order_relaxed);
+    one.end = tasks * (i + 1) / count;
+  }
+  shares_used_ = static_cast<size_t>(count);
+}
+
 void thread_pool::take_tasks(unsigned thread) {
-  for (;;) {
-    const auto task = next_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= tasks_)
-      return;
-    body_(self_, task, thread);
+  for (size_t i = 0; i < shares_used_; ++i) {
+    auto& from = shares_[(thread + i) % shares_used_];
+    // Looking first leaves the cache line of a share that is done where it is.
+    while (from.next.load(std::memory_order_relaxed) < from.end) {
+      const auto task = from.next.fetch_add(1, std::memory_order_relaxed);
+      if (task < from.end)
+        body_(self_, task, thread);
+    }
   }
 }
 

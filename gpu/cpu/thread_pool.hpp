@@ -13,6 +13,9 @@ namespace troupe::gpu::cpu {
 /// that an idle pool costs nothing. A helper that wakes too late misses the loop; nobody waits for
 /// it. `run` is called by one thread at a time and not from within a body.
 ///
+/// Each thread has a share of the tasks, one behind another, and goes on with those that are left
+/// in the shares of others: what a task asks of memory ahead of its end is mostly the next one's.
+///
 ///     closed, no helpers --run--> open --tasks are all taken--> closed --last helper leaves--> ...
 class thread_pool {
 public:
@@ -42,6 +45,7 @@ private:
   using body_function = void (*)(const void* self, int64_t task, unsigned thread);
 
   void run(int64_t tasks, body_function body, const void* self);
+  void share_out(int64_t tasks);
   void take_tasks(unsigned thread);
   void help(unsigned thread);
   uint32_t wait_for_new_loop(uint32_t seen);
@@ -52,10 +56,14 @@ private:
   std::atomic<uint32_t> sleepers_{0};
   std::atomic<bool> caller_sleeps_{false};
   std::atomic<bool> stop_{false};
-  /// On its own cache line: every task is taken from it.
-  alignas(64) std::atomic<int64_t> next_{0};
+  /// On cache lines of its own: mostly one thread takes tasks from it.
+  struct alignas(64) share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
   // Written only while the gate is closed and nobody is inside.
-  alignas(64) int64_t tasks_ = 0;
+  std::vector<share> shares_; ///< one for each thread
+  alignas(64) size_t shares_used_ = 0;
   body_function body_ = nullptr;
   const void* self_ = nullptr;
   bool spin_ = true;

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <deque>
 
 #include "gpu/cpu/blocks.hpp"
 #include "tests/gpu/random_ops.hpp"
@@ -131,6 +132,64 @@ TEST_P(panels_test, more_threads_than_the_outputs_have_tiles_give_the_same_bits)
         EXPECT_TRUE(same_bits(out.data(), first.data(), rows * n)) << n << " " << threads;
       }
     }
+}
+
+/// A weight of any type, in panels or in rows.
+struct any_weight {
+  any_weight(random_data& random, device& by, dtype type, weight_layout layout, int64_t n,
+             int64_t k)
+      : plain{random, is_blocks(type) ? dtype::bf16 : type, n, k}, w{plain.get()} {
+    if (is_blocks(type)) {
+      blocks = random_blocks(random, type, n, k);
+      w = {blocks.data(), type, n, k};
+    }
+    if (layout == weight_layout::rows)
+      return;
+    laid_out.resize(bytes_of(type, static_cast<uint64_t>(n * k)));
+    by.quantize({w, laid_out.data(), type, layout});
+    w.data = laid_out.data();
+    w.layout = layout;
+  }
+  random_weight plain;
+  std::vector<unsigned char> blocks, laid_out;
+  weight w;
+};
+
+TEST_P(panels_test, products_in_a_group_have_the_bits_of_each_alone) {
+  random_data random{36};
+  for (int round = 0; round < 30; ++round) {
+    const int64_t rows = random.one_of<int64_t>({1, 2, 7, 50}), k = 256 * random.between(1, 4);
+    const auto x = random.floats(rows * k);
+    std::deque<any_weight> weights;
+    std::deque<random_weight> biases;
+    std::vector<std::vector<float>> outs;
+    std::vector<linear_args> group;
+    for (int64_t i = random.between(1, 7); i > 0; --i) {
+      const auto n = random.between(0, 9) == 0 ? 0 : random.between(1, 300);
+      const auto type = random.one_of({dtype::f32, dtype::bf16, dtype::bf16, dtype::q8_0,
+                                       dtype::q8_0, dtype::q4_k, dtype::q4_k, dtype::q6_k});
+      const bool in_panels = type != dtype::f32 && random.between(0, 3) != 0;
+      weights.emplace_back(random, *reference, type,
+                           in_panels ? weight_layout::panels : weight_layout::rows, n, k);
+      biases.emplace_back(random, dtype::bf16, 1, n);
+      outs.push_back(random.floats(rows * n));
+      linear_args args{x.data(), weights.back().w, {}, nullptr, rows, k, n};
+      args.bias = random.between(0, 1) == 0 ? biases.back().get() : weight{};
+      args.accumulate = random.between(0, 1) == 0;
+      group.push_back(args);
+    }
+    auto want = outs;
+    for (size_t i = 0; i < group.size(); ++i) {
+      group[i].out = want[i].data();
+      fast->linear(group[i]);
+      group[i].out = outs[i].data();
+    }
+    fast->linear_group(group);
+    for (size_t i = 0; i < group.size(); ++i)
+      EXPECT_TRUE(same_bits(outs[i].data(), want[i].data(), rows * group[i].w.rows))
+          << "round " << round << ", " << i << " of " << group.size() << ": "
+          << to_string(group[i].w.type);
+  }
 }
 
 TEST_P(panels_test, embeddings_are_the_same_as_from_rows) {

@@ -61,6 +61,21 @@ TEST(thread_pool_test, helpers_share_a_loop_whose_tasks_wait_for_each_other) {
   }
 }
 
+TEST(thread_pool_test, what_a_slow_thread_leaves_is_done_by_others) {
+  thread_pool pool{3};
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> others{0};
+    pool.run(30, [&](int64_t task, unsigned) {
+      if (task != 0)
+        ++others;
+      else
+        while (others.load() < 29)
+          std::this_thread::yield();
+    });
+    EXPECT_EQ(others.load(), 29);
+  }
+}
+
 TEST(thread_pool_test, pools_come_and_go_while_helpers_wake) {
   for (int round = 0; round < 200; ++round) {
     thread_pool pool{3};
