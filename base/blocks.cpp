@@ -131,6 +131,12 @@ void q6_k_block(const uint8_t* in, float* out) {
   }
 }
 
+void f8_b128_block(const uint8_t* in, float* out) {
+  const float scale = std::bit_cast<float>(load32(in));
+  for (size_t i = 0; i < 128; ++i)
+    out[i] = scale * f8_e4m3_to_float(in[4 + i]);
+}
+
 void one_block(dtype type, const uint8_t* in, float* out) {
   switch (type) {
   case dtype::f32:
@@ -158,6 +164,8 @@ void one_block(dtype type, const uint8_t* in, float* out) {
     return q5_k_block(in, out);
   case dtype::q6_k:
     return q6_k_block(in, out);
+  case dtype::f8_b128:
+    return f8_b128_block(in, out);
   default:
     std::abort(); // a type that no weight has
   }

@@ -20,8 +20,8 @@ enum class dtype : uint8_t {
   f64,
   f8_e4m3,
   f8_e5m2,
-  // Blocks as GGUF has them; `bytes_of` knows their size, `size_of` does not. base/blocks.hpp
-  // decodes them all; those that weights are quantized to are:
+  // Blocks, most of them as GGUF has them; `bytes_of` knows their size, `size_of` does not.
+  // base/blocks.hpp decodes them all; those that weights are quantized to are:
   q8_0, ///< f16 scale, 32 signed bytes: value = scale * byte
   q4_0, ///< f16 scale, 16 bytes: value = scale * (nibble - 8), low nibbles first
   // Those that only files have:
@@ -32,12 +32,14 @@ enum class dtype : uint8_t {
         ///< f16
   q5_k, ///< as q4_k with 5 bits
   q6_k, ///< 256 values of 6 bits: every 16 have a scale of 8 bits, in units of an f16
+  // What becomes of 8-bit floats with scales:
+  f8_b128, ///< f32 scale, 128 values of f8_e4m3, none of them NaN: value = scale * f8
 };
 
 /// Elements of a q8_0 or q4_0 block.
 constexpr uint64_t block_elements = 32;
 
-constexpr bool is_blocks(dtype type) { return type >= dtype::q8_0 && type <= dtype::q6_k; }
+constexpr bool is_blocks(dtype type) { return type >= dtype::q8_0 && type <= dtype::f8_b128; }
 
 /// How a type that comes in blocks is laid out; 1 element for every other type.
 struct block_layout {
@@ -81,6 +83,8 @@ constexpr block_layout layout_of(dtype type) {
     return {256, 176};
   case dtype::q6_k:
     return {256, 210};
+  case dtype::f8_b128:
+    return {128, 132};
   default:
     return {1, static_cast<uint32_t>(size_of(type))};
   }
@@ -134,6 +138,8 @@ constexpr std::string_view to_string(dtype type) {
     return "q5_k";
   case dtype::q6_k:
     return "q6_k";
+  case dtype::f8_b128:
+    return "f8_b128";
   }
   return "?";
 }

@@ -56,4 +56,13 @@ constexpr uint16_t float_to_f16(float value) {
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
+/// An 8-bit float (1, 4 and 3 bits; no infinity, all ones is NaN) -> float: exact.
+constexpr float f8_e4m3_to_float(uint8_t bits) {
+  if ((bits & 0x7fu) == 0x7fu)
+    return std::bit_cast<float>(0x7fc00000u);
+  // As f16 its exponent is eight too small.
+  const auto moved = (bits & 0x80u) << 8 | (bits & 0x7fu) << 7;
+  return f16_to_float(static_cast<uint16_t>(moved)) * 256.0f;
+}
+
 } // namespace troupe

@@ -83,7 +83,7 @@ const activation_block* cpu_device::byte_rows(const linear_args& args) {
 
 /// The kernel for weights of that type in panels; null where they are better multiplied otherwise.
 panel_function cpu_device::panel_kernel(dtype type) const {
-  if (exact_ || (type != dtype::bf16 && !is_blocks(type)))
+  if (exact_ || type == dtype::f8_b128 || (type != dtype::bf16 && !is_blocks(type)))
     return nullptr;
   return isa_.kernels.linear_panels[panel_kind_of(type)];
 }
@@ -108,7 +108,8 @@ void cpu_device::linear_group(std::span<const linear_args> group) {
       continue;
     if (goes_by_panels(now[0]))
       linear_panels(now);
-    else if (is_blocks(now[0].w.type) || now[0].w.layout != weight_layout::rows)
+    else if (now[0].w.type != dtype::f8_b128 &&
+             (is_blocks(now[0].w.type) || now[0].w.layout != weight_layout::rows))
       linear_expanded(now[0]);
     else
       linear_plain(now[0]);
@@ -133,7 +134,9 @@ void cpu_device::linear_plain(const linear_args& args) {
     job.x = rounded_rows(args, job.x_stride);
   }
   run_linear(job, args,
-             dot ? isa_.kernels.linear_bf16_dot : isa_.kernels.linear[kind_of(args.w.type)]);
+             dot                             ? isa_.kernels.linear_bf16_dot
+             : args.w.type == dtype::f8_b128 ? isa_.kernels.linear_f8
+                                             : isa_.kernels.linear[kind_of(args.w.type)]);
 }
 
 void cpu_device::run_linear(const linear_job& job, const linear_args& args, linear_kernel kernel) {

@@ -125,6 +125,8 @@ constexpr int64_t pair_line = 64;
 
 struct kernel_table {
   void (*linear[element_kinds])(const linear_job& job, const tile_range& range);
+  /// Weights in blocks of f8_b128; k is whole blocks.
+  void (*linear_f8)(const linear_job& job, const tile_range& range);
   /// x is bf16; null where the machine has no such instruction.
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
   /// Weights in panels, by `panel_kind`; columns begin at a multiple of `panel_cols`. Null for bf16

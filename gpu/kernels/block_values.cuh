@@ -19,13 +19,25 @@ struct eight {
     return static_cast<float>((i < 4 ? q.x : q.y) >> i % 4 * 8 & 0xff);
   }
   /// Product and sum each rounded once, as in `decode_blocks`.
-  __device__ float value(int i) const {
-    return sum(product(scale, number(i) - zero), offset);
-  }
+  __device__ float value(int i) const { return sum(product(scale, number(i) - zero), offset); }
   /// The same with one rounding, for a type that has either a zero, a power of two, or an offset.
   __device__ float fused_value(int i) const {
     return fmaf(scale, number(i), fmaf(-zero, scale, offset));
   }
+};
+
+/// value = scale * number, the numbers 8-bit floats, a byte each.
+struct eight_f8 {
+  float scale = 0;
+  uint2 codes = {0, 0};
+
+  __device__ float number(int i) const {
+    const uint32_t code = (i < 4 ? codes.x : codes.y) >> i % 4 * 8;
+    // As f16 its exponent is eight too small.
+    return f16_value(static_cast<uint16_t>((code & 0x80) << 8 | (code & 0x7f) << 7)) * 256.0f;
+  }
+  __device__ float value(int i) const { return product(scale, number(i)); }
+  __device__ float fused_value(int i) const { return value(i); }
 };
 
 __device__ inline uint16_t load_u16(const unsigned char* from) {
@@ -158,34 +170,56 @@ struct block_format<dtype::q6_k> {
   }
 };
 
+template <>
+struct block_format<dtype::f8_b128> {
+  __device__ static eight_f8 read(const unsigned char* block, int group, int t) {
+    return {*reinterpret_cast<const float*>(block), load_bytes<4>(block + 4 + group * 32 + t * 8)};
+  }
+};
+
 /// Elements first .. first + 7 of rows in blocks; `first` is a multiple of eight.
 template <dtype type>
-__device__ eight load_eight(const void* data, int64_t first) {
+__device__ auto load_eight(const void* data, int64_t first) {
   constexpr int64_t elements = layout_of(type).elements, bytes = layout_of(type).bytes;
   const auto at = static_cast<int>(first % elements);
   return block_format<type>::read(
       static_cast<const unsigned char*>(data) + first / elements * bytes, at / 32, at % 32 / 8);
 }
 
-/// The same for a type that is known only at run time.
-__device__ inline eight load_eight(const void* data, dtype type, int64_t first) {
+struct eight_values {
+  float value[8];
+};
+
+template <dtype type>
+__device__ eight_values values_of_eight(const void* data, int64_t first) {
+  const auto from = load_eight<type>(data, first);
+  eight_values out;
+  for (int i = 0; i < 8; ++i)
+    out.value[i] = from.value(i);
+  return out;
+}
+
+/// The values of those eight, of a type that is known only at run time.
+__device__ inline eight_values values_of_eight(const void* data, dtype type, int64_t first) {
   switch (type) {
   case dtype::q4_0:
-    return load_eight<dtype::q4_0>(data, first);
+    return values_of_eight<dtype::q4_0>(data, first);
   case dtype::q4_1:
-    return load_eight<dtype::q4_1>(data, first);
+    return values_of_eight<dtype::q4_1>(data, first);
   case dtype::q5_0:
-    return load_eight<dtype::q5_0>(data, first);
+    return values_of_eight<dtype::q5_0>(data, first);
   case dtype::q5_1:
-    return load_eight<dtype::q5_1>(data, first);
+    return values_of_eight<dtype::q5_1>(data, first);
   case dtype::q4_k:
-    return load_eight<dtype::q4_k>(data, first);
+    return values_of_eight<dtype::q4_k>(data, first);
   case dtype::q5_k:
-    return load_eight<dtype::q5_k>(data, first);
+    return values_of_eight<dtype::q5_k>(data, first);
   case dtype::q6_k:
-    return load_eight<dtype::q6_k>(data, first);
+    return values_of_eight<dtype::q6_k>(data, first);
+  case dtype::f8_b128:
+    return values_of_eight<dtype::f8_b128>(data, first);
   default:
-    return load_eight<dtype::q8_0>(data, first);
+    return values_of_eight<dtype::q8_0>(data, first);
   }
 }
 

@@ -32,10 +32,10 @@ __global__ void embedding_blocks_kernel(embedding_args args) {
   if (!own_element(args.rows, args.table.cols / 8, row, piece))
     return;
   const int64_t col = piece * 8;
-  const eight from =
-      load_eight(args.table.data, args.table.type, args.ids[row] * args.table.cols + col);
+  const auto from =
+      values_of_eight(args.table.data, args.table.type, args.ids[row] * args.table.cols + col);
   for (int i = 0; i < 8; ++i)
-    args.out[row * args.table.cols + col + i] = from.value(i) * args.scale;
+    args.out[row * args.table.cols + col + i] = from.value[i] * args.scale;
 }
 
 __global__ void rope_kernel(rope_args args) {

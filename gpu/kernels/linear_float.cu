@@ -27,9 +27,9 @@ __device__ void add_blocks(const linear_args& args, int64_t column, const float*
                            int lane, float (&sums)[rows_per_warp]) {
   const auto& w = args.w;
   for (int64_t k = lane * 8; k < w.cols; k += warp_threads * 8) {
-    const eight from = load_eight(w.data, w.type, column * w.cols + k);
+    const auto from = values_of_eight(w.data, w.type, column * w.cols + k);
     for (int i = 0; i < 8; ++i) {
-      const float value = from.value(i);
+      const float value = from.value[i];
       for (int r = 0; r < rows_per_warp; ++r)
         if (r < left)
           sums[r] = fmaf(x[r * args.x_stride + k + i], value, sums[r]);

@@ -47,7 +47,7 @@ struct block_weights {
     const int64_t row_bytes = w.cols / layout_of(type).elements * layout_of(type).bytes;
     const auto* block = static_cast<const unsigned char*>(w.data) + row * row_bytes +
                         int64_t{at / steps} * layout_of(type).bytes;
-    const eight from = block_format<type>::read(block, at % steps, t);
+    const auto from = block_format<type>::read(block, at % steps, t);
     float v[8];
     for (int i = 0; i < 8; ++i)
       v[i] = from.fused_value(i);

@@ -27,6 +27,8 @@ cudaError_t with_weights(dtype type, const launcher& launch) {
     return launch(block_weights<dtype::q5_k>{});
   case dtype::q6_k:
     return launch(block_weights<dtype::q6_k>{});
+  case dtype::f8_b128:
+    return launch(block_weights<dtype::f8_b128>{});
   default:
     return launch(bf16_weights{});
   }

@@ -20,9 +20,9 @@ struct block_of_floats {
       return;
     }
     for (int i = 0; i < size; i += 8) {
-      const eight from = load_eight(w.data, w.type, first + i);
+      const auto from = values_of_eight(w.data, w.type, first + i);
       for (int j = 0; j < 8; ++j)
-        x[i + j] = from.value(j);
+        x[i + j] = from.value[j];
     }
   }
 

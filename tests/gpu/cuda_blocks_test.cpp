@@ -44,8 +44,8 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(cuda_blocks_test);
 INSTANTIATE_TEST_SUITE_P(modes, cuda_blocks_test, testing::ValuesIn(all_modes()),
                          [](const auto& info) { return info.param.name(); });
 
-constexpr dtype formats[] = {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
-                             dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k};
+constexpr dtype formats[] = {dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,   dtype::q5_1,
+                             dtype::q4_k, dtype::q5_k, dtype::q6_k, dtype::f8_b128};
 
 std::vector<unsigned char> quantized(device& by, const weight& w, dtype to) {
   std::vector<unsigned char> out(bytes_of(to, static_cast<uint64_t>(w.rows * w.cols)));
@@ -121,9 +121,9 @@ TEST_P(cuda_blocks_test, every_type_is_taken) {
 TEST_P(cuda_blocks_test, linear_matches_the_reference) {
   random_data random{52};
   constexpr dtype types[] = {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
-                             dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k};
-  for (int round = 0; round < 135; ++round) {
-    const auto type = types[round % 9];
+                             dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k, dtype::f8_b128};
+  for (int round = 0; round < 150; ++round) {
+    const auto type = types[round % 10];
     const int64_t rows = random.one_of<int64_t>({1, 2, 8, 9, 16, 17, 32, 33, 97, 130});
     const int64_t n = random.between(1, 150);
     const int64_t k = whole_blocks(type, random.one_of<int64_t>({1, random.between(1, 1300)}));
@@ -147,7 +147,7 @@ TEST_P(cuda_blocks_test, linear_matches_the_reference) {
 TEST_P(cuda_blocks_test, rows_alone_and_in_any_batch_have_the_same_bits) {
   random_data random{53};
   for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_1, dtype::q5_0,
-                          dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k}) {
+                          dtype::q5_1, dtype::q4_k, dtype::q5_k, dtype::q6_k, dtype::f8_b128}) {
     const int64_t rows = 131, n = 37, k = whole_blocks(type, 1312);
     const test_weight w{random, type, n, k};
     const auto x = random.floats(rows * k);
@@ -169,8 +169,9 @@ TEST_P(cuda_blocks_test, scales_that_are_no_number_reach_the_output) {
     const auto k = whole_blocks(type, 256);
     auto bytes = random_blocks(random, type, 3, k);
     const size_t unit = type == dtype::q6_k ? 208 : 0;
-    cpu::store_element(bytes.data() + bytes_of(type, static_cast<uint64_t>(k)) + unit, dtype::f16,
-                       0, std::nanf("")); // of the second row's first block
+    cpu::store_element(bytes.data() + bytes_of(type, static_cast<uint64_t>(k)) + unit,
+                       type == dtype::f8_b128 ? dtype::f32 : dtype::f16, 0,
+                       std::nanf("")); // of the second row's first block
     for (const int64_t rows : {1, 40}) {
       const auto x = random.floats(rows * k);
       std::vector<float> out(static_cast<size_t>(rows * 3));

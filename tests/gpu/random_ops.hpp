@@ -68,6 +68,15 @@ inline std::vector<unsigned char> random_blocks(random_data& random, dtype type,
   std::vector<unsigned char> out(bytes_of(type, static_cast<uint64_t>(rows * cols)));
   for (auto& byte : out)
     byte = static_cast<unsigned char>(random.between(0, 255));
+  if (type == dtype::f8_b128) {
+    for (size_t at = 0; at < out.size(); at += layout_of(type).bytes) {
+      const auto scale = random.floats(1, 0.002f)[0];
+      std::memcpy(out.data() + at, &scale, sizeof scale);
+      for (size_t i = at + sizeof scale; i < at + layout_of(type).bytes; ++i)
+        out[i] = (out[i] & 0x7f) == 0x7f ? 0 : out[i]; // which is no number
+    }
+    return out;
+  }
   const bool minimum =
       type == dtype::q4_1 || type == dtype::q5_1 || type == dtype::q4_k || type == dtype::q5_k;
   const size_t unit = type == dtype::q6_k ? 208 : 0;

@@ -28,7 +28,7 @@ inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsign
       inputs[r] = Scheme::load_x(x + r * x_row_bytes + k * Scheme::x_bytes);
 #pragma GCC unroll 8
     for (int c = 0; c < Cols; ++c) {
-      const auto weights = Scheme::load_w(w[c] + Scheme::w_at(k));
+      const auto weights = Scheme::load_w(w[c], k);
       if constexpr (Fetch)
         __builtin_prefetch(w[c] + Scheme::w_at(k) + next_bytes, 0, 2);
 #pragma GCC unroll 8
@@ -40,7 +40,7 @@ inline void accumulate(const unsigned char* x, int64_t x_row_bytes, const unsign
     return;
 #pragma GCC unroll 8
   for (int c = 0; c < Cols; ++c) {
-    const auto weights = Scheme::load_w_part(w[c] + Scheme::w_at(k), k_end - k);
+    const auto weights = Scheme::load_w_part(w[c], k, k_end - k);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const auto input = Scheme::load_x_part(x + r * x_row_bytes + k * Scheme::x_bytes, k_end - k);

@@ -18,10 +18,10 @@ struct dot_scheme {
   }
   // Rows of x are padded with zeros.
   static operand load_x_part(const unsigned char* p, int64_t) { return load_x(p); }
-  static operand load_w(const unsigned char* p) { return load_x(p); }
-  static operand load_w_part(const unsigned char* p, int64_t n) {
+  static operand load_w(const unsigned char* w, int64_t k) { return load_x(w + w_at(k)); }
+  static operand load_w_part(const unsigned char* w, int64_t k, int64_t n) {
     const auto mask = static_cast<__mmask32>((uint64_t{1} << n) - 1);
-    return reinterpret_cast<operand>(_mm512_maskz_loadu_epi16(mask, p));
+    return reinterpret_cast<operand>(_mm512_maskz_loadu_epi16(mask, w + w_at(k)));
   }
   static vec multiply_add(operand x, operand w, vec sum) { return _mm512_dpbf16_ps(sum, x, w); }
 };

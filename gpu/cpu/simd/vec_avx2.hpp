@@ -68,6 +68,12 @@ inline vec load_f16_part(const void* p, int64_t n) { return _mm256_cvtph_ps(load
 inline vec load_i8(const void* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
 }
+constexpr float f8_parts = 256;
+inline vec load_f8_parts(const void* p) {
+  const __m128i bytes = _mm_loadl_epi64(static_cast<const __m128i*>(p));
+  const __m128i wide = _mm_slli_epi16(_mm_cvtepi8_epi16(bytes), 7);
+  return _mm256_cvtph_ps(_mm_andnot_si128(_mm_set1_epi16(0x4000), wide));
+}
 inline vec load_i8_part(const void* p, int64_t n) {
   unsigned char part[lanes] = {};
   memcpy(part, p, static_cast<size_t>(n));

@@ -75,6 +75,12 @@ inline vec widen_i8(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_ep
 inline vec load_i8(const void* p) {
   return widen_i8(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
+constexpr float f8_parts = 256;
+inline vec load_f8_parts(const void* p) {
+  const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  const __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);
+  return widen_f16(_mm256_andnot_si256(_mm256_set1_epi16(0x4000), wide));
+}
 inline vec load_i8_part(const void* p, int64_t n) {
   return widen_i8(_mm_maskz_loadu_epi8(first_lanes(n), p));
 }

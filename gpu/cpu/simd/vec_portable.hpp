@@ -87,6 +87,15 @@ inline vec load_i8(const void* p) {
   memcpy(&four, p, sizeof four);
   return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
 }
+/// Eight-bit floats, which are f16 whose exponent is eight too small once their bits are moved:
+/// values / f8_parts.
+constexpr float f8_parts = 256;
+inline vec load_f8_parts(const void* p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  const __m128i wide = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(four)), 7);
+  return widen_f16(_mm_andnot_si128(_mm_set1_epi16(0x4000), wide)); // one sign too many
+}
 inline vec load_i8_part(const void* p, int64_t n) {
   unsigned char part[lanes] = {};
   memcpy(part, p, static_cast<size_t>(n));
