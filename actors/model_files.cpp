@@ -101,7 +101,7 @@ caf::expected<model_parts> directory_model(const std::string& path, const arrivi
   const auto trust = arriving ? engine::packed_trust::declared : engine::packed_trust::found;
   out.form.names = engine::packed_names(
       out.config, [&](std::string_view name) { return out.files->find(name).has_value(); }, trust);
-  out.form.in_order = !out.config.packed;
+  out.form.in_order = engine::packed_in_order(out.config);
   out.form.wrap = [config = out.config, trust](engine::weight_lookup tensors) {
     return engine::packed_weights(config, std::move(tensors), trust);
   };

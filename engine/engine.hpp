@@ -122,6 +122,9 @@ struct weight_view {
   std::function<caf::error(int64_t rows, const std::stop_token& stop)> wait = nullptr;
   /// The rows are there only until they are dropped, so they have to be copied.
   bool transient = false;
+  /// Asked once all rows were made: fails if what they hold is nothing to compute with; null =
+  /// there is nothing to say.
+  std::function<caf::error()> check = nullptr;
 };
 /// Looks a tensor up by its Hugging Face name.
 using weight_lookup = std::function<std::optional<weight_view>(std::string_view name)>;

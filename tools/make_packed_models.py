@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/packed_models: tiny models with AWQ and GPTQ weights, and what transformers
-computes with the weights that they stand for.
+"""Makes tests/golden/packed_models: tiny models with AWQ, GPTQ, fp8 and compressed-tensors weights,
+and what transformers computes with the weights that they stand for.
 
-    pip install numpy torch transformers safetensors
+    pip install numpy torch transformers safetensors compressed-tensors
     pip install --no-deps --only-binary :all: autoawq==0.2.7.post3 auto-gptq==0.7.1
     tools/make_packed_models.py
 
 Integers, zeros and scales are drawn at random and packed here as the formats say. What they stand for
 is computed by the packages that introduced the formats: autoawq's `dequantize_gemm`, and the matrix
 that auto-gptq's CPU layer multiplies with. Only their plain Python parts are imported.
+For the other formats see tools/scaled_models.py.
 """
 
 import importlib.util
@@ -22,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import scaled_models
 from golden_answers import save_expected, take_first_clear_seed
 
 OUT = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "packed_models"
@@ -133,25 +135,48 @@ def draw(random, shape, method, group, options):
     return parts, matrix
 
 
-def attempt(name, out, seed):
+def words_model(name):
+    """Sizes, quantization_config, and how to draw a matrix of an AWQ or GPTQ model."""
     method, group, keys, options = MODELS[name]
     options = options | {"v2": "gptq_v2" in keys.values()}
+    exact = method == "gptq" and options.get("symmetric") and not options.get("mixed")
+
+    def drawn(random, _, shape):
+        return (*draw(random, shape, method, group, options), exact)
+
+    return {}, dict(quant_method=method, bits=4, group_size=group, **keys), drawn
+
+
+def scaled_model(name):
+    """The same for codes with scales."""
+    sizes, described, _, options = scaled_models.MODELS[name]
+
+    def drawn(random, full, shape):
+        if any(part in full for part in options.get("plain", [])):
+            return None
+        return (*scaled_models.draw(random, full, shape, name), options.get("blocks"))
+
+    return sizes, described, drawn
+
+
+def attempt(name, out, seed):
+    sizes, quantized, drawn = (words_model if name in MODELS else scaled_model)(name)
     random = np.random.default_rng(seed)
-    config = LlamaConfig(**CONFIG)
+    config = LlamaConfig(**CONFIG | sizes)
     model = LlamaForCausalLM(config).float().eval()
     tensors, state = {}, {}
-    exact = method == "gptq" and options.get("symmetric") and not options.get("mixed")
     for full, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
-        if "_proj" in full:
-            parts, matrix = draw(random, shape, method, group, options)
+        found = drawn(random, full, shape) if "_proj" in full else None
+        if found:
+            parts, matrix, exact = found
             base = full.removesuffix("weight")
             tensors |= {base + part: x.contiguous() for part, x in parts.items()}
             state[full] = matrix.float() if exact else matrix.to(torch.bfloat16).float()
             continue
         noise = torch.from_numpy(random.normal(size=shape)).float()
         value = 1 + 0.2 * noise if "norm" in full else noise
-        if "lm_head" in full:
+        if "lm_head" in full or "_proj" in full:
             value = noise * 1.6 / shape[1] ** 0.5
         tensors[full] = value.to(torch.float16)
         state[full] = tensors[full].float()
@@ -160,7 +185,7 @@ def attempt(name, out, seed):
     described = config.to_dict() | {
         "architectures": ["LlamaForCausalLM"],
         "dtype": "float16",
-        "quantization_config": dict(quant_method=method, bits=4, group_size=group, **keys),
+        "quantization_config": quantized,
     }
     (out / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     model.load_state_dict(state)
@@ -168,7 +193,7 @@ def attempt(name, out, seed):
 
 
 def main():
-    for name in sys.argv[1:] or MODELS:
+    for name in sys.argv[1:] or [*MODELS, *scaled_models.MODELS]:
         take_first_clear_seed(name, lambda seed: attempt(name, OUT / name, seed))
 
 

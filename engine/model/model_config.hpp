@@ -33,14 +33,27 @@ struct rope_config {
   std::vector<float> divisors;   ///< of each pair's frequency; empty = 1 for all
 };
 
-/// How a checkpoint packs weights of 4 bits into words; see engine/model/packed_weights.hpp.
-enum class weight_packing : uint8_t { awq, gptq };
+/// What the codes of a weight are that is kept as codes with scales.
+enum class weight_code : uint8_t { f8_e4m3, int8, packed4, packed8 };
+
+/// One way in which such weights of a checkpoint are kept; see engine/model/scaled_weights.hpp.
+struct scaled_form {
+  weight_code code = weight_code::f8_e4m3;
+  int64_t rows = -1; ///< outputs that share a scale; -1 = all
+  int64_t cols = -1; ///< inputs that share a scale; -1 = all
+  bool symmetric = true;
+};
+
+/// How a checkpoint packs weights. awq and gptq: 4 bits in words, see
+/// engine/model/packed_weights.hpp. scaled: in one of `forms`.
+enum class weight_packing : uint8_t { awq, gptq, scaled };
 struct packed_config {
   weight_packing packing = weight_packing::gptq;
   int64_t group_size = 128; ///< inputs that share a scale; -1 = all
   int zero_offset = 1;      ///< what is added to a stored zero
   bool symmetric = false;   ///< all zeros are said to be 8
   bool act_order = false;   ///< inputs of a group are not side by side
+  std::vector<scaled_form> forms;
 };
 
 /// What config.json says about a decoder, checked: every number is in range, so products of

@@ -1,6 +1,7 @@
 #include "engine/model/packed_fields.hpp"
 
 #include "engine/model/limits.hpp"
+#include "engine/model/scaled_fields.hpp"
 
 namespace troupe::engine {
 
@@ -41,24 +42,8 @@ void read_awq(json_fields& inner, packed_config& out) {
     inner.fail("zero_point", "is false, which is not supported", errc::unsupported);
 }
 
-} // namespace
-
-std::optional<packed_config> read_packed(json_fields& fields, const std::string& origin) {
-  const auto* object = fields.object("quantization_config");
-  if (!object)
-    return std::nullopt;
-  json_fields inner{*object, origin, "quantization_config."};
-  packed_config out;
-  const auto method = lower(inner.string("quant_method").value_or(""));
-  if (method == "gptq")
-    read_gptq(inner, out);
-  else if (method == "awq")
-    read_awq(inner, out);
-  else
-    inner.fail("quant_method",
-               "is '" + method.substr(0, 60) +
-                   "', but supported are awq and gptq; use those or the original weights",
-               errc::unsupported);
+/// What AWQ and GPTQ share.
+void read_words(json_fields& inner, packed_config& out) {
   // The usual name first; AWQ's own files have another.
   const auto bits = inner.integer(inner.has("bits") ? "bits" : "w_bit", 1, 64).value_or(4);
   if (bits != 4)
@@ -68,7 +53,37 @@ std::optional<packed_config> read_packed(json_fields& fields, const std::string&
           .value_or(128);
   if (out.group_size == 0)
     inner.fail("group_size", "is 0; it must be -1 or a number of weights");
+}
+
+} // namespace
+
+std::optional<packed_config> read_packed(json_fields& fields, const std::string& origin) {
+  const auto* object = fields.object("quantization_config");
+  if (!object)
+    return std::nullopt;
+  json_fields inner{*object, origin, "quantization_config."};
+  packed_config out;
+  const auto method = lower(inner.string("quant_method").value_or(""));
+  if (method == "gptq") {
+    read_gptq(inner, out);
+    read_words(inner, out);
+  } else if (method == "awq") {
+    read_awq(inner, out);
+    read_words(inner, out);
+  } else if (method == "fp8") {
+    out = read_fp8(inner);
+  } else if (method == "compressed-tensors") {
+    out = read_compressed(inner, origin);
+  } else {
+    inner.fail("quant_method",
+               "is '" + method.substr(0, 60) +
+                   "', but supported are awq, gptq, fp8 and compressed-tensors; use those or the "
+                   "original weights",
+               errc::unsupported);
+  }
   fields.adopt(inner);
+  if (out.packing == weight_packing::scaled && out.forms.empty())
+    return std::nullopt;
   return out;
 }
 

@@ -10,6 +10,8 @@
 
 #include "base/half.hpp"
 #include "engine/errors.hpp"
+#include "engine/model/scaled_matrix.hpp"
+#include "engine/model/scaled_weights.hpp"
 #include "engine/model/weights.hpp"
 
 namespace troupe::engine {
@@ -115,6 +117,8 @@ struct packed_matrix {
 
 /// What a matrix becomes if its tensors say what the configuration does.
 dtype declared_type(const packed_config& config, const weight_spec& want, dtype scales) {
+  if (config.packing == weight_packing::scaled)
+    return scaled_type(config.forms.front(), want.shape, scales);
   const auto inputs = want.shape[1];
   const auto width = config.group_size < 0 ? inputs : config.group_size;
   const bool whole_blocks = inputs % block == 0 && (width % block == 0 || width >= inputs);
@@ -276,21 +280,55 @@ weight_view view_of(const std::shared_ptr<const packed_matrix>& matrix) {
   return out;
 }
 
+/// One of AWQ or GPTQ; nothing if it is left as it was.
+caf::expected<std::optional<weight_view>> word_weight(packed_reader& reader,
+                                                      const weight_spec& want,
+                                                      const weight_lookup& files,
+                                                      packed_trust trust) {
+  if (files(want.name))
+    return std::optional<weight_view>{};
+  auto matrix = reader.read(want);
+  if (!matrix)
+    return matrix.error();
+  auto view = view_of(*matrix);
+  if (trust == packed_trust::declared)
+    view.wait = [look = std::make_shared<late_look>(*matrix, base_of(want))](
+                    int64_t, const std::stop_token& stop) { return look->wait(stop); };
+  return std::optional{std::move(view)};
+}
+
 } // namespace
+
+bool packed_in_order(const model_config& config) {
+  return !config.packed || (config.packed->packing == weight_packing::scaled &&
+                            std::ranges::all_of(config.packed->forms, [](const auto& form) {
+                              return form.code == weight_code::f8_e4m3;
+                            }));
+}
 
 std::vector<std::string> packed_names(const model_config& config,
                                       const std::function<bool(std::string_view)>& has,
                                       packed_trust trust) {
   std::vector<std::string> first, then;
+  const bool scaled = config.packed && config.packed->packing == weight_packing::scaled;
+  const bool ahead = trust == packed_trust::found && !packed_in_order(config);
+  const auto add = [&](std::string name, bool early) {
+    if (has(name))
+      (early ? first : then).push_back(std::move(name));
+  };
   for (const auto& want : weight_plan(config)) {
-    if (want.shape.size() != 2 || has(want.name)) {
+    if (scaled && want.shape.size() == 2) {
+      for (auto& part : scaled_parts(want.name))
+        add(std::move(part), ahead);
+      add(want.name + "_packed", false);
+    }
+    if (want.shape.size() != 2 || has(want.name) || scaled) {
       then.push_back(want.name);
       continue;
     }
     const auto base = base_of(want);
     for (const auto* part : {"g_idx", "qzeros"})
-      if (has(base + part))
-        (trust == packed_trust::found ? first : then).push_back(base + part);
+      add(base + part, trust == packed_trust::found);
     then.push_back(base + "qweight");
     then.push_back(base + "scales");
   }
@@ -305,16 +343,15 @@ caf::expected<weight_lookup> packed_weights(const model_config& config, weight_l
     return files;
   packed_reader reader{*config.packed, files, trust};
   for (const auto& want : weight_plan(config)) {
-    if (want.shape.size() != 2 || files(want.name))
-      continue; // some matrices are left as they were
-    auto matrix = reader.read(want);
-    if (!matrix)
-      return matrix.error();
-    auto view = view_of(*matrix);
-    if (trust == packed_trust::declared)
-      view.wait = [look = std::make_shared<late_look>(*matrix, base_of(want))](
-                      int64_t, const std::stop_token& stop) { return look->wait(stop); };
-    views->emplace(want.name, std::move(view));
+    if (want.shape.size() != 2)
+      continue;
+    auto view = config.packed->packing == weight_packing::scaled
+                    ? scaled_weight(config.packed->forms, want, files, trust)
+                    : word_weight(reader, want, files, trust);
+    if (!view)
+      return view.error();
+    if (*view)
+      views->emplace(want.name, std::move(**view));
   }
   return weight_lookup{[views, files = std::move(files)](std::string_view name) {
     const auto found = views->find(name);

@@ -16,8 +16,9 @@ enum class packed_trust : uint8_t {
   declared, ///< what the configuration says; who waits for a weight hears if it says otherwise
 };
 
-/// Looks tensors up in a checkpoint of packed 4-bit weights as if it held the weights themselves;
-/// the others come as they are. Where the packed form says the same as q4_0 (GPTQ, symmetric,
+/// Looks tensors up in a checkpoint of packed weights as if it held the weights themselves;
+/// the others come as they are. Codes with scales: see engine/model/scaled_weights.hpp. AWQ and
+/// GPTQ, of 4 bits: where the packed form says the same as q4_0 (GPTQ, symmetric,
 /// groups of whole blocks in order) it becomes that, exactly; else the weights are decoded to bf16
 /// while loading. Every packed tensor that `config` asks for is checked first: fails with
 /// missing_tensor or wrong_tensor, naming it.
@@ -37,6 +38,10 @@ caf::expected<weight_lookup> packed_weights(const model_config& config, weight_l
 /// What the weights of such a checkpoint are by its configuration, without any bytes: to tell how
 /// large they will be before it is here.
 weight_lookup declared_weights(const model_config& config);
+
+/// Whether a load needs the tensors of `packed_names` one after another, so that those that were
+/// read may go before the last ones have come. Otherwise some are looked into before the rest.
+bool packed_in_order(const model_config& config);
 
 /// The tensors of such a checkpoint, in the order in which `packed_weights` and the engine after it
 /// need them; `has` says which there are.

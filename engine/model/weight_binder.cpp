@@ -9,13 +9,6 @@ namespace troupe::engine {
 
 namespace {
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i)
-    out += (i ? ", " : "") + std::to_string(shape[i]);
-  return out + "]";
-}
-
 int64_t rows_of(const weight_spec& want) { return want.shape.size() == 1 ? 1 : want.shape[0]; }
 
 bool is_whole_blocks(dtype type, const std::vector<int64_t>& shape) {

@@ -81,7 +81,7 @@ private:
       if (job_.last_use && from.drop)
         from.drop(row + count);
     }
-    return {};
+    return from.check ? from.check() : caf::error{};
   }
 
   caf::error make_room(int64_t step) {

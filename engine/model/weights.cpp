@@ -104,6 +104,13 @@ bool head_is_apart(const model_config& config, const weight_lookup& lookup,
 
 } // namespace
 
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); ++i)
+    out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
 uint64_t quantized_bytes(const model_config& config, dtype type, quantization quantize) {
   const auto bytes = [&](int64_t rows, int64_t cols, std::optional<dtype> keep) {
     return bytes_of(keep.value_or(type), static_cast<uint64_t>(rows * std::max<int64_t>(cols, 1)));

@@ -17,6 +17,9 @@ struct weight_spec {
   std::vector<int64_t> shape;
 };
 
+/// "[3, 4]", for messages.
+std::string shape_text(const std::vector<int64_t>& shape);
+
 /// Every tensor that `config` asks for: embedding, then layer by layer, then the head. With tied
 /// embeddings there is no head of its own.
 std::vector<weight_spec> weight_plan(const model_config& config);

@@ -101,7 +101,8 @@ TEST(pooled_files, an_engine_over_the_pool_says_what_one_over_mapped_files_says)
        {"models/llama_gqa_tied", "models/llama_mha", "models/qwen3", "models/mistral_full",
         "gguf_models/llama_f16.gguf", "gguf_models/llama_gqa_tied.gguf", "gguf_models/qwen3.gguf",
         "gguf_models/split-00001-of-00003.gguf", "packed_models/awq",
-        "packed_models/gptq_act_order", "packed_models/gptq_symmetric"}) {
+        "packed_models/gptq_act_order", "packed_models/gptq_symmetric", "packed_models/fp8_block",
+        "packed_models/ct_w4_group"}) {
     load_order order;
     order.dir = (golden / name).string();
     expect_the_same(order, tiers);

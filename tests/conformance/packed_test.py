@@ -1,4 +1,4 @@
-"""AWQ and GPTQ checkpoints through the binary: the greedy texts that transformers gives.
+"""AWQ, GPTQ, fp8 and compressed-tensors checkpoints through the binary: the greedy texts that transformers gives.
 
 usage: python3 -m pytest tests/conformance/packed_test.py --binary build/release/bin/troupe
 

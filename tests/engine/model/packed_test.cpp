@@ -27,7 +27,10 @@ protected:
 
 INSTANTIATE_TEST_SUITE_P(models, packed_test,
                          testing::Values("awq", "gptq_symmetric", "gptq_asymmetric",
-                                         "gptq_act_order", "gptq_one_group", "gptq_v2"),
+                                         "gptq_act_order", "gptq_one_group", "gptq_v2", "fp8_block",
+                                         "fp8_static", "ct_float_channel", "ct_float_block",
+                                         "ct_int8_channel", "ct_int8_zeros", "ct_w4_group",
+                                         "ct_w4_zeros", "ct_w4_order", "ct_mixed"),
                          [](const auto& one) { return std::string{one.param}; });
 
 TEST_P(packed_test, logits_equal_those_of_transformers_with_the_weights_that_are_meant) {
@@ -126,9 +129,10 @@ TEST(packed_config_test, what_is_not_supported_is_said_with_what_is) {
     EXPECT_FALSE(config);
     return config ? "" : describe(config.error());
   };
-  EXPECT_THAT(complaint(R"("quant_method":"bitsandbytes","load_in_4bit":true)"),
-              HasSubstr("quantization_config.quant_method is 'bitsandbytes', but supported are awq "
-                        "and gptq"));
+  EXPECT_THAT(
+      complaint(R"("quant_method":"bitsandbytes","load_in_4bit":true)"),
+      HasSubstr("quantization_config.quant_method is 'bitsandbytes', but supported are awq, "
+                "gptq, fp8 and compressed-tensors"));
   EXPECT_THAT(complaint(R"("quant_method":"gptq","bits":3)"),
               HasSubstr("bits is 3, but supported is 4"));
   EXPECT_THAT(complaint(R"("quant_method":"gptq","bits":8)"), HasSubstr("bits is 8"));
