@@ -275,6 +275,9 @@ void enlist(pointer self, const cluster_actor& scheduler) {
     x.told_running = hello.residents.back().running;
   }
   self->send(scheduler, atom::enlist_v, std::move(hello));
+  for (auto& [id, x] : state.models)
+    if (x.is_coming)
+      self->send(scheduler, atom::loaded_v, outcome_of(self, id, x));
 }
 
 void on_down(pointer self, const caf::down_msg& down) {
@@ -306,7 +309,7 @@ void on_down(pointer self, const caf::down_msg& down) {
 
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
   // Damaged files may be mended by the next load, and otherwise refuse it. So does what did not
-  // come as it should: the next load says what is wrong with it.
+  // come as it should: it is being fetched anew.
   const bool again = why == storage::errc::corrupted || x.is_coming;
   const auto kind = again ? loss_kind::retry : loss_kind::internal;
   if (again)
@@ -319,6 +322,19 @@ void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf
   }
   x.leaving = true;
   release(self, id);
+}
+
+void drop_model(worker_pointer self, const model_id& id) {
+  auto& state = self->state;
+  const auto at = state.models.find(id);
+  if (at == state.models.end())
+    return;
+  while (!at->second.runners.empty())
+    retire(self, id, at->second, at->second.runners.begin());
+  state.models.erase(at);
+  tell(self);
+  show_worker(self);
+  answer_drains(self);
 }
 
 gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup) {

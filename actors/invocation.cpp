@@ -426,7 +426,7 @@ void refused(pointer self, const refusal_notice& refusal) {
     return;
   }
   if (index < state.choices.size() && state.choices[index].text.epoch() == refusal.epoch &&
-      state.choices[index].at == phase::queued)
+      state.choices[index].at != phase::finished)
     fail(self, refusal.why);
 }
 

@@ -18,7 +18,7 @@ void add_peers(scheduler_pointer self, const policies::load_intent& x,
       to.push_back(address);
   };
   const auto& own = state.workers.at(x.worker).hello.data_address;
-  for (const auto worker : state.policy.ready_at(x.model))
+  for (const auto worker : state.policy.copies(x.model, policies::residence::ready))
     if (state.workers.at(worker).hello.data_address != own)
       add(worker, order.holders);
   if (fetched)

@@ -19,7 +19,7 @@ void tell_waiting(scheduler_actor::stateful_pointer<scheduler_state> self, const
       tell(at->second);
   const bool is_under_way =
       model.progress.phase == "loading" || model.progress.phase == "downloading";
-  if (model.coming.empty() || !is_under_way)
+  if (!state.policy.coming(id) || !is_under_way)
     return;
   for (const auto& [sequence, x] : state.owners)
     if (x.model == id)

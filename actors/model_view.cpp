@@ -24,6 +24,7 @@ std::string_view state_name(const policies::model_view& view) {
   switch (view.best->state) {
   case policies::residence::reserved:
   case policies::residence::loading:
+  case policies::residence::coming:
     return "loading";
   case policies::residence::ready:
     return "ready";

@@ -32,8 +32,6 @@ model_status status_of(pointer self, const model_id& id) {
                           ? std::string{}
                           : at->second.hello.device + "@" + at->second.hello.node;
   auto out = make_status(*model.card, view, device, self->clock().now());
-  if (model.coming.contains(view.worker))
-    out.state = "loading";
   out.loaded_bytes = out.state == "loading" ? model.progress.done_bytes : 0;
   out.load_seconds = model.load_seconds;
   return out;
@@ -42,8 +40,7 @@ model_status status_of(pointer self, const model_id& id) {
 /// The gauges of one model follow its state.
 void publish(pointer self, const model_id& id) {
   const auto view = self->state.policy.view(id);
-  const bool coming = self->state.models.at(id).coming.contains(view.worker);
-  const auto state = coming ? "loading" : state_name(view);
+  const auto state = state_name(view);
   auto& meters = *self->state.models.at(id).meters;
   meters.running->Set(static_cast<double>(view.running));
   meters.waiting->Set(static_cast<double>(view.queued));
@@ -77,7 +74,7 @@ void carry_out(pointer self, dispatch_intent& x) {
   if (owner == state.owners.end() || worker == state.workers.end())
     return;
   // Until its weights are there, how long it takes says nothing about the model.
-  if (state.models.at(x.model).coming.empty())
+  if (!state.policy.coming(x.model))
     owner->second.dispatched = self->clock().now();
   const auto& hello = worker->second.hello;
   self->send(invocation_of(owner->second.invocation), atom::dispatch_v,
@@ -178,7 +175,6 @@ bool worker_gone(pointer self, const caf::actor_addr& address) {
     *state.setup.workers = state.workers.size();
     state.setup.meters->worker_count(state.workers.size());
     for (auto& [model, entry] : state.models) {
-      entry.coming.erase(id);
       if (!state.policy.view(model).best)
         entry.progress = {};
       answer_unloads(self, model);
@@ -210,8 +206,7 @@ void enqueue(pointer self, const enqueue_order& order) {
     state.owners[x.id] = {owner, order.model, x.input_tokens, x.accepted, {}, x.resumed};
   // A crash is the one way in which an invocation ends without withdrawing what it has here.
   self->monitor(owner);
-  if (auto& model = state.models.at(order.model);
-      state.policy.cold(order.model) || !model.coming.empty()) {
+  if (auto& model = state.models.at(order.model); state.policy.cold(order.model)) {
     if (model.progress.phase != "loading" && model.progress.phase != "downloading")
       model.progress = {order.model, "queued", 0, model.card->weight_bytes()};
     self->send(invocation_of(owner), atom::progress_v, model.progress);
@@ -318,24 +313,20 @@ void loaded(pointer self, const load_outcome& x) {
     return;
   auto& model = state.models.at(id);
   const auto now = self->clock().now();
-  const bool was_coming = model.coming.erase(worker) > 0;
   if (!x.early)
     state.ahead.load_over(id);
   if (x.early) {
-    state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
+    state.policy.takes_requests(worker, id, x.residence.bytes, x.residence.room, now);
     model.card->context_length = x.residence.context_length;
-    model.coming.insert(worker);
   } else if (!x.error.empty()) {
     const caf::error why =
         caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
     model.progress = {};
     state.policy.load_failed(worker, id, x.error, x.files_broken, now);
     fail_loads(self, id, why);
+    answer_unloads(self, id);
   } else {
-    if (was_coming)
-      state.policy.room(worker, id, x.residence.room, x.residence.running, now);
-    else
-      state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now);
+    state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now, x.residence.running);
     model.card->context_length = x.residence.context_length;
     model.load_seconds = std::chrono::duration<double>(now - model.load_started).count();
     model.meters->cold_start->Observe(model.load_seconds);
@@ -358,11 +349,8 @@ void unloaded(pointer self, const model_id& id) {
   const auto now = self->clock().now();
   state.policy.unloaded(worker, id, now);
   auto& model = state.models.at(id);
-  if (model.coming.erase(worker) > 0) {
+  if (!state.policy.view(id).best)
     state.ahead.load_over(id);
-    if (!model.loads.empty()) // they wait for the next attempt
-      state.policy.want(id, 0, std::nullopt, now);
-  }
   model.progress = {};
   model.meters->kv_usage->Set(0);
   model.meters->bound_bytes->Set(0);
@@ -382,7 +370,7 @@ caf::result<model_status> load(pointer self, const load_wish& wish) {
   if (!state.policy.knows(wish.model))
     return no_such_model(wish.model);
   state.policy.want(wish.model, wish.bytes, wish.pin, self->clock().now());
-  if (!state.policy.cold(wish.model) && state.models.at(wish.model).coming.empty()) {
+  if (!state.policy.cold(wish.model)) {
     decide(self);
     return status_of(self, wish.model);
   }

@@ -48,8 +48,6 @@ struct scheduler_state {
     load_progress progress;
     double load_seconds = 0;
     instant load_started{};
-    /// Where it takes requests while its weights are on their way.
-    std::set<policies::worker_id> coming{};
     std::vector<caf::typed_response_promise<model_status>> loads{}, unloads{};
   };
   scheduler_setup setup;

@@ -62,18 +62,6 @@ void tell_bound(worker_pointer self, const model_id& id, const engine::weight_st
                load_progress{id, "bound", now.total_bytes - now.left_bytes, now.total_bytes});
 }
 
-/// What the scheduler hears of a model that takes requests.
-load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x) {
-  load_outcome out;
-  out.residence = report_of(id, x);
-  x.told_room = out.residence.room;
-  x.told_running = out.residence.running;
-  out.loaded_bytes = x.weight_bytes;
-  out.seconds = std::chrono::duration<double>(self->clock().now() - x.began).count();
-  out.early = x.is_coming;
-  return out;
-}
-
 /// All weights have come of a model that takes requests already.
 void end_coming(worker_pointer self, const model_id& id, hosted_model& x) {
   x.is_coming = false;
@@ -82,17 +70,41 @@ void end_coming(worker_pointer self, const model_id& id, hosted_model& x) {
     self->send(self->state.scheduler, atom::loaded_v, outcome_of(self, id, x));
 }
 
+load_outcome failed_load(worker_pointer self, const model_id& id, const caf::error& why) {
+  load_outcome out;
+  out.residence.model = id;
+  out.error = "loading model " + id.text + " on " + self->state.setup.node + ": " + describe(why);
+  out.files_broken = files_broken(why);
+  return out;
+}
+
+/// What came is not what it should be, and is being fetched anew; or it can only be understood once
+/// all of it is here.
+bool next_may_succeed(const caf::error& why) {
+  return why == storage::errc::corrupted || why == storage::errc::changed ||
+         why == storage::errc::unsupported || why == storage::errc::no_memory ||
+         why == engine::errc::wrong_tensor;
+}
+
+/// The rest will not come of a model that takes requests already. The scheduler tells those that
+/// wait for it here why.
+void end_coming_in_vain(worker_pointer self, const model_id& id, const caf::error& why) {
+  auto& state = self->state;
+  state.setup.book->drop(self->id(), id);
+  if (state.scheduler)
+    self->send(state.scheduler, atom::loaded_v, failed_load(self, id, why));
+  drop_model(self, id);
+}
+
 /// Tells how a load ended, and forgets it.
 void end_load(worker_pointer self, const model_id& id, const caf::error& why) {
   auto& state = self->state;
   const auto at = state.loading.find(id);
   auto& x = at->second;
   load_outcome out;
-  out.residence.model = id;
   if (why) {
     state.setup.book->drop(self->id(), id);
-    out.error = "loading model " + id.text + " on " + state.setup.node + ": " + describe(why);
-    out.files_broken = files_broken(why);
+    out = failed_load(self, id, why);
   } else {
     auto& model = state.models[id];
     model.engine = std::move(x.engine);
@@ -127,6 +139,17 @@ void want_step(worker_pointer self) {
     self->send(self, atom::step_v);
 }
 
+load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x) {
+  load_outcome out;
+  out.residence = report_of(id, x);
+  x.told_room = out.residence.room;
+  x.told_running = out.residence.running;
+  out.loaded_bytes = x.weight_bytes;
+  out.seconds = std::chrono::duration<double>(self->clock().now() - x.began).count();
+  out.early = x.is_coming;
+  return out;
+}
+
 residence_report report_of(const model_id& id, const hosted_model& x) {
   const auto memory = x.engine->memory();
   return {.model = id,
@@ -155,9 +178,11 @@ void look_at_weights(worker_pointer self, const model_id& id) {
     auto& x = at->second;
     const auto now = x.engine->weights();
     if (now.why) {
-      if (!device_lost(self, now.why))
-        abandon(self, id, x, now.why);
-      return;
+      if (device_lost(self, now.why))
+        return;
+      if (x.is_coming && !next_may_succeed(now.why))
+        return end_coming_in_vain(self, model_id{id}, now.why);
+      return abandon(self, id, x, now.why);
     }
     if (x.is_coming)
       tell_bound(self, id, now);
@@ -181,11 +206,7 @@ void look_at_weights(worker_pointer self, const model_id& id) {
     x.order.mapped = true;
     return load_again(self, id, x);
   }
-  if (x.order.arriving &&
-      (now.why == storage::errc::corrupted || now.why == storage::errc::changed ||
-       now.why == engine::errc::wrong_tensor)) {
-    // What came was not what it should be, and is being fetched anew; or it can only be understood
-    // once all of it is here.
+  if (x.order.arriving && next_may_succeed(now.why)) {
     x.order.whole = true;
     return load_again(self, id, x);
   }

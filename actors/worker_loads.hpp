@@ -30,6 +30,10 @@ void show_worker(worker_pointer self);
 bool device_lost(worker_pointer self, const caf::error& why);
 /// Ends all that runs on a model whose engine failed: nothing it computes can be trusted any more.
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why);
+/// Frees a model and all that runs on it, of which nobody is told.
+void drop_model(worker_pointer self, const model_id& id);
+/// What the scheduler hears of a model that takes requests.
+load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x);
 
 template <class Verb, class... What>
 void tell_stager(worker_pointer self, Verb verb, const What&... what) {

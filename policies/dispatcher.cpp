@@ -181,19 +181,32 @@ void dispatcher::room(worker_id worker, const model_id& model, uint32_t room, ui
   x->known = known;
 }
 
-void dispatcher::loaded(worker_id worker, const model_id& id, uint64_t bytes, uint32_t room,
+void dispatcher::let_in(resident& x, model_state& model, uint64_t bytes, uint32_t room,
                         instant now) {
+  x.bytes = model.bytes = bytes;
+  x.room = room;
+  x.ready_since = x.last_used = now;
+  x.keep_alive = keep_alive_of(model);
+}
+
+void dispatcher::takes_requests(worker_id worker, const model_id& id, uint64_t bytes, uint32_t room,
+                                instant now) {
+  auto* x = find(worker, id);
+  if (!x)
+    return;
+  let_in(*x, models_.at(id), bytes, room, now);
+  x->state = residence::coming;
+}
+
+void dispatcher::loaded(worker_id worker, const model_id& id, uint64_t bytes, uint32_t room,
+                        instant now, uint32_t known) {
   auto* x = find(worker, id);
   if (!x)
     return;
   auto& model = models_.at(id);
+  let_in(*x, model, bytes, room, now);
   x->state = residence::ready;
-  x->bytes = bytes;
-  x->room = room;
-  x->known = 0;
-  x->ready_since = x->last_used = now;
-  x->keep_alive = keep_alive_of(model);
-  model.bytes = bytes;
+  x->known = known;
   model.wanted = false;
   model.error.clear();
   model.failures = 0;
@@ -201,10 +214,12 @@ void dispatcher::loaded(worker_id worker, const model_id& id, uint64_t bytes, ui
 
 void dispatcher::load_failed(worker_id worker, const model_id& id, std::string why,
                              bool files_broken, instant now) {
-  if (!find(worker, id))
+  const auto* x = find(worker, id);
+  if (!x)
     return;
-  drop(worker, id, now);
   auto& model = models_.at(id);
+  const auto handed = x->assigned;
+  drop(worker, id, now);
   auto pause = config_.load_pause_first;
   for (uint32_t i = 0; i < model.failures && pause < config_.load_pause_max; ++i)
     pause *= 2;
@@ -213,10 +228,14 @@ void dispatcher::load_failed(worker_id worker, const model_id& id, std::string w
   model.error = std::move(why);
   model.files_broken = files_broken;
   model.retry_at = now + pause;
-  refuse_all(model,
-             {files_broken ? refusal_reason::files_broken : refusal_reason::load_failed,
-              model.error, pause},
-             now, pending_);
+  const refusal answer{files_broken ? refusal_reason::files_broken : refusal_reason::load_failed,
+                       model.error, pause};
+  for (const auto& [sequence, epoch] : handed) {
+    model.queue.finish(sequence);
+    holds_.end(sequence, now, held_until(model, now));
+    pending_.emplace_back(refuse_intent{sequence, epoch, id, answer});
+  }
+  refuse_all(model, answer, now, pending_);
 }
 
 void dispatcher::unloaded(worker_id worker, const model_id& model, instant now) {
@@ -244,12 +263,9 @@ void dispatcher::dismiss(const model_id& id) {
     find(worker, id)->dismissed = true;
 }
 
-bool dispatcher::cold(const model_id& id) const {
-  const auto& model = models_.at(id);
-  return std::none_of(model.at.begin(), model.at.end(), [&](worker_id worker) {
-    return workers_.at(worker).residents.at(id).state == residence::ready;
-  });
-}
+bool dispatcher::cold(const model_id& id) const { return copies(id, residence::ready).empty(); }
+
+bool dispatcher::coming(const model_id& id) const { return !copies(id, residence::coming).empty(); }
 
 std::vector<waiting_sequence> dispatcher::waiting(const model_id& model) const {
   return models_.at(model).queue.list();
@@ -282,10 +298,11 @@ model_view dispatcher::view(const model_id& id) const {
     const auto& x = workers_.at(worker).residents.at(id);
     out.running += x.assigned.size();
     // Of several copies the one that gets the next sequence.
-    const auto rank = (x.state == residence::ready     ? 3
+    const auto rank = (x.state == residence::ready     ? 4
+                       : x.state == residence::coming  ? 3
                        : x.state == residence::loading ? 2
                                                        : 1) -
-                      (workers_.at(worker).leaving ? 3 : 0);
+                      (workers_.at(worker).leaving ? 4 : 0);
     if (out.best && best_rank >= rank)
       continue;
     best_rank = rank;
@@ -296,10 +313,10 @@ model_view dispatcher::view(const model_id& id) const {
   return out;
 }
 
-std::vector<worker_id> dispatcher::ready_at(const model_id& id) const {
+std::vector<worker_id> dispatcher::copies(const model_id& id, residence state) const {
   std::vector<worker_id> out;
   for (const auto worker : models_.at(id).at)
-    if (workers_.at(worker).residents.at(id).state == residence::ready)
+    if (workers_.at(worker).residents.at(id).state == state)
       out.push_back(worker);
   return out;
 }

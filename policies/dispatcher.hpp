@@ -21,8 +21,12 @@
 ///
 ///   reserved --room is there--> loading --loaded--> ready --decided to go--> leaving --gone-->
 ///   (none)
-///      |                           |                  ^                          |
-///      `------- worker lost -------+---- failed ------+---- idle again ----------'
+///                                  |                  ^
+///                                  `-----> coming ----'
+///
+/// and to (none) from each of them if its worker is lost, from loading and coming if the load
+/// fails. A coming model takes requests while its weights are on their way: its bytes are as good
+/// as taken, it never makes room for others, and it leaves only if somebody asks for that.
 namespace troupe::policies {
 
 /// A keep-alive that follows from how often a model is used and what its reload takes.
@@ -129,7 +133,7 @@ struct prefetch_intent {
 using intent = std::variant<dispatch_intent, load_intent, unload_intent, refuse_intent,
                             give_up_intent, watched_intent, prefetch_intent>;
 
-enum class residence : uint8_t { reserved, loading, ready, leaving };
+enum class residence : uint8_t { reserved, loading, coming, ready, leaving };
 
 /// A model on a worker as the dispatcher sees it.
 struct resident {
@@ -146,6 +150,7 @@ struct resident {
   /// Places that are free, those counted that are on their way.
   uint32_t places() const;
   bool idle() const { return assigned.empty() && known == 0; }
+  bool takes_requests() const { return state == residence::coming || state == residence::ready; }
 };
 
 struct model_view {
@@ -197,7 +202,13 @@ public:
               uint32_t tokens, uint32_t reused);
   void room(worker_id worker, const model_id& model, uint32_t room, uint32_t known, instant now);
 
-  void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now);
+  /// It takes requests while its weights come; `loaded` or `load_failed` follows.
+  void takes_requests(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room,
+                      instant now);
+  /// All of its weights are there; `known` sequences run already.
+  void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now,
+              uint32_t known = 0);
+  /// Those that wait for it are refused, and those that were handed to it while it came.
   void load_failed(worker_id worker, const model_id& model, std::string why, bool files_broken,
                    instant now);
   void unloaded(worker_id worker, const model_id& model, instant now);
@@ -216,8 +227,8 @@ public:
   std::optional<instant> next_wakeup(instant now) const;
 
   model_view view(const model_id& model) const;
-  /// Where copies of a model are ready.
-  std::vector<worker_id> ready_at(const model_id& model) const;
+  /// Where copies of a model are in that state.
+  std::vector<worker_id> copies(const model_id& model, residence state) const;
   /// Tenants that wait for a model: how far their services have drifted apart.
   std::vector<pair_drift> drifts(const model_id& model) const;
   /// Those that wait for a model, in their order.
@@ -226,8 +237,10 @@ public:
   size_t ahead_of(const model_id& model, const fair_share& tenant, size_t count) const;
   /// The sequence waits, or runs somewhere as far as is known here.
   bool holds(const model_id& model, sequence_id id) const;
-  /// True while no copy is ready to run: requests have to wait for a load.
+  /// True while no copy has all of its weights: requests have to wait for a load.
   bool cold(const model_id& model) const;
+  /// True while some copy takes requests before all of its weights are there.
+  bool coming(const model_id& model) const;
 
 private:
   struct model_state {
@@ -255,6 +268,7 @@ private:
 
   void share_services(model_state& from);
   resident* find(worker_id worker, const model_id& model);
+  void let_in(resident& x, model_state& model, uint64_t bytes, uint32_t room, instant now);
   duration keep_alive_of(const model_state& model) const;
   std::optional<instant> overdue_at(const model_state& model, const resident& x) const;
   void drop(worker_id worker, const model_id& model, instant now);

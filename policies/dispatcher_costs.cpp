@@ -36,7 +36,8 @@ double dispatcher::reload_seconds(const model_state& model) const {
 double dispatcher::queue_seconds(const worker_state& worker) const {
   double out = 0;
   for (const auto& [id, x] : worker.residents)
-    if (x.state == residence::loading || x.state == residence::reserved)
+    if (x.state == residence::reserved || x.state == residence::loading ||
+        x.state == residence::coming)
       out += load_seconds(worker, id);
   return out;
 }

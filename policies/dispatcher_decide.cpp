@@ -162,10 +162,14 @@ void dispatcher::hand_out(const std::set<std::pair<worker_id, model_id>>& closed
       worker_id where = 0;
       for (const auto worker : model.at) {
         auto& x = workers_.at(worker).residents.at(id);
-        if (x.state != residence::ready || x.places() == 0 || workers_.at(worker).leaving ||
+        if (!x.takes_requests() || x.places() == 0 || workers_.at(worker).leaving ||
             closed.contains({worker, id}))
           continue;
-        if (best && best->places() >= x.places())
+        // Where all weights are, answers come at once.
+        const auto worth = [](const resident& one) {
+          return std::make_pair(one.state == residence::ready, one.places());
+        };
+        if (best && worth(*best) >= worth(x))
           continue;
         best = &x;
         where = worker;
@@ -201,7 +205,7 @@ void dispatcher::unload_idle(instant now, std::vector<intent>& out) {
     auto& model = models_.at(id);
     for (const auto worker : model.at) {
       const auto& x = workers_.at(worker).residents.at(id);
-      if (x.dismissed && x.state == residence::ready && x.idle())
+      if (x.dismissed && x.takes_requests() && x.idle())
         send_away(worker, id, unload_reason::asked, out);
       else if (const auto when = overdue_at(model, x); when && *when <= now)
         send_away(worker, id, unload_reason::keep_alive, out);

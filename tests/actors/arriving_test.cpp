@@ -73,5 +73,84 @@ TEST(arriving, a_model_for_which_the_pool_has_no_memory_is_mapped) {
   EXPECT_EQ(x->text[0], expected_text("hello", 1, 5));
 }
 
+TEST(arriving, a_model_that_still_comes_makes_no_room_for_others) {
+  cluster nodes{{.arriving = {"a"}}};
+  nodes.add_worker(100); // has room for one of the two
+  nodes.weights_of("a", {1000, 600, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms);
+  ASSERT_TRUE(x->used); // the fixture's engine gives tokens without weights: the model is idle now
+  EXPECT_EQ(nodes.status("a").state, "loading");
+  const auto y = nodes.submit(make_request("b", "hello", 5));
+  for (int seconds = 0; seconds < 60; ++seconds)
+    nodes.advance(1s);
+  EXPECT_EQ(nodes.status("a").state, "loading");
+  EXPECT_FALSE(y->ended());
+  nodes.weights_of("a", {1000, 0, {}});
+  for (int seconds = 0; seconds < 5; ++seconds)
+    nodes.advance(1s);
+  EXPECT_TRUE(y->used);
+  EXPECT_EQ(nodes.status("b").state, "ready");
+}
+
+TEST(arriving, a_model_that_still_comes_goes_when_somebody_says_so) {
+  cluster nodes{{.arriving = {"a"}}};
+  nodes.add_worker();
+  nodes.weights_of("a", {1000, 600, {}});
+  nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms);
+  ASSERT_EQ(nodes.status("a").state, "loading");
+  nodes.unload("a");
+  nodes.run();
+  EXPECT_EQ(nodes.status("a").state, "cold");
+}
+
+TEST(arriving, weights_that_stop_coming_fail_those_that_wait_for_them_at_once) {
+  cluster nodes{{.arriving = {"a"}}};
+  nodes.add_worker();
+  nodes.silence_engine("a");
+  nodes.weights_of("a", {1000, 600, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.run(200);
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  ASSERT_EQ(nodes.sequences_held(), 1u);
+  nodes.weights_of("a", {1000, 600, caf::make_error(storage::errc::unavailable, "w: HTTP 503")});
+  nodes.run();
+  ASSERT_TRUE(x->failed);
+  EXPECT_EQ(x->failed->kind, failure_kind::load_failed);
+  EXPECT_NE(x->failed->message.find("loading model a on node0: w: HTTP 503"), std::string::npos)
+      << x->failed->message;
+  EXPECT_TRUE(x->failed->retry_after);
+  EXPECT_EQ(nodes.loads_begun(), 1u);
+  EXPECT_EQ(nodes.sequences_held(), 0u);
+  EXPECT_EQ(nodes.status("a").state, "failed");
+  nodes.weights_of("a", {1000, 600, {}});
+  nodes.advance(1s);
+  nodes.submit(make_request("a", "hello", 5));
+  nodes.run(200);
+  EXPECT_EQ(nodes.loads_begun(), 2u);
+}
+
+TEST(arriving, weights_that_turn_out_wrong_are_loaded_again_when_all_are_there) {
+  cluster nodes{{.arriving = {"a"}}};
+  nodes.add_worker();
+  nodes.silence_engine("a");
+  nodes.weights_of("a", {1000, 600, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.run(200);
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  nodes.weights_of("a", {1000, 600, caf::make_error(storage::errc::changed, "w has changed")});
+  nodes.run(200);
+  EXPECT_FALSE(x->ended());
+  EXPECT_EQ(nodes.loads_begun(), 2u);
+  nodes.weights_of("a", {1000, 0, {}});
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  EXPECT_EQ(nodes.sequences_held(), 1u);
+  EXPECT_FALSE(x->ended());
+}
+
 } // namespace
 } // namespace troupe::actors::testing

@@ -15,6 +15,7 @@
 #include "actors/system_config.hpp"
 #include "engine/errors.hpp"
 #include "storage/errors.hpp"
+#include "storage/store/arrival.hpp"
 #include "tests/actors/fake_engine.hpp"
 
 namespace troupe::actors::testing {
@@ -74,6 +75,8 @@ struct test_config : system_config {
 /// A loader that takes its time, virtually, and reports half-way.
 struct fake_loader_state {
   std::chrono::milliseconds time;
+  std::set<std::string> arriving;
+  std::shared_ptr<size_t> begun;
   std::shared_ptr<std::map<std::string, caf::error>> broken;
   std::shared_ptr<load_book> book;
 };
@@ -104,21 +107,21 @@ stager_actor::behavior_type fake_stager(stager_actor::stateful_pointer<fake_stag
 
 checkpoint_loader_actor::behavior_type
 fake_loader(checkpoint_loader_actor::stateful_pointer<fake_loader_state> self,
-            std::chrono::milliseconds time,
-            std::shared_ptr<std::map<std::string, caf::error>> broken,
-            std::shared_ptr<load_book> book) {
-  self->state.time = time;
-  self->state.broken = std::move(broken);
-  self->state.book = std::move(book);
+            fake_loader_state setup) {
+  self->state = std::move(setup);
   return {
       [self](atom::load, const load_order& order) {
         const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
         const auto& state = self->state;
+        ++*state.begun;
         self->send(worker, atom::progress_v, load_progress{order.model, "loading", 0, 100});
         self->delayed_send(worker, state.time / 2, atom::progress_v,
                            load_progress{order.model, "loading", 50, 100});
         opened_model out;
         out.order = order;
+        if (state.arriving.contains(order.model.text) && !order.whole)
+          out.order.arriving = std::make_shared<storage::arriving_model>(
+              order.dir, 100, std::vector<std::shared_ptr<storage::arrival>>{});
         out.weight_bytes = 100;
         out.why = (*state.broken)[order.model.text];
         self->delayed_send(worker, state.time, atom::opened_v, out);
@@ -147,6 +150,7 @@ struct cluster::state {
       std::make_shared<std::map<std::string, caf::error>>();
   std::shared_ptr<std::string> bad_tokenizer = std::make_shared<std::string>();
   std::shared_ptr<size_t> tokenizers = std::make_shared<size_t>(0);
+  std::shared_ptr<size_t> begun = std::make_shared<size_t>(0);
   std::map<std::string, std::shared_ptr<engine_ledger>> ledgers;
   std::map<model_id, model_card_ptr> cards;
   std::shared_ptr<request_log> log = std::make_shared<request_log>(1000);
@@ -222,7 +226,9 @@ cluster::~cluster() {
 
 size_t cluster::add_worker(uint64_t limit_bytes) {
   auto& s = *state_;
-  const auto loader = s.system.spawn(fake_loader, s.options.load_time, s.broken, s.book);
+  const auto loader =
+      s.system.spawn(fake_loader, fake_loader_state{s.options.load_time, s.options.arriving,
+                                                    s.begun, s.broken, s.book});
   gpu_worker_setup setup;
   setup.node = "node" + std::to_string(s.workers.size());
   setup.device = "fake";
@@ -429,6 +435,8 @@ size_t cluster::sequences_held() const {
 }
 
 size_t cluster::tokenizers_read() const { return *state_->tokenizers; }
+
+size_t cluster::loads_begun() const { return *state_->begun; }
 
 std::vector<actor_info> cluster::actors() {
   caf::scoped_actor self{state_->system, true};

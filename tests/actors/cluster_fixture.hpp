@@ -45,6 +45,7 @@ struct cluster_options {
   std::chrono::milliseconds keep_alive{60'000};
   std::chrono::milliseconds load_time{300};
   std::vector<std::string> pinned{};
+  std::set<std::string> arriving{}; ///< opened while their weights are on their way from elsewhere
 };
 
 /// What a model of the fixture answers: tokens are characters, and each depends on everything
@@ -106,6 +107,7 @@ public:
   size_t tokens_computed() const; ///< by all engines
   size_t sequences_held() const;  ///< by all engines
   size_t tokenizers_read() const;
+  size_t loads_begun() const; ///< by all workers
   std::vector<actor_info> actors();
 
 private:

@@ -76,6 +76,63 @@ def test_layers_run_before_the_last_bytes_have_come(
         assert text_of(node.ask("big")) == expected
 
 
+def cut_and_refused(server, name, offset):
+    """Breaks off at `offset` once `release` is called, and refuses what is asked for then, until
+    `mend` is called."""
+    held = Held(server, name, offset)
+
+    def refuse(handler, path, wanted):
+        return held.event.is_set() and path.endswith(name) and server.refuse(handler, 403)
+
+    class Cut(Exception):
+        pass
+
+    send_body = server.send_body
+
+    def send(handler, path, body):
+        if held.event.is_set() and path.endswith(name):
+            raise Cut
+        send_body(handler, path, body)
+
+    def mend():
+        server.send_body = send_body
+        server.faults.clear()
+
+    server.send_body = send
+    server.faults.insert(0, refuse)
+    held.mend = mend
+    return held
+
+
+def test_a_source_that_fails_while_layers_run_fails_the_request_at_once(
+    troupe, web, files, pool, expected  # noqa: F811
+):
+    held = cut_and_refused(web, WEIGHTS, len(files[WEIGHTS]) - MIB)
+    config = SOURCE.format(source=f"{web.url}/big", pool=pool)
+    with Serving(troupe, config, env=PATIENT) as node:
+        with asking(node) as answers:
+            wait_until(lambda: layers_run(node) >= LAYERS - 4, node.process)
+            asked = len(web.requests)
+            held.release()
+        assert answers[0].status_code == 503, answers[0].text
+        message = answers[0].json()["error"]["message"]
+        assert "loading model big" in message and "403" in message and WEIGHTS in message, message
+        # No more than what was open was asked for again.
+        assert len(web.requests) - asked <= 8, web.requests[asked:]
+        assert model_state(node) == "failed"
+        held.mend()
+        answer = None
+
+        def answered():
+            nonlocal answer
+            answer = node.ask("big")
+            return answer.status_code == 200
+
+        wait_until(answered, node.process)
+        assert text_of(answer) == expected
+    assert web.sent[f"/big/{WEIGHTS}"] <= len(files[WEIGHTS]) + 8 * MIB
+
+
 def test_layers_that_ran_on_damaged_bytes_say_nothing(troupe, hub, files, pool):  # noqa: F811
     blob = "/" + hub.lfs_digest(files[WEIGHTS])
     damaged = bytearray(files[WEIGHTS])
