@@ -96,7 +96,8 @@ struct load_order {
   uint64_t weight_bytes = 0; ///< of the model, as far as the head knows
   /// Data addresses of nodes that have the model under the name of `dir`; ":PORT" is the head's.
   std::vector<std::string> holders{};
-  /// Those of the workers that are told to load it at the same time, this one among them.
+  /// Those of the workers that are told to load it at the same time, this one among them; or, if it
+  /// is not, of those that do so already.
   std::vector<std::string> together{};
   uint32_t place = 0; ///< of this one there, counted from 1; 0 = not there
   // These stay on their node:

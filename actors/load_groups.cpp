@@ -18,7 +18,8 @@ void add_peers(scheduler_pointer self, const policies::load_intent& x,
       to.push_back(address);
   };
   const auto& own = state.workers.at(x.worker).hello.data_address;
-  for (const auto worker : state.policy.copies(x.model, policies::residence::ready))
+  using policies::residence;
+  for (const auto worker : state.policy.copies(x.model, residence::ready))
     if (state.workers.at(worker).hello.data_address != own)
       add(worker, order.holders);
   if (fetched)
@@ -27,6 +28,18 @@ void add_peers(scheduler_pointer self, const policies::load_intent& x,
     if (const auto* load = std::get_if<policies::load_intent>(&one);
         load != nullptr && load->model == x.model)
       add(load->worker, order.together);
+  std::vector<std::string> earlier;
+  for (const auto worker : state.policy.copies(x.model, residence::loading)) {
+    const auto& address = state.workers.at(worker).hello.data_address;
+    if (address != own && std::ranges::find(order.together, address) == order.together.end())
+      add(worker, earlier);
+  }
+  const bool alone = order.together.size() < 2;
+  if (alone && !earlier.empty()) {
+    order.together = std::move(earlier);
+    return;
+  }
+  order.holders.insert(order.holders.end(), earlier.begin(), earlier.end());
   const auto at = std::ranges::find(order.together, own);
   order.place = own.empty() ? 0 : static_cast<uint32_t>(at - order.together.begin()) + 1;
 }

@@ -21,6 +21,9 @@ namespace fs = std::filesystem;
 /// Stand-ins that nobody has used for so long are removed.
 constexpr auto stand_in_age_max = std::chrono::hours{24 * 7};
 
+/// Who was told to load a model before this node, but has not begun, loads something else first.
+constexpr uint32_t earlier_patience_ms = 1'000;
+
 /// "HOST:PORT" as `to_string` writes it; the host may be empty.
 std::optional<host_port> parse_address(std::string_view text) {
   const auto colon = text.rfind(':');
@@ -197,6 +200,12 @@ caf::expected<found_model> peer_plane::remote(const load_order& order, const std
       group.route = [place = order.place, members](uint64_t chunk) {
         return policies::fan_out_route(place, members, chunk);
       };
+    else if (members > 1 && order.place == 0) {
+      group.patience_ms = earlier_patience_ms;
+      group.route = [loading = members - 1](uint64_t chunk) {
+        return policies::joining_route(loading, chunk);
+      };
+    }
     found_model out{.path = path->string()};
     out.received = std::make_shared<std::atomic<uint64_t>>(0);
     out.from = storage::origins_of(*links_, dir, *files, group, *path, tiers_->chunk_bytes(),
@@ -206,7 +215,9 @@ caf::expected<found_model> peer_plane::remote(const load_order& order, const std
     out.keep_alive = shared_from_this();
     log_info("loading " + dir + ", which is not on this machine, from " +
              std::to_string(holders.size()) + " other nodes" +
-             (group.route ? ", shared with " + std::to_string(members - 2) + " more" : ""));
+             (group.route
+                  ? ", shared with " + std::to_string(members - (order.place > 0 ? 2 : 1)) + " more"
+                  : ""));
     return out;
   }
   return fail(storage::errc::unavailable, "no node could give it: " + describe(why));

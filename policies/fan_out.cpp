@@ -56,6 +56,14 @@ std::vector<uint32_t> fan_out_route(uint32_t member, uint32_t members, uint64_t 
   return out;
 }
 
+std::vector<uint32_t> joining_route(uint32_t loading, uint64_t chunk) {
+  std::vector<uint32_t> out;
+  for (uint32_t i = 0; i < loading; ++i)
+    out.push_back(static_cast<uint32_t>(1 + (chunk + i) % loading));
+  out.push_back(0);
+  return out;
+}
+
 bool peers_help(double disk_rate, double peer_rate, double bytes, double chunk_bytes) {
   if (disk_rate <= 0 || peer_rate <= 0)
     return true;

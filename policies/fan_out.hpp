@@ -19,6 +19,12 @@ namespace troupe::policies {
 /// never goes in a circle. `member` is not 0.
 std::vector<uint32_t> fan_out_route(uint32_t member, uint32_t members, uint64_t chunk);
 
+/// From whom a node gets one chunk if `loading` others, numbered from 1, began to get the model
+/// earlier and node 0 has it: from those, in turn, and from node 0 what none of them gives. They
+/// ask in the same order and have begun earlier, so a chunk is there when its turn comes, or soon;
+/// node 0 sends it once.
+std::vector<uint32_t> joining_route(uint32_t loading, uint64_t chunk);
+
 /// Whether chunks shall come from peers beside a disk of this machine, by bytes per second of both
 /// (0 = not known yet: worth a try): not if the last chunk, should it come from the peers, takes
 /// longer than what all the others save.

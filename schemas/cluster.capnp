@@ -152,7 +152,7 @@ struct LoadOrder {
   draftDir @15 :Text; # of the model that guesses for it; empty = none
   weightBytes @16 :UInt64; # 0 = the head does not know
   holders @17 :List(Text); # data addresses of nodes that have it; ":PORT" is the head's
-  together @18 :List(Text); # those of the workers that load it at the same time
+  together @18 :List(Text); # those of the workers that load it at the same time, or do so already
   place @19 :UInt32; # of this worker among them, counted from 1; 0 = not there
 }
 

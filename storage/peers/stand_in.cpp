@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A node that gets the same model may hear of it a little later.
-constexpr uint32_t patience_ms = 20'000;
 /// No head of a file is larger: safetensors and GGUF readers allow less.
 constexpr uint64_t head_bytes_max = 512u << 20;
 
@@ -142,7 +140,7 @@ std::shared_ptr<const weight_origins> origins_of(peer_links& links, const std::s
       holders.push_back(origin(one, 0));
     std::vector<std::shared_ptr<chunk_origin>> members{make_joint_origin(std::move(holders))};
     for (const auto& one : group.together)
-      members.push_back(origin(one, patience_ms));
+      members.push_back(origin(one, group.patience_ms));
     if (group.route)
       members.front() =
           make_routed_origin(members, [route = group.route, index, chunk_bytes](uint64_t offset) {

@@ -27,11 +27,13 @@ caf::expected<std::filesystem::path> make_stand_in(peer_links& links, const host
 struct peer_group {
   /// Nodes that have it: asked all at once, in proportion to what they deliver.
   std::vector<host_port> holders;
-  /// Nodes that get it at the same time, this one among them (and then never asked).
+  /// Nodes that get it at the same time, perhaps this one among them (and then never asked).
   std::vector<host_port> together;
   /// For a chunk, who is asked in which order: 0 = the holders, i = together[i - 1]. Empty = the
   /// holders.
   std::function<std::vector<uint32_t>(uint64_t chunk)> route{};
+  /// How long those of `together` may take until they have heard of the model themselves.
+  uint32_t patience_ms = 20'000;
 };
 
 /// Where a stand-in's weights come from. `at` is what `make_stand_in` returned, `links` outlives

@@ -170,6 +170,31 @@ def test_two_that_start_together_share_what_they_get(cluster):
     assert all("shared with 1 more" in log.read_text() for log in logs)
 
 
+def test_one_that_comes_later_takes_what_another_is_getting(cluster):
+    cluster.start_head(PAIR)
+    cluster.start_worker()
+    until(lambda: cluster.sent_by_head() > cluster.size / 10)
+    _, log = cluster.start_worker()
+    until(lambda: "shared with 1 more" in log.read_text())
+    assert cluster.from_peers() == 0, "the first load was over before the second began"
+    until(lambda: cluster.from_peers() >= 1.98 * cluster.size)
+    assert cluster.sent_by_head() < 1.25 * cluster.size
+    assert len(cluster.text()) > 0
+
+
+def test_one_that_comes_later_goes_on_if_the_other_is_killed(cluster):
+    cluster.start_head(PAIR)
+    first, _ = cluster.start_worker()
+    until(lambda: cluster.sent_by_head() > cluster.size / 10)
+    _, log = cluster.start_worker()
+    until(lambda: "shared with 1 more" in log.read_text())
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert cluster.from_peers() == 0, "the first load was over before the kill"
+    until(lambda: cluster.from_peers() >= 0.98 * cluster.size)
+    assert len(cluster.text()) > 0
+
+
 def test_without_a_pool_a_worker_says_what_it_needs(cluster):
     cluster.start_head()
     cluster.start_worker(pool=False)

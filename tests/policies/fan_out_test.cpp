@@ -187,5 +187,11 @@ TEST(fan_out, a_node_that_is_lost_costs_no_one_else_what_it_had_already) {
     }
 }
 
+TEST(fan_out, who_joins_asks_those_that_began_before_it_in_turn_and_the_first_node_last) {
+  EXPECT_EQ(joining_route(1, 7), (std::vector<uint32_t>{1, 0}));
+  EXPECT_EQ(joining_route(3, 0), (std::vector<uint32_t>{1, 2, 3, 0}));
+  EXPECT_EQ(joining_route(3, 4), (std::vector<uint32_t>{2, 3, 1, 0}));
+}
+
 } // namespace
 } // namespace troupe::policies
