@@ -118,7 +118,11 @@ void add_store(CLI::App& app, command_line& into) {
   add_store_settings(*pull, into);
   add_settings(*pull, into, {{"--connections", "download.connections"}});
   auto* remove = command(app, into, "rm", "Remove a fetched model from the disk.");
-  remove->add_option("model", into.remove.model, "The model's name, or name@revision.")->required();
+  remove
+      ->add_option("model", into.remove.model,
+                   "The model's name; name@revision for one revision of several, "
+                   "name:QUANTIZATION or name/FILE.gguf for one GGUF model.")
+      ->required();
   remove->add_flag("--force", into.remove.force, "Even while a server uses it.");
   add_store_settings(*remove, into);
   auto* usage = command(app, into, "df", "What fetched models take on the disk.");

@@ -5,6 +5,7 @@
 #include "cli/pull_setup.hpp"
 #include "config/errors.hpp"
 #include "storage/model_dir.hpp"
+#include "storage/store/gguf_heads.hpp"
 
 namespace troupe::cli {
 
@@ -51,9 +52,12 @@ configured_models(const config::settings& settings,
   std::vector<storage::model_source> out;
   const auto how = pull_setup_of(settings);
   for (const auto& [name, given] : settings.models) {
-    if (!given.source || given.source->empty() ||
-        std::ranges::any_of(found, [&](const auto& x) { return x.id.text == name; }))
+    if (!given.source || given.source->empty())
       continue;
+    if (std::ranges::any_of(found, [&](const auto& x) { return x.id.text == name; })) {
+      storage::drop_gguf_heads(how.store_dir, name);
+      continue;
+    }
     const auto from = storage::parse_origin(one_text(*given.source));
     if (!from)
       return caf::make_error(config::errc::invalid_value,
@@ -62,6 +66,8 @@ configured_models(const config::settings& settings,
     if (from->from.kind == storage::location_kind::file && model.dir.empty())
       return caf::make_error(config::errc::invalid_value,
                              "models." + name + ".source: " + why_none_in(from->from.path));
+    if (!model.dir.empty())
+      storage::drop_gguf_heads(how.store_dir, name);
     out.push_back(std::move(model));
   }
   return out;

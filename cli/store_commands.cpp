@@ -6,6 +6,7 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -23,6 +24,7 @@
 #include "config/keys.hpp"
 #include "config/units.hpp"
 #include "storage/errors.hpp"
+#include "storage/sources/location.hpp"
 #include "storage/store/files.hpp"
 #include "storage/store/gguf_heads.hpp"
 #include "storage/store/usage.hpp"
@@ -104,6 +106,7 @@ int pull_model(const config::settings& settings, const pull_options& options) {
   }
   if (!got)
     return fail_with(got.error());
+  storage::drop_gguf_heads(setup.store_dir, got->name);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   std::cout << got->name << " is in " << got->dir.string() << ": "
@@ -118,24 +121,64 @@ int pull_model(const config::settings& settings, const pull_options& options) {
   return ok;
 }
 
-int remove_stored(const config::settings& settings, const remove_options& options) {
-  auto name = options.model;
-  std::string revision;
-  if (name.starts_with("hf://"))
-    name.erase(0, 5);
-  if (const auto at = name.find('@'); at != std::string::npos) {
-    revision = name.substr(at + 1);
-    name.resize(at);
+namespace {
+
+/// What a name of `troupe rm` means.
+struct named_part {
+  const storage::stored_model* model = nullptr;
+  storage::removal what{};
+};
+
+/// "@revision", ":TAG", "@revision:TAG", or "/" and a GGUF model of `model`, behind its name.
+std::optional<storage::removal> part_of(const storage::stored_model& model, std::string_view rest) {
+  storage::removal out;
+  if (rest.starts_with('/')) {
+    rest.remove_prefix(1);
+    const auto at = std::ranges::find_if(
+        model.ggufs, [&](const auto& x) { return x.name == rest || x.file == rest; });
+    if (at == model.ggufs.end())
+      return std::nullopt;
+    out.gguf.file = at->file;
+    return out;
   }
-  const auto all = storage::stored_models(store_dir_of(settings), hub_cache_of(settings));
-  const auto found = std::ranges::find_if(
-      all, [&](const auto& x) { return x.name == name || x.source == options.model; });
+  if (rest.starts_with('@')) {
+    const auto end = std::min(rest.find(':'), rest.size());
+    out.revision = rest.substr(1, end - 1);
+    rest.remove_prefix(end);
+  }
+  if (rest.starts_with(':'))
+    out.gguf.tag = rest.substr(1);
+  return out.revision.empty() && out.gguf.empty() ? std::nullopt : std::optional{out};
+}
+
+/// Of several models that `text` may mean a part of, the one with the longest name.
+named_part find_named(const std::vector<storage::stored_model>& all, const std::string& text) {
+  const std::string_view name = std::string_view{text}.substr(text.starts_with("hf://") ? 5 : 0);
+  for (const auto& one : all)
+    if (one.name == name || one.source == text)
+      return {&one};
+  named_part out;
+  for (const auto& one : all)
+    if (name.starts_with(one.name) && (!out.model || one.name.size() > out.model->name.size()))
+      if (auto what = part_of(one, name.substr(one.name.size())))
+        out = {&one, std::move(*what)};
+  return out;
+}
+
+} // namespace
+
+int remove_stored(const config::settings& settings, const remove_options& options) {
+  const auto shown = storage::without_credentials(options.model);
+  const auto name = shown.starts_with("hf://") ? shown.substr(5) : shown;
+  const auto store = store_dir_of(settings);
+  const auto all = storage::stored_models(store, hub_cache_of(settings));
+  auto [model, what] = find_named(all, options.model);
   // A head that reads requests for other machines has nothing else of a model.
-  if (found == all.end() && storage::remove_gguf_heads(store_dir_of(settings), name) > 0) {
-    std::cout << "removed what was kept of " << options.model << " for reading requests\n";
+  if (!model && storage::remove_gguf_heads(store, name) > 0) {
+    std::cout << "removed what was kept of " << shown << " for reading requests\n";
     return ok;
   }
-  if (found == all.end()) {
+  if (!model) {
     std::vector<std::string_view> names;
     for (const auto& one : all)
       names.push_back(one.name);
@@ -147,13 +190,14 @@ int remove_stored(const config::settings& settings, const remove_options& option
                             "remove"
                           : ": did you mean '" + std::string{near} + "'?")));
   }
-  const auto freed = storage::remove_model(*found, revision, options.force);
+  what.force = options.force;
+  const auto freed = storage::remove_model(*model, what);
   if (!freed)
     return fail_with(freed.error());
-  if (revision.empty())
-    storage::remove_gguf_heads(store_dir_of(settings), name);
-  std::cout << "removed " << options.model << ", which frees "
-            << config::format_size_rounded(*freed) << "\n";
+  if (what.revision.empty())
+    storage::remove_gguf_heads(store, name);
+  std::cout << "removed " << shown << ", which frees " << config::format_size_rounded(*freed)
+            << "\n";
   return ok;
 }
 
@@ -167,14 +211,20 @@ int show_disk_usage(const config::settings& settings, bool json) {
   const auto free = storage::free_bytes(store);
   if (json) {
     auto rows = nlohmann::ordered_json::array();
-    for (const auto& one : all)
+    for (const auto& one : all) {
+      auto ggufs = nlohmann::ordered_json::array();
+      for (const auto& x : one.ggufs)
+        ggufs.push_back(
+            {{"model", one.name + "/" + x.name}, {"file", x.file}, {"disk_bytes", x.disk_bytes}});
       rows.push_back({{"model", one.name},
                       {"disk_bytes", one.disk_bytes},
                       {"partial_bytes", one.partial_bytes},
                       {"complete", one.complete},
                       {"in_use", one.in_use},
                       {"source", one.source},
-                      {"directory", one.dir.string()}});
+                      {"directory", one.dir.string()},
+                      {"gguf", std::move(ggufs)}});
+    }
     nlohmann::ordered_json out{{"models", std::move(rows)}, {"disk_bytes", total}};
     if (free)
       out["free_bytes"] = *free;
@@ -183,12 +233,16 @@ int show_disk_usage(const config::settings& settings, bool json) {
     return ok;
   }
   std::vector<std::vector<std::string>> rows{{"MODEL", "DISK", "STATE", "SOURCE"}};
-  for (const auto& one : all)
+  for (const auto& one : all) {
     rows.push_back({one.name, config::format_size_rounded(one.disk_bytes),
                     one.in_use     ? "in use"
                     : one.complete ? "complete"
                                    : "partial",
                     one.source});
+    for (const auto& x : one.ggufs) // what `troupe rm` takes as well
+      rows.push_back(
+          {"  " + one.name + "/" + x.name, config::format_size_rounded(x.disk_bytes), "", x.file});
+  }
   std::cout << render_table(rows, colours_wanted(STDOUT_FILENO)) << all.size() << " models, "
             << config::format_size_rounded(total) << " in " << store.string() << " and "
             << cache.string();

@@ -14,7 +14,7 @@ struct pull_options {
 };
 
 struct remove_options {
-  std::string model; ///< a name, or one with @revision
+  std::string model; ///< a name, or that of a part: NAME@revision, NAME:TAG, NAME/FILE.gguf
   bool force = false;
 };
 

@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* heads_dir = ".heads";
 
-fs::path heads_of(const pull_setup& how, const std::string& name) {
-  return how.store_dir / heads_dir / percent_encode(name, false);
+fs::path heads_of(const fs::path& store, const std::string& name) {
+  return store / heads_dir / percent_encode(name, false);
 }
 
 /// The head of one file of a source.
@@ -45,7 +45,7 @@ caf::expected<gguf_head> fetch_head(source& from, const source_file& file, const
 caf::expected<fs::path> fetch_gguf_heads(source& from, const std::vector<source_file>& files,
                                          const pull_setup& how, const std::string& name,
                                          const std::stop_token& stop) {
-  auto dir = heads_of(how, name);
+  auto dir = heads_of(how.store_dir, name);
   if (auto why = make_directories(dir))
     return why;
   for (const auto& file : files) {
@@ -80,6 +80,12 @@ size_t remove_gguf_heads(const fs::path& store, const std::string& name) {
     fs::remove_all(one, failed);
   fs::remove(store / heads_dir, failed); // if it is empty
   return gone.size();
+}
+
+void drop_gguf_heads(const fs::path& store, const std::string& name) {
+  std::error_code ignored;
+  fs::remove_all(heads_of(store, name), ignored);
+  fs::remove(store / heads_dir, ignored); // if it is empty
 }
 
 } // namespace troupe::storage

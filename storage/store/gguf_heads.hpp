@@ -20,4 +20,7 @@ fetch_gguf_heads(source& from, const std::vector<source_file>& files, const pull
 /// ("name:TAG", "name/FILE"), from the store. Returns how many models had some.
 size_t remove_gguf_heads(const std::filesystem::path& store, const std::string& name);
 
+/// Removes the heads of the model `name` alone: all of it is here, so nobody needs them.
+void drop_gguf_heads(const std::filesystem::path& store, const std::string& name);
+
 } // namespace troupe::storage

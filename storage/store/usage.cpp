@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "storage/errors.hpp"
+#include "storage/gguf_files.hpp"
 #include "storage/model_dir.hpp"
 #include "storage/sources/hub_source.hpp"
 #include "storage/store/file_lock.hpp"
@@ -56,12 +57,31 @@ bool is_locked(const fs::path& lock_file) {
   return free && !*free;
 }
 
+/// The GGUF models in `roots`; of two with one name the first counts.
+std::vector<stored_gguf> gguf_models(const std::vector<fs::path>& roots) {
+  std::vector<stored_gguf> out;
+  for (const auto& root : roots)
+    for (const auto& file : gguf_files_below(root)) {
+      const auto first = gguf_parts(file).front();
+      const auto name = (first.parent_path() / gguf_model_name(first)).generic_string();
+      if (is_gguf_companion(file) || std::ranges::find(out, name, &stored_gguf::name) != out.end())
+        continue;
+      stored_gguf one{.name = name, .file = first.generic_string()};
+      for (const auto& part : gguf_parts(root / file))
+        if (struct stat info{}; ::stat(part.c_str(), &info) == 0)
+          one.disk_bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+      out.push_back(std::move(one));
+    }
+  std::ranges::sort(out, {}, &stored_gguf::name);
+  return out;
+}
+
 bool holds_model(const fs::path& dir) {
   if (inspect_model_dir(dir).kind == model_dir::verdict::model)
     return true;
   const auto files = gguf_files_below(dir);
   return std::ranges::any_of(files, [&](const std::string& file) {
-    return inspect_gguf(dir / file).kind == model_dir::verdict::model;
+    return !is_gguf_companion(file) && inspect_gguf(dir / file).kind == model_dir::verdict::model;
   });
 }
 
@@ -85,6 +105,7 @@ void add_store(const fs::path& dir, const std::string& name, int depth,
     one.partial_bytes = used.partial_bytes;
     one.complete = holds_model(dir);
     one.in_use = is_locked(use_lock_of(dir));
+    one.ggufs = gguf_models({dir});
     out.push_back(std::move(one));
     return;
   }
@@ -114,7 +135,9 @@ void add_hub(const fs::path& cache, std::vector<stored_model>& out) {
     const auto used = measure(repository);
     one.disk_bytes = used.bytes;
     one.partial_bytes = used.partial_bytes;
-    one.complete = std::ranges::any_of(subdirectories(repository / "snapshots"), holds_model);
+    const auto snapshots = subdirectories(repository / "snapshots");
+    one.complete = std::ranges::any_of(snapshots, holds_model);
+    one.ggufs = gguf_models(snapshots);
     one.in_use = is_locked(hub_lock(repository));
     out.push_back(std::move(one));
   }
@@ -148,7 +171,7 @@ std::set<std::string> linked_blobs(const fs::path& repository) {
   return out;
 }
 
-caf::error remove_revision(const fs::path& repository, const std::string& revision) {
+caf::expected<fs::path> snapshot_of(const fs::path& repository, const std::string& revision) {
   auto commit = revision;
   if (!is_hex_digest(commit, 40)) {
     commit = read_small_file(repository / "refs" / revision, 256);
@@ -156,21 +179,36 @@ caf::error remove_revision(const fs::path& repository, const std::string& revisi
       commit.pop_back();
   }
   std::error_code failed;
-  const auto snapshot = repository / "snapshots" / commit;
-  if (!is_hex_digest(commit, 40) || !fs::is_directory(snapshot, failed))
+  auto out = repository / "snapshots" / commit;
+  if (!is_hex_digest(commit, 40) || !fs::is_directory(out, failed))
     return caf::make_error(errc::not_found,
                            repository.string() + ": has no snapshot of " + revision);
+  return out;
+}
+
+caf::error remove_snapshot(const fs::path& repository, const fs::path& snapshot) {
   if (auto why = remove_tree(snapshot))
     return why;
+  const auto commit = snapshot.filename().string();
+  std::error_code failed;
   for (fs::recursive_directory_iterator it(repository / "refs", failed), end; !failed && it != end;
        it.increment(failed))
     if (std::error_code ignored;
         it->is_regular_file(ignored) && read_small_file(it->path(), 256).starts_with(commit))
       fs::remove(it->path(), ignored);
+  return {};
+}
+
+caf::error remove_revision(const fs::path& repository, const std::string& revision) {
+  const auto snapshot = snapshot_of(repository, revision);
+  if (!snapshot)
+    return snapshot.error();
+  if (auto why = remove_snapshot(repository, *snapshot))
+    return why;
   if (subdirectories(repository / "snapshots").empty())
     return remove_tree(repository);
+  std::error_code failed;
   const auto linked = linked_blobs(repository);
-  failed.clear();
   for (fs::directory_iterator it(repository / "blobs", failed), end; !failed && it != end;
        it.increment(failed)) {
     std::error_code ignored;
@@ -178,6 +216,95 @@ caf::error remove_revision(const fs::path& repository, const std::string& revisi
       fs::remove(it->path(), ignored);
   }
   return {};
+}
+
+/// Removes the files of the GGUF model that begins with `first` below `root`, and directories that
+/// they leave empty. Says what blobs they were links to.
+caf::expected<std::set<std::string>> remove_parts(const fs::path& root, const fs::path& first) {
+  std::set<std::string> blobs;
+  std::error_code failed;
+  for (const auto& part : gguf_parts(first)) {
+    std::error_code ignored;
+    if (const auto link = fs::read_symlink(root / part, ignored); !ignored)
+      blobs.insert(link.filename().string());
+    fs::remove(root / part, failed);
+    if (failed)
+      return failure(root / part, failed);
+  }
+  for (auto dir = first.parent_path(); !dir.empty(); dir = dir.parent_path())
+    fs::remove(root / dir, failed); // if it is empty
+  return blobs;
+}
+
+/// The file by which the GGUF model `which` of `model` begins in `root`; empty = it is not there.
+caf::expected<fs::path> gguf_in(const fs::path& root, const gguf_choice& which,
+                                const std::string& name) {
+  const auto found = choose_gguf(gguf_files_below(root), which, name);
+  if (found)
+    return fs::path{*found};
+  return found.error() == errc::not_found || gguf_models({root}).empty()
+             ? caf::expected<fs::path>{fs::path{}}
+             : found.error();
+}
+
+caf::error no_such_gguf(const stored_model& model) {
+  std::string names;
+  for (const auto& one : model.ggufs)
+    names += "\n  " + one.name;
+  return caf::make_error(errc::not_found, model.name + ": has no such GGUF model here" +
+                                              (names.empty() ? "" : "; there are" + names));
+}
+
+caf::error remove_gguf_of_hub(const stored_model& model, const removal& what) {
+  auto roots = subdirectories(model.dir / "snapshots");
+  if (!what.revision.empty()) {
+    auto one = snapshot_of(model.dir, what.revision);
+    if (!one)
+      return std::move(one.error());
+    roots = {std::move(*one)};
+  }
+  std::set<std::string> blobs;
+  bool found = false;
+  for (const auto& root : roots) {
+    const auto first = gguf_in(root, what.gguf, model.name);
+    if (!first)
+      return first.error();
+    if (first->empty())
+      continue;
+    found = true;
+    auto gone = remove_parts(root, *first);
+    if (!gone)
+      return std::move(gone.error());
+    blobs.merge(*gone);
+    if (!holds_model(root))
+      if (auto why = remove_revision(model.dir, root.filename().string()))
+        return why;
+  }
+  if (!found)
+    return no_such_gguf(model);
+  // Not what else nobody links: it may be a part of another model that is to come.
+  const auto linked = linked_blobs(model.dir);
+  std::error_code ignored;
+  for (const auto& blob : blobs)
+    if (!linked.contains(blob))
+      fs::remove(model.dir / "blobs" / blob, ignored);
+  return {};
+}
+
+caf::error remove_gguf_of_store(const stored_model& model, const removal& what) {
+  const auto first = gguf_in(model.dir, what.gguf, model.name);
+  if (!first)
+    return first.error();
+  if (first->empty())
+    return no_such_gguf(model);
+  auto manifest = read_manifest(model.dir);
+  for (const auto& part : gguf_parts(*first))
+    manifest.files.erase(part.generic_string());
+  if (auto why = write_manifest(model.dir, manifest))
+    return why;
+  if (auto gone = remove_parts(model.dir, *first); !gone)
+    return std::move(gone.error());
+  return holds_model(model.dir) ? caf::error{} : remove_tree(model.dir);
 }
 
 } // namespace
@@ -190,23 +317,24 @@ std::vector<stored_model> stored_models(const fs::path& store, const fs::path& h
   return out;
 }
 
-caf::expected<uint64_t> remove_model(const stored_model& model, const std::string& revision,
-                                     bool force) {
+caf::expected<uint64_t> remove_model(const stored_model& model, const removal& what) {
   const bool hub = model.dir.filename().string().starts_with("models--");
   const auto lock_file = hub ? hub_lock(model.dir) : model.dir / ".troupe" / "in-use.lock";
   auto lock = file_lock::try_lock(lock_file, file_lock::mode::exclusive);
-  if (!force && !lock)
+  if (!what.force && !lock)
     return std::move(lock.error());
-  if (!force && !*lock)
+  if (!what.force && !*lock)
     return caf::make_error(errc::in_use, model.name +
                                              " is in use by a server or a download: stop it first "
                                              "(`troupe stop " +
                                              model.name + "`), or say --force");
-  if (!revision.empty() && !hub)
+  if (!what.revision.empty() && !hub)
     return caf::make_error(errc::bad_reference,
                            model.name + " has no revisions: it did not come from a hub");
   const auto before = measure(model.dir).bytes;
-  if (auto why = revision.empty() ? remove_tree(model.dir) : remove_revision(model.dir, revision))
+  if (auto why = !what.gguf.empty() ? (hub ? remove_gguf_of_hub : remove_gguf_of_store)(model, what)
+                 : what.revision.empty() ? remove_tree(model.dir)
+                                         : remove_revision(model.dir, what.revision))
     return why;
   std::error_code ignored;
   if (hub && !fs::exists(model.dir, ignored))

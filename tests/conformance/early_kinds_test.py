@@ -172,6 +172,8 @@ def test_a_gguf_file_is_bound_while_it_comes(troupe, web, gguf_files, pool, tmp_
     assert web.sent[f"/{name}"] < len(data) + 9 * MIB
     assert (troupe.store / "big" / name).exists()
     assert (troupe.store / ".heads").exists()
+    with Serving(troupe, config):  # finds all of it here
+        assert not (troupe.store / ".heads").exists()
     assert troupe("rm", "big").returncode == 0
     assert not list(troupe.store.rglob("*.gguf"))
 

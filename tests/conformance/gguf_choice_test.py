@@ -8,6 +8,7 @@ import httpx
 import pytest
 from pull_support import (  # noqa: F401
     FAILED,
+    NOT_FOUND,
     OK,
     USAGE,
     assert_pulled,
@@ -118,6 +119,30 @@ def test_only_the_named_one_is_fetched(troupe, hub, files, reference, wanted):
     assert "nothing to fetch" in again.stdout, again.stdout + again.stderr
     listed = troupe("df")
     assert re.search(r"acme/stories-GGUF .*(complete|partial)", listed.stdout), listed.stdout
+
+
+def test_one_of_them_is_removed_and_the_others_stay(troupe, hub, files, said):
+    env = hub_env(hub)
+    for tag in ("Q4_K_M", "Q8_0", "BF16"):
+        assert troupe("pull", f"{REFERENCE}:{tag}", env=env).returncode == OK
+    listed = troupe("df").stdout
+    for name in ("stories-Q4_K_M", "stories-Q8_0", "stories-BF16"):
+        assert re.search(rf"  acme/stories-GGUF/{name} .*[KM]iB", listed), listed
+    wrong = troupe("rm", "acme/stories-GGUF:Q5_K_M")
+    assert wrong.returncode == NOT_FOUND and "stories-BF16" in wrong.stderr, wrong.stderr
+    done = troupe("rm", "hf://acme/stories-GGUF:q8_0")
+    assert done.returncode == OK and "frees" in done.stdout, done.stderr
+    here = {p.name for p in snapshot(troupe).iterdir()}
+    assert here == {"README.md", "config.json", "stories-Q4_K_M.gguf", "stories-BF16.gguf"}
+    blobs = {p.name for p in (snapshot(troupe).parents[1] / "blobs").iterdir()}
+    for i in (1, 2, 3):
+        assert hub.lfs_digest(files[SPLIT.format(i)]) not in blobs
+    assert "Q8_0" not in troupe("df").stdout
+    assert troupe("rm", "acme/stories-GGUF/stories-Q4_K_M.gguf").returncode == OK
+    assert troupe("run", f"{REFERENCE}:BF16", *ASK, env=env).stdout == said["arith-qwen"]
+    assert troupe("rm", "acme/stories-GGUF@main:BF16").returncode == OK
+    assert "acme" not in troupe("df").stdout
+    assert troupe("rm", "acme/stories-GGUF").returncode == NOT_FOUND
 
 
 def test_what_is_not_there_is_answered_with_what_there_is(troupe, hub):

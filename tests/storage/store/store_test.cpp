@@ -8,6 +8,7 @@
 #include "storage/store/file_selection.hpp"
 #include "storage/store/in_use.hpp"
 #include "storage/store/layout.hpp"
+#include "storage/store/manifest.hpp"
 #include "storage/store/sha256.hpp"
 #include "storage/store/usage.hpp"
 #include "tests/storage/model_files.hpp"
@@ -169,15 +170,103 @@ TEST(remove_model, refuses_while_somebody_holds_it_and_frees_everything_afterwar
   EXPECT_EQ(all[0].source, "https://h/tiny");
   EXPECT_GE(all[0].disk_bytes, 100'000u);
   EXPECT_TRUE(all[0].in_use);
-  EXPECT_EQ(remove_model(all[0], "", false).error(), errc::in_use);
+  EXPECT_EQ(remove_model(all[0], {}).error(), errc::in_use);
   EXPECT_TRUE(fs::exists(model / "model.safetensors"));
   held.reset();
-  const auto freed = remove_model(all[0], "", false);
+  const auto freed = remove_model(all[0], {});
   ASSERT_TRUE(freed) << describe(freed.error());
   EXPECT_GE(*freed, 100'000u);
   EXPECT_FALSE(fs::exists(model));
   EXPECT_TRUE(stored_models(store, cache).empty());
   EXPECT_EQ(hold_model(dir.path()), nullptr);
+}
+
+/// A hub's repository of GGUF models: two snapshots that share a blob, and one part of a download.
+struct gguf_repository : testing::Test {
+  temporary_directory dir;
+  const fs::path store = dir.path() / "store", cache = dir.path() / "hub";
+  const fs::path repository = cache / "models--acme--m-GGUF";
+  const std::string first = std::string(40, '1'), second = std::string(40, '2');
+
+  void link(const std::string& commit, const std::string& path, const std::string& blob) {
+    if (!fs::exists(repository / "blobs" / blob))
+      write_file(repository / "blobs" / blob, "GGUF" + std::string(50'000, 'x'));
+    const auto at = repository / "snapshots" / commit / path;
+    fs::create_directories(at.parent_path());
+    fs::create_symlink(fs::relative(repository / "blobs" / blob, at.parent_path()), at);
+  }
+  void SetUp() override {
+    for (const auto& commit : {first, second}) {
+      link(commit, "README.md", "readme");
+      link(commit, "m-Q4_K_M.gguf", "q4");
+    }
+    link(first, "big/m-Q8_0-00001-of-00002.gguf", "q8a");
+    link(first, "big/m-Q8_0-00002-of-00002.gguf", "q8b");
+    link(first, "mmproj-F16.gguf", "projector");
+    write_file(repository / "refs/main", first);
+    write_file(repository / "blobs/other.troupe-partial", "half of another one");
+  }
+  bool has_blob(const char* name) const { return fs::exists(repository / "blobs" / name); }
+  stored_model found() const {
+    const auto all = stored_models(store, cache);
+    return all.size() == 1 ? all[0] : stored_model{};
+  }
+};
+
+TEST_F(gguf_repository, lists_its_models_apart) {
+  const auto one = found();
+  ASSERT_EQ(one.ggufs.size(), 2u);
+  EXPECT_EQ(one.ggufs[0].name, "big/m-Q8_0");
+  EXPECT_EQ(one.ggufs[0].file, "big/m-Q8_0-00001-of-00002.gguf");
+  EXPECT_EQ(one.ggufs[1].name, "m-Q4_K_M");
+  EXPECT_GE(one.ggufs[0].disk_bytes, 100'000u);
+  EXPECT_LT(one.ggufs[1].disk_bytes, 100'000u);
+}
+
+TEST_F(gguf_repository, loses_one_of_them_and_keeps_the_rest) {
+  const auto freed = remove_model(found(), {.gguf = {.tag = "q8_0", .file = {}}});
+  ASSERT_TRUE(freed) << describe(freed.error());
+  EXPECT_GE(*freed, 100'000u);
+  EXPECT_FALSE(has_blob("q8a") || has_blob("q8b"));
+  EXPECT_FALSE(fs::exists(repository / "snapshots" / first / "big"));
+  EXPECT_TRUE(has_blob("q4") && has_blob("readme") && has_blob("projector"));
+  EXPECT_TRUE(has_blob("other.troupe-partial"));
+  EXPECT_TRUE(fs::exists(repository / "snapshots" / first / "m-Q4_K_M.gguf"));
+  const auto none = remove_model(found(), {.gguf = {.tag = "Q8_0", .file = {}}});
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error(), errc::not_found);
+  EXPECT_NE(describe(none.error()).find("m-Q4_K_M"), std::string::npos) << describe(none.error());
+}
+
+TEST_F(gguf_repository, loses_a_revision_with_its_last_model_and_not_what_others_link) {
+  const auto freed =
+      remove_model(found(), {.revision = second, .gguf = {.tag = "Q4_K_M", .file = {}}});
+  ASSERT_TRUE(freed) << describe(freed.error());
+  EXPECT_FALSE(fs::exists(repository / "snapshots" / second));
+  EXPECT_TRUE(has_blob("q4") && has_blob("readme"));
+  EXPECT_TRUE(remove_model(found(), {.gguf = {.tag = {}, .file = "m-Q4_K_M.gguf"}}));
+  EXPECT_FALSE(has_blob("q4"));
+  EXPECT_TRUE(remove_model(found(), {.gguf = {.tag = "Q8_0", .file = {}}}));
+  EXPECT_FALSE(fs::exists(repository)) << "nothing that can be served is left";
+}
+
+TEST(remove_model, takes_one_gguf_file_out_of_a_directory_of_the_store) {
+  temporary_directory dir;
+  const auto model = dir.path() / "m";
+  for (const auto* name : {"m-Q8_0.gguf", "m-F16.gguf"})
+    write_file(model / name, "GGUF" + std::string(50'000, 'x'));
+  store_manifest manifest{.source = "https://h/m", .files = {}};
+  for (const auto* name : {"m-Q8_0.gguf", "m-F16.gguf"})
+    manifest.files[name] = {name, 50'004, "v", {}};
+  ASSERT_FALSE(write_manifest(model, manifest));
+  const auto one = stored_models(dir.path(), dir.path() / "none").at(0);
+  ASSERT_EQ(one.ggufs.size(), 2u);
+  ASSERT_TRUE(remove_model(one, {.gguf = {.tag = "F16", .file = {}}}));
+  EXPECT_FALSE(fs::exists(model / "m-F16.gguf"));
+  EXPECT_TRUE(fs::exists(model / "m-Q8_0.gguf"));
+  EXPECT_FALSE(read_manifest(model).files.contains("m-F16.gguf"));
+  EXPECT_TRUE(remove_model(one, {.gguf = {.tag = "Q8_0", .file = {}}}));
+  EXPECT_FALSE(fs::exists(model));
 }
 
 } // namespace
