@@ -15,6 +15,7 @@
 #include "config/units.hpp"
 #include "engine/errors.hpp"
 #include "engine/model/weights.hpp"
+#include "storage/sources/location.hpp"
 
 namespace troupe::cli::bench {
 namespace {
@@ -187,7 +188,8 @@ caf::expected<model_choice> choose(const std::string& model) {
   const auto near = config::closest(model, names);
   return caf::make_error(
       config::errc::invalid_value,
-      "'" + model + "' is neither a model (a directory or a GGUF file) nor a known shape: " +
+      "'" + storage::without_credentials(model) +
+          "' is neither a model (a directory or a GGUF file) nor a known shape: " +
           (near.empty() ? "`troupe bench --list` shows the shapes"
                         : "did you mean '" + std::string{near} + "'?"));
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "storage/errors.hpp"
+#include "storage/sources/location.hpp"
 
 namespace troupe::storage {
 
@@ -41,7 +42,8 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-std::string host_of(const std::string& url) {
+std::string host_of(const std::string& whole) {
+  const auto url = without_credentials(whole);
   const auto at = url.find("://");
   const auto begin = at == std::string::npos ? 0 : at + 3;
   return url.substr(begin, url.find_first_of("/?#", begin) - begin);

@@ -12,6 +12,7 @@
 #include "storage/errors.hpp"
 #include "storage/model_dir.hpp"
 #include "storage/sources/http_range.hpp"
+#include "storage/sources/location.hpp"
 
 namespace troupe::storage {
 
@@ -125,7 +126,7 @@ private:
     const std::lock_guard guard{mutex_}; // one question, however many threads want the answer
     if (listing_)
       return listing_;
-    const auto what = "looking up " + name_ + " at " + account_.endpoint;
+    const auto what = "looking up " + name_ + " at " + shown_endpoint();
     auto answer =
         over_->fetch(request_for(account_.endpoint + "/api/models/" + repository_ + "/revision/" +
                                  percent_encode(revision_, false) + "?blobs=true"),
@@ -142,6 +143,8 @@ private:
     return listing_;
   }
 
+  std::string shown_endpoint() const { return without_credentials(account_.endpoint); }
+
   /// The hub says in a field what a 401 or 404 really means.
   caf::error refusal(const http_head& answer, const std::string& what) const {
     const auto& code = answer.field("x-error-code");
@@ -152,7 +155,7 @@ private:
       return caf::make_error(errc::not_found, what + ": the model has no revision " + revision_);
     if (code == "GatedRepo")
       return caf::make_error(errc::denied, what + ": the model is gated; accept its terms at " +
-                                               account_.endpoint + "/" + repository_ +
+                                               shown_endpoint() + "/" + repository_ +
                                                " and set HF_TOKEN");
     return error_of(answer, what, hint());
   }

@@ -342,11 +342,61 @@ bool is_url(std::string_view text) {
 
 namespace {
 
-/// Puts `instead` in the place of each user and password, and of the '@' behind them.
+/// What a reference may say behind its '?': the values say where, and open nothing.
+bool is_open_option(std::string_view key) {
+  return key == "endpoint" || key == "region" || key == "addressing";
+}
+
+std::string replace_credentials(std::string_view reference, std::string_view instead);
+
+/// A query without what may be a signature or a token: of pairs that no reference has, the values.
+std::string hidden_query(std::string_view query, std::string_view instead) {
+  std::string out;
+  while (!query.empty()) {
+    const auto end = std::min(query.find('&'), query.size());
+    const auto pair = query.substr(0, end);
+    const auto key = pair.substr(0, pair.find('='));
+    const auto value = pair.substr(std::min(key.size() + 1, pair.size()));
+    if (key.size() == pair.size())
+      out += hidden_credentials;
+    else if (!is_open_option(key))
+      out += std::string{key} + "=" + std::string{hidden_credentials};
+    else if (const auto plain = percent_decode(value), shown = replace_credentials(plain, instead);
+             shown != plain)
+      out += std::string{key} + "=" + shown;
+    else
+      out += pair;
+    out += end < query.size() ? "&" : "";
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+  return out;
+}
+
+/// Hides what stands behind the '?' or '#' of a URL whose host is at `host`.
+void hide_query(std::string& text, size_t host, std::string_view instead) {
+  const auto end = std::min(text.find_first_of(" \t\r\n'\"", host), text.size());
+  const auto hash = std::min(text.find('#', host), end);
+  if (hash + 1 < end)
+    text.replace(hash + 1, end - hash - 1, hidden_credentials);
+  if (const auto mark = text.find('?', host); mark < hash)
+    text.replace(mark + 1, hash - mark - 1,
+                 hidden_query(std::string_view{text}.substr(mark + 1, hash - mark - 1), instead));
+}
+
+/// Puts `instead` in the place of each user and password, and of the '@' behind them; hides what
+/// may be a secret in queries.
 std::string replace_credentials(std::string_view reference, std::string_view instead) {
   std::string out{reference};
+  if (names_hub(out))
+    hide_query(out, 0, instead);
   for (size_t at = out.find("://"); at != std::string::npos; at = out.find("://", at)) {
     at += 3;
+    // A password may hold a '?' or '#' that nobody encoded; what is host is then anybody's guess.
+    const auto slash = std::min(out.find('/', at), out.size());
+    if (const auto query = out.find_first_of("?#", at);
+        query < slash && out.find('@', query) < slash)
+      out.replace(at, slash - at, hidden_credentials);
+    hide_query(out, at, instead);
     const auto end = std::min(out.find_first_of("/?#", at), out.size());
     // A password may hold an '@' that nobody encoded.
     const auto mark = std::string_view{out}.substr(0, end).rfind('@');

@@ -50,11 +50,12 @@ bool is_url(std::string_view text);
 /// Fails with `bad_reference`, naming the text and what would be right.
 caf::expected<location> parse_location(std::string_view text);
 
-/// The text of a reference without the user and password that a URL in it may name: for messages.
-std::string without_credentials(std::string_view reference);
-
-/// The user and password of `with_hidden_credentials`.
+/// The user and password of `with_hidden_credentials`, and what else may be a secret in a URL.
 inline constexpr std::string_view hidden_credentials = "***";
+
+/// The text of a reference without the user and password that a URL in it may name, and with "***"
+/// in the place of what may be a signature or a token behind its '?' or '#': for messages.
+std::string without_credentials(std::string_view reference);
 /// The same, but saying that there are some.
 std::string with_hidden_credentials(std::string_view reference);
 

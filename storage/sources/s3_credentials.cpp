@@ -164,7 +164,8 @@ s3_credential_store::s3_credential_store(aws_environment from) : from_{std::move
 
 caf::expected<std::string> s3_credential_store::ask_instance(const std::string& path,
                                                              const std::stop_token& stop) {
-  const auto what = "asking the instance metadata service at " + from_.metadata;
+  const auto what =
+      "asking the instance metadata service at " + without_credentials(from_.metadata);
   const auto send = [&](const http_request& request) -> caf::expected<std::string> {
     auto answer = metadata_.fetch(request, stop, 1 << 20);
     if (!answer)
@@ -182,7 +183,8 @@ caf::expected<std::string> s3_credential_store::ask_instance(const std::string& 
 }
 
 caf::expected<s3_credentials> s3_credential_store::of_container(const std::stop_token& stop) {
-  const auto what = "asking for the container's credentials at " + from_.container;
+  const auto what =
+      "asking for the container's credentials at " + without_credentials(from_.container);
   http_request request{.url = from_.container, .follow = false};
   auto token = from_.container_token;
   if (const auto& file = from_.container_token_file; !file.empty())

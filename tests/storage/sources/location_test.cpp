@@ -152,6 +152,42 @@ TEST(location, what_makes_no_sense_is_refused_with_the_text_in_the_message) {
   EXPECT_EQ(why.find("cret"), std::string::npos) << why;
 }
 
+TEST(location, no_message_shows_what_opens_a_door) {
+  struct shown {
+    const char *reference, *text;
+  };
+  for (const auto& one :
+       {shown{"https://host/m?X-Amz-Signature=s3cr3t&X-Amz-Date=s3cr3t",
+              "https://host/m?X-Amz-Signature=***&X-Amz-Date=***"},
+        shown{"https://joe:s3cr3t@host/m?s3cr3t", "https://host/m?***"},
+        shown{"https://host/m#token=s3cr3t", "https://host/m#***"},
+        shown{"https://host/m?a=s3cr3t#s3cr3t", "https://host/m?a=***#***"},
+        shown{"https://joe:s3c?r3t@host/m", "https://***/m"},
+        shown{"https://joe:s3c#s3cr3t@host", "https://***"},
+        shown{"hf://org/name?token=s3cr3t", "hf://org/name?token=***"},
+        shown{"hf.co/org/name?token=s3cr3t", "hf.co/org/name?token=***"},
+        shown{"https://huggingface.co/org/name/raw/main/x?sig=s3cr3t",
+              "https://huggingface.co/org/name/raw/main/x?sig=***"},
+        shown{"s3://bucket/m?region=eu&secret=s3cr3t", "s3://bucket/m?region=eu&secret=***"},
+        shown{"s3://bucket/m?endpoint=ftp://joe:s3cr3t@h&region=x",
+              "s3://bucket/m?endpoint=ftp://h&region=x"},
+        shown{"s3://bucket/m?endpoint=ftp%3A%2F%2Fjoe%3As3cr3t%40h",
+              "s3://bucket/m?endpoint=ftp://h"},
+        shown{"ftp://joe:s3cr3t@host/m?s3cr3t=s3cr3t", "ftp://host/m?s3cr3t=***"},
+        shown{"http://a/b?x=s3cr3t\nhttps://joe:s3cr3t@c/d?y=s3cr3t",
+              "http://a/b?x=***\nhttps://c/d?y=***"}}) {
+    EXPECT_EQ(without_credentials(one.reference), one.text);
+    const auto hidden = with_hidden_credentials(one.reference);
+    const std::string_view names_itself{"s3cr3t="};
+    const auto got = parse_location(one.reference);
+    for (const auto& text : {hidden, got ? got->text : describe(got.error())})
+      EXPECT_EQ(text.find("s3cr3t"), text.find(names_itself)) << text;
+  }
+  EXPECT_EQ(without_credentials("s3://b/m?endpoint=http%3A%2F%2Fh%3A1&region=x"),
+            "s3://b/m?endpoint=http%3A%2F%2Fh%3A1&region=x");
+  EXPECT_EQ(without_credentials("/models/what?now=1"), "/models/what?now=1");
+}
+
 TEST(percent, encoding_and_decoding_are_inverse_and_strict) {
   EXPECT_EQ(percent_encode("a b/c+d~é", true), "a%20b/c%2Bd~%C3%A9");
   EXPECT_EQ(percent_encode("a/b", false), "a%2Fb");
