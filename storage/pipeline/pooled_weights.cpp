@@ -108,10 +108,6 @@ caf::error pooled_weights::add_files(const weights_wish& wish,
     return std::move(known.error());
   auto next = known->begin();
   for (uint32_t i = 0; i < opened.size(); ++i) {
-    auto view = chunk_view::make(tiers_->pool_, opened[i]->size_bytes());
-    if (!view)
-      return std::move(view.error());
-    views_.push_back(std::move(*view));
     planned_file own;
     if (arriving_[i])
       own = {make_arriving_origin(*tiers_->reader_, arriving_[i]),
@@ -119,6 +115,14 @@ caf::error pooled_weights::add_files(const weights_wish& wish,
     else if (!alone)
       own = {make_disk_origin(*tiers_->reader_, opened[i]), *next++};
     plan.files.push_back(wish.from ? wish.from->of(i, std::move(own)) : std::move(own));
+    // What passes through lies elsewhere next time.
+    chunk_view::shelf kept;
+    if (!passing_)
+      kept = {tiers_->mappings_, plan.files.back().origin->key()};
+    auto view = chunk_view::make(tiers_->pool_, opened[i]->size_bytes(), std::move(kept));
+    if (!view)
+      return std::move(view.error());
+    views_.push_back(std::move(*view));
   }
   record_arrivals(opened, plan);
   return {};

@@ -7,10 +7,18 @@
 
 namespace troupe::storage {
 
+namespace {
+
+/// Far below the number of mappings that the kernel allows a process, 65,530.
+constexpr size_t kept_chunks_max = 8192;
+
+} // namespace
+
 weight_tiers::weight_tiers(std::shared_ptr<chunk_pool> pool, std::shared_ptr<disk_reader> reader,
                            const weight_tiers_options& options)
-    : pool_{std::move(pool)}, reader_{std::move(reader)}, sums_{options.checksums,
-                                                                pool_->chunk_bytes()},
+    : pool_{std::move(pool)}, mappings_{std::make_shared<kept_mappings>(
+                                  std::min<size_t>(pool_->chunk_count(), kept_chunks_max))},
+      reader_{std::move(reader)}, sums_{options.checksums, pool_->chunk_bytes()},
       map_cached_files_{options.map_cached_files}, pipeline_{std::make_unique<load_pipeline>(
                                                        pool_, options.pipeline)} {}
 

@@ -9,6 +9,7 @@
 #include "storage/checkpoint.hpp"
 #include "storage/pipeline/load_pipeline.hpp"
 #include "storage/pool/chunk_pool.hpp"
+#include "storage/pool/kept_mappings.hpp"
 
 namespace troupe::storage {
 
@@ -45,6 +46,7 @@ private:
                const weight_tiers_options& options);
 
   std::shared_ptr<chunk_pool> pool_;
+  std::shared_ptr<kept_mappings> mappings_;
   std::shared_ptr<disk_reader> reader_;
   ledger sums_;
   bool map_cached_files_;

@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "storage/pool/chunk_pool.hpp"
+#include "storage/pool/kept_mappings.hpp"
 
 namespace troupe::storage {
 
@@ -15,9 +16,14 @@ namespace troupe::storage {
 /// them. Keeps what was placed in the pool as long as it lives.
 class chunk_view {
 public:
-  /// Reserves addresses for `size_bytes`, no memory.
+  /// Where the mapping comes from and goes to, if it is worth keeping.
+  struct shelf {
+    std::shared_ptr<kept_mappings> of;
+    checksum file; ///< which
+  };
+  /// Reserves addresses for `size_bytes`, no memory; or takes those that the file had before.
   static caf::expected<std::unique_ptr<chunk_view>> make(std::shared_ptr<chunk_pool> pool,
-                                                         uint64_t size_bytes);
+                                                         uint64_t size_bytes, shelf kept = {});
   ~chunk_view();
   chunk_view(const chunk_view&) = delete;
   chunk_view& operator=(const chunk_view&) = delete;
@@ -27,15 +33,16 @@ public:
   caf::error place(uint64_t offset, chunk_lease chunk);
   /// Lets a placed chunk go. Same calls as `place`.
   void drop(uint64_t offset);
-  /// Reading a part that was not placed, or dropped, raises SIGSEGV.
-  std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
+  /// Reading a part that was not placed, or dropped, raises SIGSEGV; where the mapping is kept it
+  /// shows what the pool holds there by then.
+  std::span<const std::byte> bytes() const { return {mapping_.data(), mapping_.size_bytes()}; }
 
 private:
-  chunk_view(std::shared_ptr<chunk_pool> pool, uint64_t size_bytes);
+  chunk_view(std::shared_ptr<chunk_pool> pool, shelf kept, file_mapping mapping);
 
   std::shared_ptr<chunk_pool> pool_;
-  std::byte* data_ = nullptr;
-  uint64_t size_bytes_ = 0;
+  shelf kept_;
+  file_mapping mapping_;
   std::vector<chunk_lease> chunks_; ///< after pool_, so that they end first
 };
 

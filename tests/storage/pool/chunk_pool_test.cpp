@@ -253,6 +253,71 @@ TEST(chunk_pool_test, a_view_shows_scattered_chunks_as_one_file_and_keeps_them) 
   EXPECT_EQ(pool->usage().leased_bytes, 0u);
 }
 
+/// True if `view` shows chunk `index` of a file at its place.
+bool shows(const chunk_view& view, uint64_t file, uint64_t index) {
+  const auto content = content_of(key_of(file, index), small_chunk);
+  return std::memcmp(view.bytes().data() + index * small_chunk, content.data(), small_chunk) == 0;
+}
+
+TEST(chunk_pool_test, a_view_is_found_again_and_only_what_has_moved_is_mapped_anew) {
+  const auto pool = open_pool({}, 4);
+  const auto kept = std::make_shared<kept_mappings>(4);
+  const chunk_view::shelf where{kept, key_of(1, 0).file};
+  const std::byte* before = nullptr;
+  {
+    const auto view = chunk_view::make(pool, 2 * small_chunk, where);
+    ASSERT_TRUE(view);
+    before = (*view)->bytes().data();
+    for (uint64_t i = 0; i < 2; ++i)
+      ASSERT_FALSE((*view)->place(i * small_chunk, put(*pool, key_of(1, i), at_second(1))));
+    (*view)->drop(0);
+    EXPECT_EQ(pool->usage().leased_bytes, small_chunk);
+    EXPECT_EQ(kept->mapped(), 0u) << "in use";
+  }
+  EXPECT_EQ(pool->usage().leased_bytes, 0u);
+  EXPECT_EQ(kept->mapped(), 2u);
+  // The second chunk goes, and comes back somewhere else.
+  auto first = pool->find(key_of(1, 0), at_second(2));
+  const auto slot = pool->find(key_of(1, 1), at_second(2))->slot();
+  pool->discard(*pool->find(key_of(1, 1), at_second(2)));
+  std::vector<chunk_lease> others;
+  while (others.empty() || others.back().slot() != slot)
+    others.push_back(put(*pool, key_of(7, others.size()), at_second(3)));
+  others.erase(others.begin(), others.end() - 1);
+  auto second = put(*pool, key_of(1, 1), at_second(4));
+  ASSERT_TRUE(first && second);
+  ASSERT_NE(second.slot(), slot);
+  const auto view = chunk_view::make(pool, 2 * small_chunk, where);
+  ASSERT_TRUE(view);
+  EXPECT_EQ((*view)->bytes().data(), before);
+  ASSERT_FALSE((*view)->place(0, std::move(*first)));
+  ASSERT_FALSE((*view)->place(small_chunk, std::move(second)));
+  EXPECT_TRUE(shows(**view, 1, 0) && shows(**view, 1, 1));
+  // Whoever loads the same file meanwhile has addresses of its own.
+  const auto other = chunk_view::make(pool, 2 * small_chunk, where);
+  ASSERT_TRUE(other);
+  EXPECT_NE((*other)->bytes().data(), before);
+}
+
+TEST(chunk_pool_test, of_kept_views_those_that_were_used_last_stay) {
+  const auto pool = open_pool({}, 8);
+  const auto kept = std::make_shared<kept_mappings>(3);
+  const auto use = [&](uint64_t file, uint64_t chunks) {
+    const auto view = chunk_view::make(pool, chunks * small_chunk, {kept, key_of(file, 0).file});
+    for (uint64_t i = 0; i < chunks; ++i)
+      ASSERT_FALSE((*view)->place(i * small_chunk, put(*pool, key_of(file, i), at_second(1))));
+  };
+  use(1, 1), use(2, 2);
+  EXPECT_EQ(kept->mapped(), 3u);
+  use(1, 1), use(3, 2);
+  EXPECT_EQ(kept->mapped(), 3u);
+  EXPECT_FALSE(kept->take(key_of(2, 0).file, 2 * small_chunk));
+  EXPECT_FALSE(kept->take(key_of(1, 0).file, 2 * small_chunk)) << "another size";
+  EXPECT_TRUE(kept->take(key_of(1, 0).file, small_chunk));
+  use(4, 4);
+  EXPECT_EQ(kept->mapped(), 2u) << "too large to be kept";
+}
+
 TEST(chunk_pool_test, many_threads_that_fill_evict_and_read_never_see_a_wrong_byte) {
   const auto pool = open_pool({}, 12);
   std::atomic<size_t> wrong{0}, found{0}, filled{0};
