@@ -45,12 +45,12 @@ def write_tokenizer(folder):
 
 @pytest.fixture(scope="module")
 def packed(request, tmp_path_factory):
-    """A server of all of them, in float32."""
+    """A server of all of them, in float32, keys and values too."""
     scratch = tmp_path_factory.mktemp("packed")
     for name in NAMES:
         shutil.copytree(PACKED / name, scratch / "models" / name)
         write_tokenizer(scratch / "models" / name)
-    server = conftest.Server(request.config, scratch, "precision: float32\n")
+    server = conftest.Server(request.config, scratch, "precision: float32\nengine: {kv_type: f32}\n")
     server.models = scratch / "models"
     server.start()
     yield server
