@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "base/dtype.hpp"
@@ -93,27 +94,39 @@ struct rope_args {
   int64_t stride = 0;
 };
 
-/// One layer's paged KV memory: k and v are each [blocks, kv_heads, block_size, head_dim] of `type`
-/// (f32, bf16 or i8). With i8 a token's key or value in one head has a scale of its own: its
-/// largest magnitude over 127, and element = scale * byte.
+/// Blocks of a KV arena begin at multiples of so many bytes: numbers of 32 bits reach 512 GiB.
+constexpr int64_t kv_granule = 256;
+
+/// One layer's paged KV memory. A block holds the keys and values of `block_size` tokens in all
+/// layers of a model and lies anywhere in an arena, which blocks of other sizes may share; its
+/// number is where it begins, in units of `kv_granule` bytes. Offsets, in bytes from there, say
+/// where this layer's parts are: keys and values each [kv_heads, block_size, head_dim] of `type`
+/// (f32, bf16 or i8), at multiples of 64 where the engine chose them. With i8 a token's key or
+/// value in one head has a scale of its own: its largest magnitude over 127, and element =
+/// scale * byte.
 /// Within a block and head, devices order the bytes as they like: whole blocks may be copied, what
 /// is in them only the device that wrote them can read.
 struct kv_cache_view {
-  void* k = nullptr;
-  void* v = nullptr;
+  std::byte* arena = nullptr;
+  uint64_t arena_bytes = 0;
   dtype type = dtype::bf16;
-  int64_t blocks = 0;
   int64_t kv_heads = 0;
   int64_t block_size = 0;
   int64_t head_dim = 0;
-  float* k_scales = nullptr; ///< i8 only: [blocks, kv_heads, block_size]
-  float* v_scales = nullptr;
+  int64_t k = 0; ///< offsets
+  int64_t v = 0;
+  int64_t k_scales = 0; ///< i8 only: floats, [kv_heads, block_size]
+  int64_t v_scales = 0;
 };
 
-/// Stores new keys and values: row i goes to slot slots[i] = block * block_size + offset. The slots
-/// of a block are written in rising order; whoever writes one anew writes those after it again
-/// before they are seen. In i8, a head that holds anything but finite numbers gets a scale of NaN,
-/// so that attention shows it.
+constexpr std::byte* block_at(const kv_cache_view& cache, int64_t number) {
+  return cache.arena + number * kv_granule;
+}
+
+/// Stores new keys and values: row i goes to slot slots[i] = block * block_size + offset, block
+/// being the block's number. The slots of a block are written in rising order; whoever writes one
+/// anew writes those after it again before they are seen. In i8, a head that holds anything but
+/// finite numbers gets a scale of NaN, so that attention shows it.
 struct kv_write_args {
   const float* k = nullptr; // [rows, kv_heads * head_dim], rows k_stride apart
   const float* v = nullptr;
@@ -133,7 +146,7 @@ struct attention_args {
   kv_cache_view cache;
   const int32_t* row_start = nullptr;   // [sequences + 1]
   const int32_t* context = nullptr;     // [sequences], tokens in the cache, new ones included
-  const int32_t* block_table = nullptr; // [sequences, table_stride]
+  const int32_t* block_table = nullptr; // [sequences, table_stride], numbers of blocks
   int64_t table_stride = 0;
   int64_t sequences = 0;
   int64_t heads = 0;

@@ -11,7 +11,7 @@ namespace troupe::gpu {
 namespace {
 
 constexpr int64_t hidden = 128, heads = 2, head_dim = 64, inner = 160, vocabulary = 32;
-constexpr int64_t block_size = 16, blocks = 3;
+constexpr int64_t block_size = 16, blocks = 3, block_bytes = 2 * block_size * head_dim * 2;
 /// More than any kernel for few rows takes at once, and not a multiple of a tile.
 constexpr int64_t prompt_rows = 41;
 
@@ -107,8 +107,19 @@ private:
     gate_ = random_weight(inner, hidden);
     up_ = in_blocks(random_weight(inner, hidden));
     down_ = random_weight(hidden, inner);
-    const auto side = blocks * block_size * head_dim * 2;
-    cache_ = {allocate(side), allocate(side), dtype::bf16, blocks, 1, block_size, head_dim};
+    static_assert(block_bytes % kv_granule == 0);
+    constexpr auto arena_bytes = static_cast<size_t>(blocks * block_bytes);
+    cache_ = {static_cast<std::byte*>(allocate(arena_bytes)),
+              arena_bytes,
+              dtype::bf16,
+              1,
+              block_size,
+              head_dim,
+              0,
+              block_bytes / 2};
+  }
+  static int32_t number_of(int64_t block) {
+    return static_cast<int32_t>(block * block_bytes / kv_granule);
   }
   int32_t* ids(int64_t past, int64_t rows) {
     std::vector<int32_t> out;
@@ -128,7 +139,7 @@ private:
     std::vector<float> cos, sin;
     std::vector<int64_t> slots;
     for (int64_t i = past; i < past + rows; ++i) {
-      slots.push_back((blocks - 1 - i / block_size) * block_size + i % block_size);
+      slots.push_back(number_of(blocks - 1 - i / block_size) * block_size + i % block_size);
       for (int64_t d = 0; d < head_dim / 2; ++d) {
         const auto angle = static_cast<float>(i) / static_cast<float>(d + 1);
         cos.push_back(std::cos(angle));
@@ -144,7 +155,7 @@ private:
     args.cache = cache_;
     args.row_start = upload(std::vector{0, static_cast<int32_t>(rows)});
     args.context = upload(std::vector{static_cast<int32_t>(past + rows)});
-    args.block_table = upload(std::vector<int32_t>{2, 1, 0});
+    args.block_table = upload(std::vector<int32_t>{number_of(2), number_of(1), number_of(0)});
     args.table_stride = blocks;
     args.sequences = 1;
     args.heads = heads;

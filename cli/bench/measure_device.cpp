@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 #include <random>
 #include <thread>
 
@@ -51,14 +50,17 @@ public:
   caf::error make() {
     const auto& config = of_.config;
     const auto blocks = (tokens_ + block_size - 1) / block_size;
-    const auto cache_bytes = static_cast<size_t>(blocks * block_size * config.kv_size()) * 2;
-    std::vector<int32_t> table(static_cast<size_t>(blocks));
-    std::iota(table.begin(), table.end(), 0);
-    std::vector<int64_t> slots(static_cast<size_t>(tokens_));
-    std::iota(slots.begin(), slots.end(), int64_t{0});
+    const auto side_bytes = block_size * config.kv_size() * 2;
+    const auto granules = (2 * side_bytes + gpu::kv_granule - 1) / gpu::kv_granule;
+    const auto cache_bytes = static_cast<uint64_t>(blocks * granules * gpu::kv_granule);
+    std::vector<int32_t> table;
+    for (int64_t i = 0; i < blocks; ++i)
+      table.push_back(static_cast<int32_t>(i * granules));
+    std::vector<int64_t> slots;
+    for (int64_t i = 0; i < tokens_; ++i)
+      slots.push_back(i / block_size * granules * block_size + i % block_size);
     auto& device = *of_.device;
-    take(k_, device.allocate(cache_bytes));
-    take(v_, device.allocate(cache_bytes));
+    take(kv_, device.allocate(cache_bytes));
     take(q_, filled(device, noise(static_cast<size_t>(tokens_ * config.q_size()))));
     take(out_, device.allocate(static_cast<size_t>(tokens_ * config.q_size()) * sizeof(float)));
     take(rows_, filled(device, noise(static_cast<size_t>(tokens_ * config.kv_size()))));
@@ -68,8 +70,9 @@ public:
     take(table_, filled(device, table));
     if (why_)
       return why_;
-    cache_ = {k_.data(),       v_.data(),  dtype::bf16,    blocks,
-              config.kv_heads, block_size, config.head_dim};
+    blocks_ = blocks;
+    cache_ = {kv_.as<std::byte>(), cache_bytes,     dtype::bf16, config.kv_heads,
+              block_size,          config.head_dim, 0,           side_bytes};
     const auto* rows = rows_.as<float>();
     device.kv_write(
         {rows, rows, cache_, slots_.as<int64_t>(), tokens_, config.kv_size(), config.kv_size()});
@@ -84,7 +87,7 @@ public:
     args.row_start = row_start_.as<int32_t>();
     args.context = context_.as<int32_t>();
     args.block_table = table_.as<int32_t>();
-    args.table_stride = cache_.blocks;
+    args.table_stride = blocks_;
     args.sequences = 1;
     args.heads = config.heads;
     args.scale = 0.125f;
@@ -106,7 +109,8 @@ private:
 
   subject& of_;
   const int64_t tokens_;
-  gpu::buffer k_, v_, q_, out_, rows_, slots_, row_start_, context_, table_;
+  int64_t blocks_ = 0;
+  gpu::buffer kv_, q_, out_, rows_, slots_, row_start_, context_, table_;
   gpu::kv_cache_view cache_;
   caf::error why_;
 };

@@ -229,8 +229,8 @@ void draft_model::run_pass() {
     const bool is_whole = one.rows == missing(one);
     for (uint32_t i = 0; i < one.rows; ++i)
       one.tokens.push_back(token_at(one, first + i));
-    batch_.append({first, one.rows, is_whole ? size_t{1} : 0}, one.blocks,
-                  parts_.kv.shape().block_size, [&](size_t at) { return one.tokens[at]; });
+    batch_.append({first, one.rows, is_whole ? size_t{1} : 0}, one.blocks, parts_.kv,
+                  [&](size_t at) { return one.tokens[at]; });
     if (is_whole)
       parts_.choices.add(
           {one.sampling, one.tokens, {}, one.wish->of->prompt_size, parts_.config.eos_token_ids});

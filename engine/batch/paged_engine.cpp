@@ -137,14 +137,13 @@ void paged_engine::build_batch() {
     if (one.rows > 0)
       widest = std::max(widest, one.blocks.size());
   batch_.table_stride = parts_.forward->table_stride(widest);
-  const auto block_size = planner_.limits().block_size;
   for (const auto& one : planner_.running()) {
     if (one.rows == 0)
       continue;
     const auto end = one.computed + one.rows;
     // The last known token's row, and those of the guesses behind it.
     const auto wanted = end < one.size() ? 0 : end - one.size() + 1;
-    batch_.append({one.computed, one.rows, wanted}, one.blocks, block_size, [&](size_t at) {
+    batch_.append({one.computed, one.rows, wanted}, one.blocks, parts_.kv, [&](size_t at) {
       return at < one.size() ? one.request.tokens[at] : one.draft[at - one.size()];
     });
     if (wanted > 0)

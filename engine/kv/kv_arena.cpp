@@ -7,14 +7,37 @@
 
 namespace troupe::engine {
 
+namespace {
+
+/// Bytes of one layer's parts of a block, each at a multiple of a cache line, and of all of it.
+struct block_parts {
+  int64_t side = 0;   ///< keys, or values
+  int64_t scales = 0; ///< of one of the two
+  int64_t block = 0;
+};
+
+int64_t rounded(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+block_parts parts_of(int64_t layers, int64_t kv_heads, int64_t head_dim, int64_t block_size,
+                     dtype type) {
+  constexpr int64_t line = 64;
+  const auto rows = kv_heads * block_size;
+  block_parts out;
+  out.side = rounded(rows * head_dim * static_cast<int64_t>(size_of(type)), line);
+  if (type == dtype::i8)
+    out.scales = rounded(rows * static_cast<int64_t>(sizeof(float)), line);
+  out.block = rounded(layers * 2 * (out.side + out.scales), gpu::kv_granule);
+  return out;
+}
+
+} // namespace
+
 kv_shape plan_kv(const model_config& config, dtype weights, const engine_options& options) {
   kv_shape out;
   out.type = options.kv_type.value_or(weights == dtype::f32 ? dtype::f32 : dtype::bf16);
   out.block_size = options.block_size;
-  const auto row_bytes = static_cast<uint64_t>(config.head_dim) * size_of(out.type) +
-                         (out.type == dtype::i8 ? sizeof(float) : 0);
-  out.block_bytes =
-      static_cast<uint64_t>(config.layers * 2 * config.kv_heads * out.block_size) * row_bytes;
+  out.block_bytes = static_cast<uint64_t>(
+      parts_of(config.layers, config.kv_heads, config.head_dim, out.block_size, out.type).block);
   int64_t context = config.context_length;
   if (options.context_max != 0)
     context = std::min<int64_t>(context, options.context_max);
@@ -34,6 +57,7 @@ caf::expected<kv_arena> kv_arena::create(const model_config& config, const kv_sh
   out.layers_ = config.layers;
   out.kv_heads_ = config.kv_heads;
   out.head_dim_ = config.head_dim;
+  out.granules_ = static_cast<int32_t>(shape.block_bytes / gpu::kv_granule);
   auto memory = device.allocate(shape.size_bytes());
   if (!memory)
     return caf::make_error(errc::out_of_memory,
@@ -44,61 +68,37 @@ caf::expected<kv_arena> kv_arena::create(const model_config& config, const kv_sh
 }
 
 gpu::kv_cache_view kv_arena::layer(int64_t index) const {
-  const auto rows = static_cast<size_t>(shape_.tokens() * kv_heads_);
-  const auto bytes = rows * static_cast<size_t>(head_dim_) * size_of(shape_.type);
-  const auto at = static_cast<size_t>(index) * 2;
+  const auto parts = parts_of(layers_, kv_heads_, head_dim_, shape_.block_size, shape_.type);
+  const auto scales = index * 2 * parts.scales;
+  const auto sides = layers_ * 2 * parts.scales + index * 2 * parts.side;
   gpu::kv_cache_view out;
-  // Scales come before all bytes: there they are aligned whatever a head's size is.
-  auto* data = memory_.as<std::byte>();
-  if (shape_.type == dtype::i8) {
-    out.k_scales = memory_.as<float>() + at * rows;
-    out.v_scales = out.k_scales + rows;
-    data += static_cast<size_t>(layers_) * 2 * rows * sizeof(float);
-  }
-  out.k = data + at * bytes;
-  out.v = data + (at + 1) * bytes;
+  out.arena = memory_.as<std::byte>();
+  out.arena_bytes = shape_.size_bytes();
   out.type = shape_.type;
-  out.blocks = shape_.blocks;
   out.kv_heads = kv_heads_;
   out.block_size = shape_.block_size;
   out.head_dim = head_dim_;
+  out.k = sides;
+  out.v = sides + parts.side;
+  out.k_scales = scales;
+  out.v_scales = scales + parts.scales;
   return out;
 }
 
-/// Calls body(first, size_bytes) for every array of which each block has `size_bytes`.
-template <class Body>
-void kv_arena::for_parts(const Body& body) const {
-  const auto rows = static_cast<uint64_t>(kv_heads_ * shape_.block_size);
-  for (int64_t index = 0; index < layers_; ++index) {
-    const auto view = layer(index);
-    for (void* data : {view.k, view.v})
-      body(static_cast<std::byte*>(data),
-           rows * static_cast<uint64_t>(head_dim_) * size_of(shape_.type));
-    for (float* scales : {view.k_scales, view.v_scales})
-      if (scales != nullptr)
-        body(reinterpret_cast<std::byte*>(scales), rows * sizeof(float));
-  }
+std::byte* kv_arena::at(int32_t block) const {
+  return memory_.as<std::byte>() + static_cast<uint64_t>(block) * shape_.block_bytes;
 }
 
 void kv_arena::copy_block(int32_t from, int32_t to) const {
-  for_parts([&](std::byte* base, uint64_t size_bytes) {
-    device_->copy(base + static_cast<uint64_t>(to) * size_bytes,
-                  base + static_cast<uint64_t>(from) * size_bytes, size_bytes);
-  });
+  device_->copy(at(to), at(from), shape_.block_bytes);
 }
 
 void kv_arena::save_block(int32_t from, std::byte* to) const {
-  for_parts([&](const std::byte* base, uint64_t size_bytes) {
-    device_->copy_to_host(to, base + static_cast<uint64_t>(from) * size_bytes, size_bytes);
-    to += size_bytes;
-  });
+  device_->copy_to_host(to, at(from), shape_.block_bytes);
 }
 
 void kv_arena::load_block(const std::byte* from, int32_t to) const {
-  for_parts([&](std::byte* base, uint64_t size_bytes) {
-    device_->copy_to_device(base + static_cast<uint64_t>(to) * size_bytes, from, size_bytes);
-    from += size_bytes;
-  });
+  device_->copy_to_device(at(to), from, shape_.block_bytes);
 }
 
 } // namespace troupe::engine

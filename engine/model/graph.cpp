@@ -239,7 +239,7 @@ void graph::run_head(int64_t rows) {
 }
 
 void graph::run_recorded(const forward_batch& batch, const kv_arena& kv) {
-  const gpu::recording_key key{this, kv.layer(0).k, static_cast<int64_t>(batch.tokens.size()),
+  const gpu::recording_key key{this, kv.layer(0).arena, static_cast<int64_t>(batch.tokens.size()),
                                static_cast<int64_t>(batch.logit_rows.size()), batch.table_stride};
   if (device_.replay(key))
     return;

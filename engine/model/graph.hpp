@@ -19,7 +19,7 @@ namespace troupe::engine {
 struct forward_batch {
   std::vector<token_id> tokens;
   std::vector<int64_t> positions;
-  std::vector<int64_t> slots; ///< KV slot of each row
+  std::vector<int64_t> slots; ///< KV slot of each row (see `gpu::kv_write_args`)
   std::vector<int32_t> row_start{0};
   std::vector<int32_t> context;
   std::vector<int32_t> block_table;
@@ -31,30 +31,32 @@ struct forward_batch {
   struct part {
     size_t first = 0, rows = 0, logits = 0;
   };
-  /// Adds a sequence whose keys and values are, or come, in `blocks`, `table_stride` at most.
-  /// token_at(position) gives its tokens.
+  /// Adds a sequence whose keys and values are, or come, in `blocks` of `kv`, `table_stride` at
+  /// most. token_at(position) gives its tokens.
   template <class TokenAt>
-  void append(const part& of, std::span<const int32_t> blocks, int64_t block_size,
+  void append(const part& of, std::span<const int32_t> blocks, const kv_arena& kv,
               const TokenAt& token_at);
   void reserve(size_t rows_max, size_t sequences_max, size_t logit_rows_max, size_t blocks_max);
 };
 
 template <class TokenAt>
-void forward_batch::append(const part& of, std::span<const int32_t> blocks, int64_t block_size,
+void forward_batch::append(const part& of, std::span<const int32_t> blocks, const kv_arena& kv,
                            const TokenAt& token_at) {
+  const auto block_size = kv.shape().block_size;
   const auto end = of.first + of.rows;
   for (size_t at = of.first; at < end; ++at) {
     const auto position = static_cast<int64_t>(at);
     tokens.push_back(token_at(at));
     positions.push_back(position);
-    slots.push_back(blocks[static_cast<size_t>(position / block_size)] * block_size +
-                    position % block_size);
+    const auto block = kv.number(blocks[static_cast<size_t>(position / block_size)]);
+    slots.push_back(int64_t{block} * block_size + position % block_size);
   }
   for (size_t i = of.logits; i > 0; --i)
     logit_rows.push_back(static_cast<int32_t>(tokens.size() - i));
   row_start.push_back(static_cast<int32_t>(tokens.size()));
   context.push_back(static_cast<int32_t>(end));
-  block_table.insert(block_table.end(), blocks.begin(), blocks.end());
+  for (const auto block : blocks)
+    block_table.push_back(kv.number(block));
   block_table.resize(context.size() * static_cast<size_t>(table_stride));
 }
 

@@ -14,10 +14,11 @@ void cpu_device::kv_write(const kv_write_args& args) {
     return write_pairs(args);
   const auto dim = cache.head_dim;
   const auto bytes = dim * static_cast<int64_t>(size_of(cache.type));
-  const auto store = [&](const float* from, int64_t row, void* data, float* scales) {
-    auto* to = static_cast<unsigned char*>(data) + row * bytes;
+  const auto store = [&](const float* from, std::byte* block, int64_t row, int64_t data,
+                         int64_t scales) {
+    auto* to = reinterpret_cast<unsigned char*>(block + data + row * bytes);
     if (cache.type == dtype::i8)
-      scales[row] = isa_.kernels.to_i8(from, to, dim);
+      reinterpret_cast<float*>(block + scales)[row] = isa_.kernels.to_i8(from, to, dim);
     else if (cache.type == dtype::bf16)
       isa_.kernels.to_bf16(from, to, dim);
     else
@@ -25,12 +26,12 @@ void cpu_device::kv_write(const kv_write_args& args) {
   };
   for_rows(args.rows, 2 * cache.kv_heads * dim, [&](int64_t begin, int64_t end) {
     for (auto i = begin; i < end; ++i) {
-      const auto block = args.slots[i] / cache.block_size;
+      auto* block = block_at(cache, args.slots[i] / cache.block_size);
       const auto offset = args.slots[i] % cache.block_size;
       for (int64_t h = 0; h < cache.kv_heads; ++h) {
-        const auto row = (block * cache.kv_heads + h) * cache.block_size + offset;
-        store(args.k + i * args.k_stride + h * dim, row, cache.k, cache.k_scales);
-        store(args.v + i * args.v_stride + h * dim, row, cache.v, cache.v_scales);
+        const auto row = h * cache.block_size + offset;
+        store(args.k + i * args.k_stride + h * dim, block, row, cache.k, cache.k_scales);
+        store(args.v + i * args.v_stride + h * dim, block, row, cache.v, cache.v_scales);
       }
     }
   });
@@ -48,13 +49,15 @@ void cpu_device::write_pairs(const kv_write_args& args) {
   const auto& cache = args.cache;
   const auto dim = cache.head_dim;
   const auto store = [&](int64_t i, int64_t h) {
-    const auto block = args.slots[i] / cache.block_size, slot = args.slots[i] % cache.block_size;
+    const auto slot = args.slots[i] % cache.block_size;
     const auto first = slot / pair_group * pair_group;
-    const auto at = ((block * cache.kv_heads + h) * cache.block_size + first) * dim * 2;
-    isa_.kernels.write_key_pairs(args.k + i * args.k_stride + h * dim,
-                                 static_cast<unsigned char*>(cache.k) + at, slot - first, dim);
-    isa_.kernels.write_value_pairs(args.v + i * args.v_stride + h * dim,
-                                   static_cast<unsigned char*>(cache.v) + at, slot - first, dim);
+    auto* group =
+        reinterpret_cast<unsigned char*>(block_at(cache, args.slots[i] / cache.block_size) +
+                                         (h * cache.block_size + first) * dim * 2);
+    isa_.kernels.write_key_pairs(args.k + i * args.k_stride + h * dim, group + cache.k,
+                                 slot - first, dim);
+    isa_.kernels.write_value_pairs(args.v + i * args.v_stride + h * dim, group + cache.v,
+                                   slot - first, dim);
   };
   for_rows(cache.kv_heads, 2 * args.rows * dim, [&](int64_t begin, int64_t end) {
     for (auto h = begin; h < end; ++h)
@@ -246,13 +249,14 @@ void cpu_device::run_attention(const attention_args& args, const attention_tile&
   const auto kind = cache.type == dtype::i8 ? 2 : cache.type == dtype::bf16 ? 1 : 0;
   const auto kernel =
       is_in_pairs(cache) ? isa_.kernels.attention_pairs : isa_.kernels.attention[kind];
+  const auto* arena = reinterpret_cast<const unsigned char*>(cache.arena);
   kernel({
-      static_cast<const unsigned char*>(cache.k),
-      static_cast<const unsigned char*>(cache.v),
-      cache.k_scales,
-      cache.v_scales,
+      arena + cache.k,
+      arena + cache.v,
+      arena + cache.k_scales,
+      arena + cache.v_scales,
       args.block_table + tile.sequence * args.table_stride,
-      cache.kv_heads,
+      kv_granule,
       tile.kv_head,
       cache.block_size,
       cache.head_dim,

@@ -82,12 +82,12 @@ constexpr int64_t panel_cols_max = 128;
 
 /// Up to `attention_queries` queries (rows x heads) that read the same key/value head.
 struct attention_job {
-  const unsigned char* k; ///< [blocks, kv_heads, block_size, head_dim]
+  const unsigned char* k; ///< [kv_heads, block_size, head_dim] of the block with number 0
   const unsigned char* v;
-  const float* k_scales; ///< [blocks, kv_heads, block_size] of an int8 cache, else null
-  const float* v_scales;
-  const int32_t* blocks; ///< the sequence's block table
-  int64_t kv_heads;
+  const unsigned char* k_scales; ///< of an int8 cache: floats, [kv_heads, block_size]
+  const unsigned char* v_scales;
+  const int32_t* blocks; ///< the sequence's block table: numbers of blocks
+  int64_t granule;       ///< bytes from one number's block to the next one's
   int64_t kv_head;
   int64_t block_size;
   int64_t head_dim;

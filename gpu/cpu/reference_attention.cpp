@@ -9,13 +9,24 @@
 namespace troupe::gpu::cpu::reference {
 namespace {
 
-/// Element `d` of a token's key or value in one head; `row` counts those.
-double cached(const void* data, const float* scales, const kv_cache_view& cache, int64_t row,
+/// A token's keys and values in one head: `row` counts those in the block.
+struct kv_place {
+  std::byte* block;
+  int64_t row;
+};
+
+kv_place place_of(const kv_cache_view& cache, int64_t block, int64_t head, int64_t offset) {
+  return {block_at(cache, block), head * cache.block_size + offset};
+}
+
+/// Element `d` of the key or value whose bytes and scales lie at these offsets.
+double cached(const kv_cache_view& cache, const kv_place& of, int64_t data, int64_t scales,
               int64_t d) {
-  const auto at = row * cache.head_dim + d;
+  const auto at = of.row * cache.head_dim + d;
   if (cache.type != dtype::i8)
-    return load_element(data, cache.type, at);
-  return double{scales[row]} * static_cast<const int8_t*>(data)[at];
+    return load_element(of.block + data, cache.type, at);
+  return double{reinterpret_cast<const float*>(of.block + scales)[of.row]} *
+         reinterpret_cast<const int8_t*>(of.block + data)[at];
 }
 
 /// Writes one head of one token as bytes; returns their scale.
@@ -42,12 +53,13 @@ public:
 
   /// Attends to positions first..last (both included).
   void run(const float* q, int64_t first, int64_t last, float* out) const {
-    const auto dim = args_.cache.head_dim;
+    const auto& cache = args_.cache;
+    const auto dim = cache.head_dim;
     std::vector<double> weights;
     for (auto t = first; t <= last; ++t) {
       double score = 0;
       for (int64_t d = 0; d < dim; ++d)
-        score += double{q[d]} * cached(args_.cache.k, args_.cache.k_scales, args_.cache, at(t), d);
+        score += double{q[d]} * cached(cache, at(t), cache.k, cache.k_scales, d);
       weights.push_back(score * args_.scale);
     }
     const double top = weights.empty() ? 0 : *std::max_element(weights.begin(), weights.end());
@@ -58,17 +70,15 @@ public:
       double sum = 0;
       for (auto t = first; t <= last; ++t)
         sum += weights[static_cast<size_t>(t - first)] *
-               cached(args_.cache.v, args_.cache.v_scales, args_.cache, at(t), d);
+               cached(cache, at(t), cache.v, cache.v_scales, d);
       out[d] = static_cast<float>(weights.empty() ? 0 : sum / total);
     }
   }
 
 private:
-  /// Row of position `t` in the cache.
-  int64_t at(int64_t t) const {
+  kv_place at(int64_t t) const {
     const auto& cache = args_.cache;
-    const int64_t block = table_[t / cache.block_size];
-    return (block * cache.kv_heads + kv_head_) * cache.block_size + t % cache.block_size;
+    return place_of(cache, table_[t / cache.block_size], kv_head_, t % cache.block_size);
   }
 
   const attention_args& args_;
@@ -81,20 +91,22 @@ private:
 void kv_write(const kv_write_args& args) {
   const auto& cache = args.cache;
   const auto dim = cache.head_dim;
-  const auto store = [&](const float* from, int64_t row, void* data, float* scales) {
+  const auto store = [&](const float* from, const kv_place& to, int64_t data, int64_t scales) {
+    auto* first = to.block + data;
     if (cache.type == dtype::i8)
-      scales[row] = to_bytes(from, dim, static_cast<int8_t*>(data) + row * dim);
+      reinterpret_cast<float*>(to.block + scales)[to.row] =
+          to_bytes(from, dim, reinterpret_cast<int8_t*>(first) + to.row * dim);
     else
       for (int64_t d = 0; d < dim; ++d)
-        store_element(data, cache.type, row * dim + d, from[d]);
+        store_element(first, cache.type, to.row * dim + d, from[d]);
   };
   for (int64_t i = 0; i < args.rows; ++i) {
     const auto block = args.slots[i] / cache.block_size;
     const auto offset = args.slots[i] % cache.block_size;
     for (int64_t h = 0; h < cache.kv_heads; ++h) {
-      const auto row = (block * cache.kv_heads + h) * cache.block_size + offset;
-      store(args.k + i * args.k_stride + h * dim, row, cache.k, cache.k_scales);
-      store(args.v + i * args.v_stride + h * dim, row, cache.v, cache.v_scales);
+      const auto to = place_of(cache, block, h, offset);
+      store(args.k + i * args.k_stride + h * dim, to, cache.k, cache.k_scales);
+      store(args.v + i * args.v_stride + h * dim, to, cache.v, cache.v_scales);
     }
   }
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include "gpu/kernels/kv_place.cuh"
 #include "gpu/kernels/linear_operands.cuh"
 
 /// How the tensor-core kernel of `attention` reads a cache: as bf16, eight neighbours of a key or
@@ -17,7 +18,7 @@ struct bf16_cache {
 };
 
 /// Bytes are whole numbers that bf16 holds exactly; the scales of keys go to the scores, those of
-/// values to the softmax weights. The engine's arena begins bytes at a multiple of eight.
+/// values to the softmax weights. The engine's blocks begin bytes at a multiple of 64.
 struct i8_cache {
   using element = int8_t;
   static constexpr bool is_scaled = true;
@@ -47,19 +48,22 @@ struct kv_reader {
   const int32_t* table;
   int64_t kv_head, first, last;
 
-  /// Row of `position`: the index of its scale, and with `dim` elements each, of its first element.
-  __device__ int64_t row(int64_t position) const {
-    const auto& cache = args.cache;
-    const auto size = static_cast<uint32_t>(cache.block_size);
+  __device__ kv_place place(int64_t position) const {
+    const auto size = static_cast<uint32_t>(args.cache.block_size);
     const auto p = static_cast<uint32_t>(position);
-    const int64_t block = table[p / size];
-    return (block * cache.kv_heads + kv_head) * cache.block_size + p % size;
+    return place_of(args.cache, table[p / size], kv_head, p % size);
   }
-  __device__ const element* key(int64_t row) const {
-    return static_cast<const element*>(args.cache.k) + row * dim;
+  __device__ const element* key(const kv_place& at) const {
+    return part_of<const element>(at, args.cache.k) + at.row * dim;
   }
-  __device__ const element* value(int64_t row) const {
-    return static_cast<const element*>(args.cache.v) + row * dim;
+  __device__ const element* value(const kv_place& at) const {
+    return part_of<const element>(at, args.cache.v) + at.row * dim;
+  }
+  __device__ float key_scale(const kv_place& at) const {
+    return part_of<const float>(at, args.cache.k_scales)[at.row];
+  }
+  __device__ float value_scale(const kv_place& at) const {
+    return part_of<const float>(at, args.cache.v_scales)[at.row];
   }
   __device__ bool holds(int64_t position) const { return position >= first && position <= last; }
 };

@@ -1,5 +1,6 @@
 #include "gpu/kernels/attention.cuh"
 #include "gpu/kernels/device_math.cuh"
+#include "gpu/kernels/kv_place.cuh"
 #include "gpu/kernels/launch.cuh"
 
 namespace troupe::gpu::kernels {
@@ -14,21 +15,19 @@ struct softmax_state {
   float sums[dims_per_lane] = {};
 };
 
-/// Row of `position` in the cache: a key or value of one head.
-__device__ int64_t cache_row(const kv_cache_view& cache, const int32_t* table, int64_t kv_head,
-                             int64_t position) {
-  const int64_t block = table[position / cache.block_size];
-  return (block * cache.kv_heads + kv_head) * cache.block_size + position % cache.block_size;
+__device__ kv_place place_of_position(const kv_cache_view& cache, const int32_t* table,
+                                      int64_t kv_head, int64_t position) {
+  return place_of(cache, table[position / cache.block_size], kv_head, position % cache.block_size);
 }
 
-/// Element `i` of a cache, in units of its row's scale where it has one.
+/// Element `i` of a block's keys or values, in units of its row's scale where it has one.
 __device__ float load_cached(const void* data, dtype type, int64_t i) {
   return type == dtype::i8 ? static_cast<float>(static_cast<const int8_t*>(data)[i])
                            : load_element(data, type, i);
 }
 
-__device__ float scale_of(const float* scales, dtype type, int64_t row) {
-  return type == dtype::i8 ? scales[row] : 1.0f;
+__device__ float scale_of(const kv_place& at, int64_t scales, dtype type) {
+  return type == dtype::i8 ? part_of<float>(at, scales)[at.row] : 1.0f;
 }
 
 /// 32 positions from `base` on: a lane scores one of them, then every lane gathers its dimensions.
@@ -41,11 +40,12 @@ __device__ void take_positions(const attention_args& args, const int32_t* table,
   const bool visible = own >= first && own <= last;
   float score = -INFINITY;
   if (visible) {
-    const int64_t row = cache_row(cache, table, kv_head, own);
+    const auto at = place_of_position(cache, table, kv_head, own);
+    const auto* keys = at.block + cache.k;
     float sum = 0;
     for (int64_t d = 0; d < cache.head_dim; ++d)
-      sum = fmaf(q[d], load_cached(cache.k, cache.type, row * cache.head_dim + d), sum);
-    score = sum * scale_of(cache.k_scales, cache.type, row) * args.scale;
+      sum = fmaf(q[d], load_cached(keys, cache.type, at.row * cache.head_dim + d), sum);
+    score = sum * scale_of(at, cache.k_scales, cache.type) * args.scale;
   }
   // At least one position of every 32 that are visited is visible, so `top` is finite.
   const float top = fmaxf(state.top, warp_max(score));
@@ -60,13 +60,14 @@ __device__ void take_positions(const attention_args& args, const int32_t* table,
     const int64_t position = base + i;
     if (position < first || position > last)
       continue;
-    const int64_t row = cache_row(cache, table, kv_head, position);
-    weight *= scale_of(cache.v_scales, cache.type, row);
+    const auto at = place_of_position(cache, table, kv_head, position);
+    const auto* values = at.block + cache.v;
+    weight *= scale_of(at, cache.v_scales, cache.type);
     for (int j = 0; j < dims_per_lane; ++j) {
       const int64_t d = j * warp_threads + lane;
       if (d < cache.head_dim)
-        state.sums[j] =
-            fmaf(weight, load_cached(cache.v, cache.type, row * cache.head_dim + d), state.sums[j]);
+        state.sums[j] = fmaf(weight, load_cached(values, cache.type, at.row * cache.head_dim + d),
+                             state.sums[j]);
     }
   }
 }

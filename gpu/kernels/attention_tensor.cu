@@ -124,12 +124,12 @@ __device__ void score_chunk(const query_tile<dim>& q, const kv_reader<dim, cache
       score = 0;
     const int64_t key = base + n * 8 + g;
     const bool real = kv.holds(key);
-    const int64_t row = real ? kv.row(key) : 0;
-    const auto* k = kv.key(row) + t * 8;
+    const auto from = real ? kv.place(key) : kv_place{};
+    const auto* k = real ? kv.key(from) + t * 8 : nullptr;
 #pragma unroll
     for (int b = 0; b < dim / 32; ++b)
       mma_bf16_k32(scores[n], q.low[b], q.high[b], real ? cache_type::eight(k + b * 32) : zeros());
-    const float own_scale = cache_type::is_scaled && real ? kv.args.cache.k_scales[row] : 1.0f;
+    const float own_scale = cache_type::is_scaled && real ? kv.key_scale(from) : 1.0f;
     for (int e = 0; e < 4; ++e) {
       const int column = 2 * t + e % 2;
       const int64_t position = base + n * 8 + column;
@@ -191,12 +191,12 @@ __device__ void add_values(float (&first)[4], float (&second)[4],
   for (int i = 0; i < 4; ++i) {
     const int64_t position = base + 2 * t + i % 2 + i / 2 * 8;
     const bool real = kv.holds(position);
-    const int64_t row = real ? kv.row(position) : 0;
-    v[i] = real ? kv.value(row) + g * 4 : nullptr;
+    const auto from = real ? kv.place(position) : kv_place{};
+    v[i] = real ? kv.value(from) + g * 4 : nullptr;
     if constexpr (cache_type::is_scaled) {
       auto& weights = i < 2 ? first : second;
       scale_weights(weights[i % 2], weights[i % 2 + 2], position,
-                    real ? kv.args.cache.v_scales[row] : 0.0f, at);
+                    real ? kv.value_scale(from) : 0.0f, at);
     }
   }
   const uint32_t a0 = pack_bf16(first[0], first[1]), a1 = pack_bf16(first[2], first[3]);

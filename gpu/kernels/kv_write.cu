@@ -1,6 +1,7 @@
 #include "gpu/kernels/kv_write.cuh"
 
 #include "gpu/kernels/device_math.cuh"
+#include "gpu/kernels/kv_place.cuh"
 #include "gpu/kernels/launch.cuh"
 
 namespace troupe::gpu::kernels {
@@ -9,10 +10,8 @@ namespace {
 constexpr unsigned threads = 256;
 constexpr int warps = threads / warp_threads;
 
-/// Row of a token's head in the cache; each holds `head_dim` elements.
-__device__ int64_t cache_row(const kv_cache_view& cache, int64_t slot, int64_t head) {
-  return (slot / cache.block_size * cache.kv_heads + head) * cache.block_size +
-         slot % cache.block_size;
+__device__ kv_place place_of_slot(const kv_cache_view& cache, int64_t slot, int64_t head) {
+  return place_of(cache, slot / cache.block_size, head, slot % cache.block_size);
 }
 
 __device__ void store_element(void* to, dtype type, int64_t i, float value) {
@@ -30,10 +29,10 @@ __global__ void kv_write_kernel(kv_write_args args) {
   const int64_t row = i / width, col = i % width;
   if (row >= args.rows)
     return;
-  const int64_t at = cache_row(cache, args.slots[row], col / cache.head_dim) * cache.head_dim +
-                     col % cache.head_dim;
-  store_element(cache.k, cache.type, at, args.k[row * args.k_stride + col]);
-  store_element(cache.v, cache.type, at, args.v[row * args.v_stride + col]);
+  const auto to = place_of_slot(cache, args.slots[row], col / cache.head_dim);
+  const int64_t at = to.row * cache.head_dim + col % cache.head_dim;
+  store_element(to.block + cache.k, cache.type, at, args.k[row * args.k_stride + col]);
+  store_element(to.block + cache.v, cache.type, at, args.v[row * args.v_stride + col]);
 }
 
 /// Writes one head of one token as bytes, by a whole warp; every lane returns their scale, which is
@@ -65,15 +64,15 @@ __global__ void kv_write_bytes_kernel(kv_write_args args) {
   if (row >= args.rows)
     return;
   const auto dim = cache.head_dim;
-  const int64_t to = cache_row(cache, args.slots[row], head);
+  const auto to = place_of_slot(cache, args.slots[row], head);
   const float k = store_bytes(args.k + row * args.k_stride + head * dim, dim,
-                              static_cast<int8_t*>(cache.k) + to * dim);
+                              part_of<int8_t>(to, cache.k) + to.row * dim);
   const float v = store_bytes(args.v + row * args.v_stride + head * dim, dim,
-                              static_cast<int8_t*>(cache.v) + to * dim);
+                              part_of<int8_t>(to, cache.v) + to.row * dim);
   if (threadIdx.x % warp_threads != 0)
     return;
-  cache.k_scales[to] = k;
-  cache.v_scales[to] = v;
+  part_of<float>(to, cache.k_scales)[to.row] = k;
+  part_of<float>(to, cache.v_scales)[to.row] = v;
 }
 
 } // namespace

@@ -172,7 +172,8 @@ void lay_out(benchmark::State& state, dtype from, dtype to, unsigned threads) {
   state.counters["GB/s"] = best / 1e9;
 }
 
-void attention(benchmark::State& state, const test::attention_shape& shape) {
+void attention(benchmark::State& state, test::attention_shape shape) {
+  shape.layers = 8;
   const auto dev = make_device();
   test::random_data random{1};
   test::attention_case test{random, shape};

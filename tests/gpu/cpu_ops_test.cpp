@@ -187,17 +187,13 @@ TEST_P(cpu_ops_test, kv_write_stores_the_same_bits_as_the_reference) {
       std::vector<int64_t> slots(blocks * block_size);
       std::iota(slots.begin(), slots.end(), 0);
       random.shuffle(slots);
-      std::vector<unsigned char> written[2][2];
-      for (int i = 0; i < 2; ++i) {
-        for (auto& side : written[i])
-          side.assign(static_cast<size_t>(blocks * block_size * row) * size_of(type), 0x11);
-        const kv_cache_view cache{
-            written[i][0].data(), written[i][1].data(), type, blocks, kv_heads, block_size, dim};
-        (i == 0 ? fast : reference)
-            ->kv_write({k.data(), v.data(), cache, slots.data(), rows, row, row});
-      }
-      EXPECT_EQ(written[0][0], written[1][0]);
-      EXPECT_EQ(written[0][1], written[1][1]);
+      const paged_cache got{type, blocks, kv_heads, block_size, dim};
+      const paged_cache want{type, blocks, kv_heads, block_size, dim};
+      for (auto& slot : slots)
+        slot = got.slot(slot);
+      fast->kv_write({k.data(), v.data(), got.view(), slots.data(), rows, row, row});
+      reference->kv_write({k.data(), v.data(), want.view(), slots.data(), rows, row, row});
+      EXPECT_EQ(got.bytes(), want.bytes());
     }
 }
 
@@ -219,41 +215,38 @@ TEST_P(cpu_ops_test, an_int8_cache_holds_the_same_bits_as_the_references) {
     std::vector<int64_t> slots(rows);
     std::iota(slots.begin(), slots.end(), 0);
     random.shuffle(slots);
-    struct written {
-      std::vector<int8_t> k, v;
-      std::vector<float> k_scales, v_scales;
-    } both[2];
-    for (int i = 0; i < 2; ++i) {
-      auto& [k8, v8, k_scales, v_scales] = both[i];
-      k8.assign(rows * row, 0x11);
-      v8 = k8;
-      k_scales.assign(rows * kv_heads, 7.0f);
-      v_scales = k_scales;
-      const kv_cache_view cache{k8.data(),  v8.data(), dtype::i8,       blocks,         kv_heads,
-                                block_size, dim,       k_scales.data(), v_scales.data()};
-      (i == 0 ? fast : reference)
-          ->kv_write({k.data(), v.data(), cache, slots.data(), rows, row, row});
-    }
-    EXPECT_EQ(both[0].k, both[1].k);
-    EXPECT_EQ(both[0].v, both[1].v);
-    for (size_t i = 0; i < both[0].k_scales.size(); ++i) {
-      EXPECT_EQ(std::isnan(both[0].k_scales[i]), std::isnan(both[1].k_scales[i]));
-      EXPECT_TRUE(std::isnan(both[0].k_scales[i]) || both[0].k_scales[i] == both[1].k_scales[i]);
-    }
-    EXPECT_EQ(both[0].v_scales, both[1].v_scales);
-    EXPECT_EQ(std::count_if(both[0].k_scales.begin(), both[0].k_scales.end(),
-                            [](float x) { return std::isnan(x); }),
-              2);
-    // Every value is within half a scale of what was given.
+    auto numbers = slots;
+    const paged_cache got{dtype::i8, blocks, kv_heads, block_size, dim};
+    const paged_cache want{dtype::i8, blocks, kv_heads, block_size, dim};
+    for (auto& slot : numbers)
+      slot = got.slot(slot);
+    fast->kv_write({k.data(), v.data(), got.view(), numbers.data(), rows, row, row});
+    reference->kv_write({k.data(), v.data(), want.view(), numbers.data(), rows, row, row});
+    const auto& offsets = got.view();
+    const auto scale_at = [](const paged_cache& cache, int64_t slot, int64_t h, int64_t offset) {
+      return cpu::load_element(cache.at(slot, h, offset, 4), dtype::f32, 0);
+    };
+    int64_t broken = 0;
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t h = 0; h < kv_heads; ++h) {
         const auto slot = slots[static_cast<size_t>(i)];
-        const auto at = (slot / block_size * kv_heads + h) * block_size + slot % block_size;
-        const float scale = both[0].v_scales[static_cast<size_t>(at)];
+        for (const auto side : {offsets.k, offsets.v})
+          EXPECT_EQ(0, std::memcmp(got.at(slot, h, side, dim), want.at(slot, h, side, dim),
+                                   static_cast<size_t>(dim)));
+        const float k_scale = scale_at(got, slot, h, offsets.k_scales),
+                    k_wanted = scale_at(want, slot, h, offsets.k_scales);
+        EXPECT_EQ(std::isnan(k_scale), std::isnan(k_wanted));
+        EXPECT_TRUE(std::isnan(k_scale) || k_scale == k_wanted);
+        broken += std::isnan(k_scale);
+        const float scale = scale_at(got, slot, h, offsets.v_scales);
+        EXPECT_EQ(scale, scale_at(want, slot, h, offsets.v_scales));
+        // Every value is within half a scale of what was given.
+        const auto* bytes = reinterpret_cast<const int8_t*>(got.at(slot, h, offsets.v, dim));
         for (int64_t d = 0; d < dim; ++d)
-          ASSERT_NEAR(scale * static_cast<float>(both[0].v[static_cast<size_t>(at * dim + d)]),
+          ASSERT_NEAR(scale * static_cast<float>(bytes[d]),
                       v[static_cast<size_t>(i * row + h * dim + d)], 0.501f * scale);
       }
+    EXPECT_EQ(broken, 2);
   }
 }
 
@@ -377,7 +370,7 @@ TEST_P(cpu_ops_test, calls_without_rows_do_nothing) {
   fast->linear({nullptr, w.get(), {}, &untouched, 0, 8, 8});
   fast->rope({&untouched, nullptr, nullptr, 0, 1, 8, 8, 8});
   kv_write_args write;
-  write.cache = {nullptr, nullptr, dtype::bf16, 1, 1, 16, 8};
+  write.cache = {nullptr, 0, dtype::bf16, 1, 16, 8};
   fast->kv_write(write);
   attention_args attend;
   const int32_t start[] = {0};

@@ -98,15 +98,14 @@ TEST_P(cuda_tensor_test, a_broken_token_of_an_int8_cache_spoils_the_rows_that_se
     auto k = random.floats(rows * dim), v = random.floats(rows * dim),
          q = random.floats(rows * dim);
     (of_key ? k : v)[broken * dim + 5] = INFINITY;
-    std::vector<int8_t> k8(32 * dim), v8(k8.size());
-    std::vector<float> k_scales(32, std::nanf("")), v_scales = k_scales, out(rows * dim);
-    std::vector<int64_t> slots(rows);
-    std::iota(slots.begin(), slots.end(), 0);
-    const kv_cache_view cache{k8.data(), v8.data(),       dtype::i8,      2, 1, 16,
-                              dim,       k_scales.data(), v_scales.data()};
-    fast->kv_write({k.data(), v.data(), cache, slots.data(), rows, dim, dim});
-    const int32_t start[] = {0, rows}, context[] = {rows}, table[] = {0, 1};
-    attention_args args{q.data(), cache, start, context, table, 2, 1, 1};
+    const paged_cache cache{dtype::i8, 2, 1, 16, dim};
+    std::vector<float> out(rows * dim);
+    std::vector<int64_t> slots;
+    for (int64_t i = 0; i < rows; ++i)
+      slots.push_back(cache.slot(i));
+    fast->kv_write({k.data(), v.data(), cache.view(), slots.data(), rows, dim, dim});
+    const int32_t start[] = {0, rows}, context[] = {rows}, table[] = {0, cache.number(1)};
+    attention_args args{q.data(), cache.view(), start, context, table, 2, 1, 1};
     args.out = out.data();
     args.q_stride = args.out_stride = dim;
     args.rows = rows;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -95,6 +96,53 @@ inline void round_to_bf16(std::vector<float>& values) {
     value = bf16_to_float(float_to_bf16(value));
 }
 
+/// A cache whose blocks lie apart from one another in one arena; all ones, a NaN in every type,
+/// where nothing was written.
+class paged_cache {
+public:
+  /// A layer of `layers`: so far are the blocks apart.
+  paged_cache(dtype type, int64_t blocks, int64_t kv_heads, int64_t block_size, int64_t head_dim,
+              int64_t layers = 1) {
+    constexpr int64_t gap = 64;
+    const auto rows = kv_heads * block_size;
+    const auto side = (rows * head_dim * static_cast<int64_t>(size_of(type)) + 63) / 64 * 64;
+    const auto scales =
+        type == dtype::i8 ? (rows * static_cast<int64_t>(sizeof(float)) + 63) / 64 * 64 : 0;
+    view_.type = type;
+    view_.kv_heads = kv_heads;
+    view_.block_size = block_size;
+    view_.head_dim = head_dim;
+    view_.v_scales = gap;
+    view_.k_scales = view_.v_scales + scales;
+    view_.v = view_.k_scales + scales;
+    view_.k = view_.v + side + gap;
+    stride_ = (view_.k + side) * layers / kv_granule + 1;
+    bytes_.assign(static_cast<size_t>(blocks * stride_ * kv_granule), std::byte{0xff});
+    view_.arena = bytes_.data();
+    view_.arena_bytes = bytes_.size();
+  }
+  paged_cache(const paged_cache&) = delete;
+
+  const kv_cache_view& view() const { return view_; }
+  /// What tables call block `index` of those that it was made with.
+  int32_t number(int64_t index) const { return static_cast<int32_t>(index * stride_); }
+  /// Slot `index` of those of all blocks in their order.
+  int64_t slot(int64_t index) const {
+    return number(index / view_.block_size) * view_.block_size + index % view_.block_size;
+  }
+  /// One of a slot's head's parts: `offset` is of the view, an item has `size_bytes`.
+  const std::byte* at(int64_t index, int64_t head, int64_t offset, int64_t size_bytes) const {
+    const auto row = head * view_.block_size + index % view_.block_size;
+    return block_at(view_, number(index / view_.block_size)) + offset + row * size_bytes;
+  }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+
+private:
+  kv_cache_view view_;
+  int64_t stride_ = 0; ///< in granules
+  std::vector<std::byte> bytes_;
+};
+
 struct attention_shape {
   int64_t head_dim = 64;
   int64_t kv_heads = 2;
@@ -104,6 +152,7 @@ struct attention_shape {
   dtype type = dtype::bf16;
   std::vector<int32_t> rows;    ///< per sequence
   std::vector<int32_t> context; ///< per sequence
+  int64_t layers = 1;
 };
 
 /// A paged cache with every position of every sequence written, blocks in random order, and NaN
@@ -114,12 +163,12 @@ public:
     const auto sequences = static_cast<int64_t>(shape_.rows.size());
     for (const auto context : shape_.context)
       table_stride_ = std::max(table_stride_, blocks_for(context));
-    std::vector<int32_t> free;
-    int64_t used = 0;
     for (const auto context : shape_.context)
-      used += blocks_for(context);
-    for (int32_t i = 0; i < used + 2; ++i)
-      free.push_back(i);
+      blocks_ += blocks_for(context);
+    clear();
+    std::vector<int32_t> free;
+    for (int64_t i = 0; i < blocks_; ++i)
+      free.push_back(cache_->number(i));
     random.shuffle(free);
     table_.assign(static_cast<size_t>(sequences * table_stride_), -1000000);
     row_start_.push_back(0);
@@ -130,7 +179,6 @@ public:
       }
       row_start_.push_back(row_start_.back() + shape_.rows[static_cast<size_t>(s)]);
     }
-    blocks_ = used + 2;
     const int64_t row = shape_.kv_heads * shape_.head_dim;
     for (const auto context : shape_.context) {
       new_k_.push_back(random.floats(context * row));
@@ -152,7 +200,7 @@ public:
       }
       const auto count = static_cast<int64_t>(slots.size());
       for (int64_t t = 0; t < count; t += std::min(at_once, count - t))
-        writer.kv_write({new_k_[s].data() + t * row, new_v_[s].data() + t * row, cache_,
+        writer.kv_write({new_k_[s].data() + t * row, new_v_[s].data() + t * row, cache_->view(),
                          slots.data() + t, std::min(at_once, count - t), row, row});
     }
   }
@@ -165,7 +213,7 @@ public:
   attention_args args(float* out) {
     attention_args args;
     args.q = q_.data();
-    args.cache = cache_;
+    args.cache = cache_->view();
     args.row_start = row_start_.data();
     args.context = shape_.context.data();
     args.block_table = table_.data();
@@ -192,27 +240,17 @@ private:
   }
 
   void clear() {
-    const auto elements =
-        static_cast<size_t>(blocks_ * shape_.kv_heads * shape_.block_size * shape_.head_dim);
-    k_.assign(elements * size_of(shape_.type), 0xff); // all ones is a NaN in every type
-    v_ = k_;
-    if (shape_.type == dtype::i8)
-      k_scales_.assign(elements / static_cast<size_t>(shape_.head_dim), std::nanf(""));
-    v_scales_ = k_scales_;
-    cache_ = {k_.data(),       v_.data(),        shape_.type,
-              blocks_,         shape_.kv_heads,  shape_.block_size,
-              shape_.head_dim, k_scales_.data(), v_scales_.data()};
+    cache_.emplace(shape_.type, blocks_, shape_.kv_heads, shape_.block_size, shape_.head_dim,
+                   shape_.layers);
   }
 
   attention_shape shape_;
   int64_t table_stride_ = 0;
-  int64_t blocks_ = 0;
+  int64_t blocks_ = 2;                            ///< two that no sequence has
   std::vector<std::vector<float>> new_k_, new_v_; ///< of each sequence
   std::vector<int32_t> table_;
   std::vector<int32_t> row_start_;
-  std::vector<unsigned char> k_, v_;
-  std::vector<float> k_scales_, v_scales_;
-  kv_cache_view cache_;
+  std::optional<paged_cache> cache_;
   std::vector<float> q_;
 };
 

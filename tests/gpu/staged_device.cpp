@@ -157,18 +157,8 @@ private:
     results_.push_back({host, pointer, size});
   }
   void cache(kv_cache_view& view) {
-    const auto elements = view.blocks * view.kv_heads * view.block_size * view.head_dim;
-    const auto size = elements * static_cast<int64_t>(size_of(view.type));
-    for (void** side : {&view.k, &view.v}) {
-      if (*side == nullptr)
-        continue;
-      auto* bytes = static_cast<unsigned char*>(*side);
-      inout(bytes, size);
-      *side = bytes;
-    }
-    if (view.type == dtype::i8)
-      for (float** scales : {&view.k_scales, &view.v_scales})
-        inout(*scales, elements / view.head_dim);
+    if (view.arena != nullptr)
+      inout(view.arena, static_cast<int64_t>(view.arena_bytes));
   }
   void finish() {
     for (const auto& one : results_)

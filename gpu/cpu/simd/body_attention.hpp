@@ -64,13 +64,13 @@ private:
     const int64_t bytes = dim_ * Cache::bytes;
     for (int64_t t = all.begin; t < all.end; ++t) {
       const int64_t slot = (at + t) % job_.block_size;
-      const int64_t block = job_.blocks[(at + t) / job_.block_size];
-      const int64_t row = (block * job_.kv_heads + job_.kv_head) * job_.block_size + slot;
-      keys_[t] = job_.k + row * bytes;
-      values_[t] = job_.v + row * bytes;
+      const int64_t block = job_.blocks[(at + t) / job_.block_size] * job_.granule;
+      const int64_t row = job_.kv_head * job_.block_size + slot;
+      keys_[t] = job_.k + block + row * bytes;
+      values_[t] = job_.v + block + row * bytes;
       if constexpr (Cache::has_scales) {
-        key_scales_[t] = job_.k_scales[row];
-        value_scales_[t] = job_.v_scales[row];
+        key_scales_[t] = reinterpret_cast<const float*>(job_.k_scales + block)[row];
+        value_scales_[t] = reinterpret_cast<const float*>(job_.v_scales + block)[row];
       }
     }
     for (int64_t t = all.begin / 4 * 4; t < all.begin; ++t)

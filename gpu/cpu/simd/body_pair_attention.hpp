@@ -83,11 +83,10 @@ private:
     places out;
     for (int g = 0; g < groups; ++g) {
       const int64_t position = at + (g < low ? low : g > high ? high : g) * pair_group;
-      const int64_t block = job_.blocks[position / job_.block_size];
-      const int64_t row =
-          (block * job_.kv_heads + job_.kv_head) * job_.block_size + position % job_.block_size;
-      out.keys[g] = job_.k + row * dim_ * 2;
-      out.values[g] = job_.v + row * dim_ * 2;
+      const int64_t row = job_.kv_head * job_.block_size + position % job_.block_size;
+      const int64_t from = job_.blocks[position / job_.block_size] * job_.granule + row * dim_ * 2;
+      out.keys[g] = job_.k + from;
+      out.values[g] = job_.v + from;
     }
     return out;
   }

@@ -8,6 +8,11 @@
 
 namespace troupe::engine::golden {
 
+/// What the device calls a block where nothing else lies in the memory.
+inline int32_t number_of(const kv_arena& kv, int32_t block) {
+  return block * static_cast<int32_t>(kv.shape().block_bytes / gpu::kv_granule);
+}
+
 /// Logits of the whole prompt in one batch, straight from the graph.
 inline std::vector<float> logits_of(const model& model, gpu::device& device,
                                     quantization quantize = quantization::none) {
@@ -25,13 +30,13 @@ inline std::vector<float> logits_of(const model& model, gpu::device& device,
   batch.tokens = model.prompt;
   for (int32_t i = 0; i < rows; ++i) {
     batch.positions.push_back(i);
-    batch.slots.push_back(i);
+    batch.slots.push_back(int64_t{number_of(*kv, i / 16)} * 16 + i % 16);
     batch.logit_rows.push_back(i);
   }
   batch.row_start = {0, static_cast<int32_t>(rows)};
   batch.context = {static_cast<int32_t>(rows)};
   for (int32_t i = 0; i < 16; ++i)
-    batch.block_table.push_back(i);
+    batch.block_table.push_back(number_of(*kv, i));
   batch.table_stride = 16;
   auto logits = (*forward)->run(batch, *kv);
   EXPECT_TRUE(logits);

@@ -1,10 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "engine/kv/kv_arena.hpp"
 #include "engine/model/graph.hpp"
-#include "tests/engine/model/golden_model.hpp"
+#include "tests/engine/model/golden_logits.hpp"
 
 namespace troupe::engine {
 namespace {
@@ -41,13 +40,13 @@ struct trained {
     batch.tokens = text;
     for (int32_t i = 0; i < rows; ++i) {
       batch.positions.push_back(i);
-      batch.slots.push_back(i);
+      batch.slots.push_back(int64_t{golden::number_of(*kv, i / 16)} * 16 + i % 16);
       batch.logit_rows.push_back(i);
     }
     batch.row_start = {0, static_cast<int32_t>(rows)};
     batch.context = {static_cast<int32_t>(rows)};
-    batch.block_table.resize(16);
-    std::iota(batch.block_table.begin(), batch.block_table.end(), 0);
+    for (int32_t block = 0; block < 16; ++block)
+      batch.block_table.push_back(golden::number_of(*kv, block));
     batch.table_stride = 16;
     auto out = (*forward)->run(batch, *kv);
     EXPECT_TRUE(out);
