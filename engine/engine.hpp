@@ -25,6 +25,7 @@ namespace troupe::engine {
 
 using token_id = int32_t;
 struct model_config;
+class kv_memory;
 
 /// How the next token is chosen. Ranges are checked by `validate` before a sequence is accepted.
 struct sampling_params {
@@ -155,7 +156,7 @@ enum class preemption : uint8_t {
 };
 
 struct engine_options {
-  uint64_t kv_bytes = 256ull << 20; ///< KV arena; the block count follows from it
+  uint64_t kv_bytes = 256ull << 20; ///< most of the KV memory; the block count follows from it
   uint32_t block_size = 16;         ///< tokens in a KV block
   uint32_t sequences_max = 64;      ///< running at once, 1 to 65536
   uint32_t waiting_max = 1024;      ///< accepted beyond those
@@ -182,7 +183,7 @@ struct engine_options {
 
 struct engine_memory {
   uint64_t weights_bytes = 0;
-  uint64_t kv_bytes = 0;
+  uint64_t kv_bytes = 0; ///< an arena of its own, or what is borrowed now
   uint64_t workspace_bytes = 0;
 };
 constexpr engine_memory operator+(const engine_memory& a, const engine_memory& b) {
@@ -216,11 +217,13 @@ public:
   /// what `lookup` pointed into (a mapped checkpoint) lives. Where bytes are still on their way (a
   /// view has `wait`), returns at once and brings them to their places as they come; see `weights`.
   /// With `draft`, guesses are made by that model instead of looked up; it is quantized as the
-  /// large one, and takes a quarter of `options.kv_bytes` in addition.
+  /// large one, and takes a quarter of `options.kv_bytes` in addition. Keys and values are borrowed
+  /// from `memory` of `device`, which all its engines share, or lie in an arena of `kv_bytes` of
+  /// their own.
   static caf::expected<std::unique_ptr<engine>>
   create(const model_config& config, const weight_lookup& lookup,
          std::shared_ptr<const void> keep_alive, gpu::device& device, const engine_options& options,
-         const draft_source* draft = nullptr);
+         const draft_source* draft = nullptr, std::shared_ptr<kv_memory> memory = nullptr);
 
   virtual ~engine() = default;
 
@@ -243,7 +246,9 @@ public:
   /// Runs one batch of prefill and decode rows. Returns the new tokens, in sequence order,
   /// valid until the next call; they may be moved from. When KV
   /// blocks run out, the youngest running sequences go back to the engine's own queue and are
-  /// recomputed. An error means that the device failed: the engine is of no more use.
+  /// recomputed; those of other engines that share the memory may have to, and there may then be
+  /// nothing to run until others are through. An error means that the device failed: the engine is
+  /// of no more use.
   virtual caf::expected<std::span<token_event>> step() = 0;
   /// The sequences that steps gave up since the last call; they hold nothing any more.
   virtual std::vector<sequence_failure> take_failures() { return {}; }

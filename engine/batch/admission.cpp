@@ -101,12 +101,22 @@ step_planner::admission step_planner::try_admit(sequence& next, int64_t& kept_bl
   next.request.tokens.reserve(next.size_max);
   next.blocks.reserve(blocks_for(next.size_max));
   next.draft.reserve(limits_.draft_max);
+  if (!next.was_admitted)
+    next.came = blocks_.tick();
   restore(next);
   copy_partial_block(next, kin);
   if (!next.was_admitted)
     next.reused = static_cast<uint32_t>(next.computed);
   next.was_admitted = true;
   return admission::starts;
+}
+
+/// Among the running ones the oldest is the first, also of those that were pushed out meanwhile.
+void step_planner::start(sequence next) {
+  auto at = running_.end();
+  while (at != running_.begin() && std::prev(at)->came > next.came)
+    --at;
+  running_.insert(at, std::move(next));
 }
 
 void step_planner::admit() {
@@ -116,7 +126,7 @@ void step_planner::admit() {
        next != waiting_.end() && running_.size() + kept_places < limits_.sequences_max;) {
     switch (try_admit(*next, kept_blocks)) {
     case admission::starts:
-      running_.push_back(std::move(*next));
+      start(std::move(*next));
       next = waiting_.erase(next);
       break;
     case admission::waits_for_kin:

@@ -23,9 +23,10 @@ struct draft_shape {
   int64_t rows = 0, blocks = 0; ///< of a step; of a sequence
 };
 
-draft_shape shape_of(const model_config& config, dtype weights, const engine_options& options) {
+draft_shape shape_of(const model_config& config, dtype weights, const engine_options& options,
+                     const kv_memory* memory = nullptr) {
   draft_shape out;
-  out.kv = plan_kv(config, weights, drafting_options(options));
+  out.kv = plan_kv(config, weights, drafting_options(options), memory);
   out.rows = int64_t{draft_model::chunk_rows} + options.sequences_max;
   out.blocks = std::min<int64_t>(out.kv.blocks, (config.context_length + out.kv.block_size - 1) /
                                                     out.kv.block_size);
@@ -39,25 +40,24 @@ bool contains(const std::vector<token_id>& ids, token_id id) {
 } // namespace
 
 draft_model::draft_model(parts built)
-    : parts_{std::move(built)}, blocks_{static_cast<int32_t>(parts_.kv.shape().blocks),
-                                        static_cast<uint32_t>(parts_.kv.shape().block_size),
-                                        parts_.reuse_prefixes} {}
+    : parts_{std::move(built)}, blocks_{parts_.kv, parts_.reuse_prefixes} {
+  parts_.kv.join(*this);
+}
 
-caf::expected<std::unique_ptr<draft_model>> draft_model::create(const draft_source& source,
-                                                                gpu::device& device,
-                                                                int64_t vocabulary,
-                                                                const engine_options& options) {
+caf::expected<std::unique_ptr<draft_model>>
+draft_model::create(const draft_source& source, gpu::device& device, int64_t vocabulary,
+                    const engine_options& options, std::shared_ptr<kv_memory> memory) {
   const auto& config = *source.config;
   auto weights =
       model_weights::bind(config, source.lookup, device, options.quantize, options.on_weights);
   if (!weights)
     return weights.error();
-  const auto shape = shape_of(config, (*weights)->embedding.type, options);
+  const auto shape = shape_of(config, (*weights)->embedding.type, options, memory.get());
   if (shape.kv.tokens() < 2)
     return caf::make_error(errc::out_of_memory,
                            "a quarter of the KV arena's " + std::to_string(options.kv_bytes) +
                                " bytes holds no two tokens of the draft model; give it more");
-  auto kv = kv_arena::create(config, shape.kv, device);
+  auto kv = kv_arena::create(config, shape.kv, device, std::move(memory));
   if (!kv)
     return kv.error();
   auto forward =
@@ -84,7 +84,7 @@ engine_memory draft_model::estimate_memory(const model_config& config, uint64_t 
 }
 
 engine_memory draft_model::memory() const {
-  return {parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
+  return {parts_.weights->size_bytes, parts_.kv.size_bytes(),
           parts_.forward->workspace_bytes() + parts_.choices.size_bytes()};
 }
 
@@ -118,12 +118,14 @@ void draft_model::guess(std::span<const guess_wish> wishes) {
     }
     run_pass();
   }
+  blocks_.trim();
 }
 
 void draft_model::forget(sequence_id id) {
   for (auto one = mirrors_.begin(); one != mirrors_.end(); ++one)
     if (one->id == id) {
       blocks_.give_back(one->blocks);
+      blocks_.trim();
       mirrors_.erase(one);
       return;
     }
@@ -191,7 +193,7 @@ bool draft_model::plan_pass(mirror& one, uint32_t rows) {
   const auto more = static_cast<int32_t>((end + block_size - 1) / block_size) -
                     static_cast<int32_t>(one.blocks.size());
   if (fits && more > 0)
-    fits = make_room(more) && blocks_.take(more, one.blocks);
+    fits = take_blocks(more, one);
   if (!fits) {
     one.wish = nullptr;
     return false;
@@ -200,17 +202,40 @@ bool draft_model::plan_pass(mirror& one, uint32_t rows) {
   return rows > 0;
 }
 
-bool draft_model::make_room(int32_t blocks) {
-  while (blocks_.available() < blocks) {
-    const auto victim = std::find_if(mirrors_.rbegin(), mirrors_.rend(), [](const mirror& one) {
-      return one.wish == nullptr && !one.blocks.empty();
-    });
-    if (victim == mirrors_.rend())
+bool draft_model::take_blocks(int32_t count, mirror& one) {
+  while (!blocks_.take(count, one.blocks))
+    if (!drop_oldest())
       return false;
-    blocks_.give_back(victim->blocks);
-    victim->tokens.clear();
-  }
   return true;
+}
+
+/// Forgets the sequence that was not asked about for longest, and not now. False if there is none.
+bool draft_model::drop_oldest() {
+  const auto victim = std::find_if(mirrors_.rbegin(), mirrors_.rend(), [](const mirror& one) {
+    return one.wish == nullptr && !one.blocks.empty();
+  });
+  if (victim == mirrors_.rend())
+    return false;
+  blocks_.give_back(victim->blocks);
+  victim->tokens.clear();
+  return true;
+}
+
+policies::kv_holding draft_model::holding() const {
+  const auto spans = static_cast<uint64_t>(parts_.kv.shape().run_spans);
+  policies::kv_holding out;
+  out.held = static_cast<uint64_t>(parts_.kv.runs_here() - blocks_.spare_runs()) * spans;
+  out.spare = static_cast<uint64_t>(blocks_.spare_runs()) * spans;
+  out.spare_since = blocks_.spare_since();
+  out.is_draft = true;
+  return out;
+}
+
+void draft_model::push_out() {
+  for (auto& one : mirrors_)
+    one.wish = nullptr;
+  drop_oldest();
+  blocks_.trim();
 }
 
 /// Computes the planned rows, and guesses a token for each sequence that is computed to its end.

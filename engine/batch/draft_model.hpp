@@ -17,7 +17,7 @@ namespace troupe::engine {
 /// Keeps its own keys and values of the sequences that it was asked about. A sequence that it does
 /// not know yet is computed in chunks of `chunk_rows`, one for each call, and has no guesses until
 /// it is done. When blocks run out, the sequence that was not asked about for longest is forgotten.
-class draft_model final : public guesser {
+class draft_model final : public guesser, private kv_borrower {
 public:
   /// Rows for sequences that are not known yet, in one call.
   static constexpr uint32_t chunk_rows = 256;
@@ -26,7 +26,8 @@ public:
   /// Vocabularies need not be of one size: tokens that only one of the two has are not guessed.
   static caf::expected<std::unique_ptr<draft_model>> create(const draft_source& source,
                                                             gpu::device& device, int64_t vocabulary,
-                                                            const engine_options& options);
+                                                            const engine_options& options,
+                                                            std::shared_ptr<kv_memory> memory);
   /// What `create` would take.
   static engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
                                        const engine_options& options);
@@ -65,13 +66,19 @@ private:
   };
   explicit draft_model(parts built);
 
+  policies::kv_holding holding() const override;
+  void give_up_spare() override { blocks_.give_up_spare(); }
+  void push_out() override;
+  void moved(int32_t slot, int32_t first) override { parts_.kv.moved(slot, first); }
+
   mirror& mirror_of(const guess_wish& wish);
   void restart(mirror& one);
   void follow(mirror& one);
   token_id token_at(const mirror& one, size_t position) const;
   size_t missing(const mirror& one) const;
   bool plan_pass(mirror& one, uint32_t rows);
-  bool make_room(int32_t blocks);
+  bool take_blocks(int32_t count, mirror& one);
+  bool drop_oldest();
   void run_pass();
   void add_guesses();
   instant now() const { return parts_.clock ? parts_.clock() : instant{}; }

@@ -69,9 +69,8 @@ int64_t blocks_per_sequence(uint32_t context, const step_limits& limits) {
 } // namespace
 
 paged_engine::paged_engine(parts built)
-    : parts_{std::move(built)}, planner_{parts_.limits,
-                                         static_cast<int32_t>(parts_.kv.shape().blocks),
-                                         parts_.draft.get()} {
+    : parts_{std::move(built)}, planner_{parts_.limits, parts_.kv, parts_.draft.get()} {
+  parts_.kv.join(*this);
   const auto& limits = parts_.limits;
   batch_.reserve(limits.rows_max, limits.sequences_max, limits.logit_rows_max,
                  static_cast<size_t>(blocks_per_sequence(parts_.context, limits)));
@@ -231,6 +230,34 @@ caf::error paged_engine::move_blocks() {
   return {};
 }
 
+policies::kv_holding paged_engine::holding() const {
+  const auto& blocks = planner_.blocks();
+  const auto spans = static_cast<uint64_t>(parts_.kv.shape().run_spans);
+  const auto& running = planner_.running();
+  policies::kv_holding out;
+  out.held = static_cast<uint64_t>(parts_.kv.runs_here() - blocks.spare_runs()) * spans;
+  if (!planner_.is_planning()) {
+    out.spare = static_cast<uint64_t>(blocks.spare_runs()) * spans;
+    out.spare_since = blocks.spare_since();
+  }
+  out.sequences = static_cast<uint32_t>(running.size());
+  out.youngest = running.empty() ? 0 : running.back().came;
+  out.is_stalled = is_held_;
+  return out;
+}
+
+void paged_engine::push_out() {
+  replan_ = true;
+  planner_.push_out();
+  if (auto why = move_blocks(); why && !failure_)
+    failure_ = std::move(why);
+}
+
+void paged_engine::moved(int32_t slot, int32_t first) {
+  replan_ = true; // the step that is held has tables of where blocks were
+  parts_.kv.moved(slot, first);
+}
+
 void paged_engine::cancel(sequence_id id) {
   replan_ = true;
   planner_.remove(id);
@@ -270,13 +297,16 @@ void paged_engine::finish_rows() {
 caf::expected<bool> paged_engine::begin_step() {
   is_held_ = replan_ = false;
   parts_.forward->restart();
-  if (!planner_.plan())
-    return false;
+  if (failure_)
+    return failure_;
+  const bool has_rows = planner_.plan();
   if (parts_.draft)
     if (auto why = parts_.draft->take_failure())
       return why;
-  if (auto why = move_blocks())
+  if (auto why = move_blocks()) // there may be some of sequences that found no room
     return why;
+  if (!has_rows)
+    return false;
   step_begun_ = now();
   step_shape_ = planner_.shape();
   build_batch();
@@ -335,11 +365,11 @@ uint32_t paged_engine::room() const {
 
 double paged_engine::kv_usage() const {
   const auto& blocks = planner_.blocks();
-  return 1.0 - static_cast<double>(blocks.available()) / std::max(1, blocks.total());
+  return static_cast<double>(blocks.held()) / std::max(1, blocks.total());
 }
 
 engine_memory paged_engine::memory() const {
-  const engine_memory own{parts_.weights->size_bytes, parts_.kv.shape().size_bytes(),
+  const engine_memory own{parts_.weights->size_bytes, parts_.kv.size_bytes(),
                           parts_.forward->workspace_bytes() + parts_.choices.size_bytes()};
   return parts_.draft ? own + parts_.draft->memory() : own;
 }
@@ -360,7 +390,8 @@ weight_state paged_engine::weights() const {
 caf::expected<std::unique_ptr<engine>>
 engine::create(const model_config& config, const weight_lookup& lookup,
                std::shared_ptr<const void> keep_alive, gpu::device& device,
-               const engine_options& options, const draft_source* draft) {
+               const engine_options& options, const draft_source* draft,
+               std::shared_ptr<kv_memory> memory) {
   if (auto why = check_options(options))
     return why;
   auto weights = model_weights::bind(config, lookup, device, options.quantize, options.on_weights);
@@ -370,17 +401,20 @@ engine::create(const model_config& config, const weight_lookup& lookup,
   auto planned = options;
   planned.block_size = limits.block_size;
   planned.sequences_max = limits.sequences_max;
-  const auto shape = plan_kv(config, (*weights)->embedding.type, planned);
+  const auto shape = plan_kv(config, (*weights)->embedding.type, planned, memory.get());
   if (shape.tokens() < 2)
     return caf::make_error(errc::out_of_memory,
-                           "a KV arena of " + std::to_string(options.kv_bytes) +
+                           "a KV arena of " +
+                               std::to_string(memory
+                                                  ? std::min(options.kv_bytes, memory->size_bytes())
+                                                  : options.kv_bytes) +
                                " bytes holds no two tokens of this model (a block of " +
                                std::to_string(shape.block_size) + " tokens takes " +
                                std::to_string(shape.block_bytes) + " bytes); give it more");
   if (!device.keeps_kv(shape.type))
     return refuse("engine option kv_type is " + std::string{to_string(shape.type)} + ", but " +
                   device.name() + " keeps keys and values in f32 or bf16 only");
-  auto kv = kv_arena::create(config, shape, device);
+  auto kv = kv_arena::create(config, shape, device, memory);
   if (!kv)
     return kv.error();
   limits.block_bytes = shape.block_bytes;
@@ -409,7 +443,7 @@ engine::create(const model_config& config, const weight_lookup& lookup,
                             nullptr,
                             !options.on_weights};
   if (draft != nullptr && limits.draft_max > 0) {
-    auto made = draft_model::create(*draft, device, config.vocab_size, options);
+    auto made = draft_model::create(*draft, device, config.vocab_size, options, memory);
     if (!made)
       return made.error();
     parts.draft = std::move(*made);

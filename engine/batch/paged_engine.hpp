@@ -16,7 +16,7 @@ namespace troupe::engine {
 
 /// The engine over one device: a planner decides the rows, the graph computes them, the
 /// chooser chooses tokens.
-class paged_engine final : public engine {
+class paged_engine final : public engine, private kv_borrower {
 public:
   struct parts {
     model_config config;
@@ -51,6 +51,10 @@ public:
   engine_counters counters() const override;
 
 private:
+  policies::kv_holding holding() const override;
+  void give_up_spare() override { planner_.give_up_spare(); }
+  void push_out() override;
+  void moved(int32_t slot, int32_t first) override;
   caf::expected<bool> begin_step();
   void build_batch();
   void plan_choices(const sequence& one);
@@ -71,7 +75,8 @@ private:
   engine_counters counters_;
   // The step that was begun:
   bool is_held_ = false; ///< it waits for weights
-  bool replan_ = false;  ///< sequences came or went since
+  bool replan_ = false;  ///< sequences or blocks came or went since
+  caf::error failure_;   ///< of the device, between steps
   bool weights_lacked_ = false;
   instant step_begun_{};
   policies::step_shape step_shape_;

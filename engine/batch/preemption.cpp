@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "engine/batch/step_planner.hpp"
 
@@ -7,14 +8,35 @@ namespace troupe::engine {
 
 void step_planner::preempt_youngest() {
   auto& victim = running_.back();
-  ++(save(victim) ? swapped_ : recomputed_);
+  const bool is_saved = save(victim);
+  // Who found no room to begin with has lost nothing.
+  if (std::exchange(victim.has_run, false)) {
+    ++(is_saved ? swapped_ : recomputed_);
+    ++victim.preempted;
+  }
   blocks_.give_back(victim.blocks);
   victim.computed = victim.remembered = 0;
   victim.rows = 0;
-  ++victim.preempted;
   victim.draft.clear();
   waiting_.push_front(std::move(victim));
   running_.pop_back();
+}
+
+void step_planner::push_out() {
+  moves_.clear();
+  if (running_.empty())
+    return;
+  preempt_youngest();
+  blocks_.trim();
+}
+
+/// What to say of `one` when it needs blocks and so many others run.
+policies::kv_plea step_planner::plea_of(const sequence& one, size_t others) const {
+  policies::kv_plea out;
+  out.came = one.came;
+  out.is_alone = others == 0;
+  out.may_push_out = true;
+  return out;
 }
 
 /// Plans the copies of what only `victim` holds to the host, if there is room and it pays. Blocks
@@ -55,7 +77,8 @@ void step_planner::restore(sequence& one) {
   const auto known = one.blocks.size();
   if (can_restore(one, known)) {
     const auto end = one.saved_after + one.saved.size();
-    if (blocks_.take(static_cast<int32_t>(end - known), one.blocks)) {
+    if (blocks_.take(static_cast<int32_t>(end - known), one.blocks,
+                     plea_of(one, running_.size()))) {
       for (auto at = known; at < end; ++at)
         moves_.push_back({block_move::way::load, one.saved[at - one.saved_after], one.blocks[at]});
       one.computed = one.saved_computed;

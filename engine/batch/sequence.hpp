@@ -15,8 +15,10 @@ struct sequence {
   size_t remembered = 0;       ///< the first so many blocks are known to the pool
   uint32_t rows = 0;           ///< planned for the current step
   uint32_t reused = 0;         ///< tokens that were found computed; told with the next token
+  bool has_run = false;        ///< since it started last
   uint32_t preempted = 0;      ///< times it was pushed out; told with the next token
   bool was_admitted = false;
+  uint64_t came = 0;           ///< when it started first, by the count of the KV memory
   std::vector<int32_t> saved;  ///< swap slots of the blocks that it had when it was pushed out
   size_t saved_after = 0;      ///< blocks in front of those: shared ones, which were not saved
   size_t saved_computed = 0;   ///< tokens that all of them held

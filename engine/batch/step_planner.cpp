@@ -4,11 +4,20 @@
 
 namespace troupe::engine {
 
+step_planner::step_planner(step_limits limits, block_pool blocks, guesser* guesses)
+    : limits_{limits}, blocks_{std::move(blocks)}, guesses_{guesses} {
+  moves_.reserve(limits.sequences_max);
+  wishes_.reserve(limits.sequences_max);
+  for (auto slot = static_cast<int32_t>(limits.swap_slots); slot-- > 0;)
+    free_slots_.push_back(slot);
+}
+
 std::optional<sequence> step_planner::remove(sequence_id id) {
   const auto matches = [&](const sequence& one) { return one.request.id == id; };
   if (const auto found = std::find_if(running_.begin(), running_.end(), matches);
       found != running_.end()) {
     blocks_.give_back(found->blocks);
+    blocks_.trim();
     sequence out = std::move(*found);
     running_.erase(found);
     return out;
@@ -25,6 +34,7 @@ std::optional<sequence> step_planner::remove(sequence_id id) {
 
 void step_planner::retire(std::list<sequence>::iterator one) {
   blocks_.give_back(one->blocks);
+  blocks_.trim();
   running_.erase(one);
 }
 
@@ -40,6 +50,7 @@ const sequence* step_planner::find(sequence_id id) const {
 
 void step_planner::advance(sequence& one, size_t wrong) {
   one.computed += one.rows - wrong;
+  one.has_run = true;
   const auto& tokens = one.request.tokens;
   for (; (one.remembered + 1) * limits_.block_size <= one.computed; ++one.remembered)
     blocks_.remember(one.request.salt, tokens, std::span{one.blocks}.first(one.remembered + 1));
@@ -48,14 +59,12 @@ void step_planner::advance(sequence& one, size_t wrong) {
 bool step_planner::reserve(std::list<sequence>::iterator one, uint32_t rows) {
   const auto needed = static_cast<int32_t>(blocks_for(one->computed + rows)) -
                       static_cast<int32_t>(one->blocks.size());
-  while (needed > blocks_.available()) {
+  while (needed > 0 && !blocks_.take(needed, one->blocks, plea_of(*one, running_.size() - 1))) {
     const bool is_itself = std::next(one) == running_.end();
     preempt_youngest();
     if (is_itself)
       return false;
   }
-  if (needed > 0)
-    blocks_.take(needed, one->blocks);
   one->rows = rows;
   return true;
 }
@@ -85,10 +94,10 @@ void step_planner::draft(uint32_t rows_planned) {
     const auto held = one->blocks.size() * limits_.block_size;
     const auto more = static_cast<int64_t>(blocks_for(one->size() + one->draft.size())) -
                       static_cast<int64_t>(one->blocks.size());
-    if (more > spare)
-      one->draft.resize(std::min(one->draft.size(), held - one->size()));
-    else if (more > 0 && blocks_.take(static_cast<int32_t>(more), one->blocks))
+    if (more > 0 && more <= spare && blocks_.take(static_cast<int32_t>(more), one->blocks))
       spare -= more;
+    else if (more > 0)
+      one->draft.resize(std::min(one->draft.size(), held - one->size()));
     one->rows += static_cast<uint32_t>(one->draft.size());
     budget -= static_cast<uint32_t>(one->draft.size());
   }
@@ -203,21 +212,28 @@ policies::step_shape step_planner::shape() const {
 
 bool step_planner::plan() {
   moves_.clear();
+  is_planning_ = true;
   admit();
   for (auto& one : running_) {
     one.rows = 0;
     one.draft.clear();
   }
+  give_rows();
+  const auto rows = static_cast<uint32_t>(shape().rows);
+  if (limits_.draft_max > 0)
+    draft(rows);
+  is_planning_ = false;
+  blocks_.trim();
+  return rows > 0;
+}
+
+void step_planner::give_rows() {
   uint32_t budget = limits_.rows_max;
   give_decoding_rows(budget);
   const auto left = budget;
   give_urgent_rows(budget);
   passed_over_ = budget < left && !passed_over_;
   give_prompt_rows(prompt_budget(budget, false));
-  const auto rows = static_cast<uint32_t>(shape().rows);
-  if (limits_.draft_max > 0)
-    draft(rows);
-  return rows > 0;
 }
 
 } // namespace troupe::engine

@@ -52,13 +52,11 @@ class step_planner {
 public:
   /// `guesses` must outlive the planner; without one guesses are looked up.
   step_planner(step_limits limits, int32_t blocks, guesser* guesses = nullptr)
-      : limits_{limits}, blocks_{blocks, limits.block_size, limits.reuse_prefixes}, guesses_{
-                                                                                        guesses} {
-    moves_.reserve(limits.sequences_max);
-    wishes_.reserve(limits.sequences_max);
-    for (auto slot = static_cast<int32_t>(limits.swap_slots); slot-- > 0;)
-      free_slots_.push_back(slot);
-  }
+      : step_planner{limits, block_pool{blocks, limits.block_size, limits.reuse_prefixes},
+                     guesses} {}
+  /// Over blocks that are borrowed from `kv`, which must outlive it.
+  step_planner(step_limits limits, kv_arena& kv, guesser* guesses)
+      : step_planner{limits, block_pool{kv, limits.reuse_prefixes}, guesses} {}
 
   void add(sequence one) { waiting_.push_back(std::move(one)); }
   /// Removes a sequence wherever it is; nothing when it is unknown.
@@ -73,6 +71,13 @@ public:
   void advance(sequence& one, size_t wrong = 0);
   /// Takes a finished sequence out.
   void retire(std::list<sequence>::iterator one);
+  /// Between steps: the youngest sequence makes room for another model. `moves` are then those that
+  /// save what it had. Nothing if none runs.
+  void push_out();
+  /// Between steps: see `block_pool`.
+  void give_up_spare() { blocks_.give_up_spare(); }
+  /// Whether `plan` is under way, so that blocks may hold what its moves are still to save.
+  bool is_planning() const { return is_planning_; }
 
   std::list<sequence>& running() { return running_; } ///< oldest first
   const std::list<sequence>& running() const { return running_; }
@@ -97,6 +102,7 @@ public:
   }
 
 private:
+  step_planner(step_limits limits, block_pool blocks, guesser* guesses);
   struct kinship;
   enum class admission : uint8_t { starts, waits_for_kin, lacks_blocks };
   void admit();
@@ -113,6 +119,9 @@ private:
   void give_prompt_rows(uint32_t budget);
   uint32_t prompt_budget(uint32_t rows_max, bool urgent) const;
   bool reserve(std::list<sequence>::iterator one, uint32_t rows);
+  policies::kv_plea plea_of(const sequence& one, size_t others) const;
+  void start(sequence next);
+  void give_rows();
   void preempt_youngest();
   void draft(uint32_t rows_planned);
   void wish_guesses(uint32_t decoding, uint32_t budget);
@@ -131,6 +140,7 @@ private:
   std::vector<guess_wish> wishes_;
   uint64_t recomputed_ = 0, swapped_ = 0;
   bool passed_over_ = false; ///< urgent prompts had the step to themselves
+  bool is_planning_ = false;
 };
 
 } // namespace troupe::engine

@@ -22,7 +22,8 @@ inline std::vector<float> logits_of(const model& model, gpu::device& device,
   engine_options options;
   options.kv_type = dtype::f32;
   options.sequences_max = static_cast<uint32_t>(rows);
-  auto kv = kv_arena::create(model.config, plan_kv(model.config, dtype::f32, options), device);
+  auto kv =
+      kv_arena::create(model.config, plan_kv(model.config, dtype::f32, options), device, nullptr);
   EXPECT_TRUE(kv);
   auto forward = graph::create(model.config, **weights, device, rows, rows, 16);
   EXPECT_TRUE(forward);

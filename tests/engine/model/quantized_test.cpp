@@ -33,7 +33,8 @@ struct trained {
     engine_options options;
     options.sequences_max = 1;
     options.kv_type = kv_type;
-    auto kv = kv_arena::create(model.config, plan_kv(model.config, dtype::bf16, options), *device);
+    auto kv = kv_arena::create(model.config, plan_kv(model.config, dtype::bf16, options), *device,
+                               nullptr);
     auto forward = graph::create(model.config, **weights, *device, rows, rows, 16);
     EXPECT_TRUE(kv && forward);
     forward_batch batch;
