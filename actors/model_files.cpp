@@ -285,8 +285,7 @@ using frontend_ptr = std::shared_ptr<const engine::frontend>;
 
 model_text text_of(const model_card& card, const frontend_ptr& frontend,
                    const engine::engine_memory& memory) {
-  return {make_text_side(frontend, card.options.context_max), frontend,
-          memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes};
+  return {make_text_side(frontend, card.options.context_max), frontend, engine::own_bytes(memory)};
 }
 
 /// Bytes of the weights that `lookup` gives, which say how large they will be.
@@ -375,7 +374,7 @@ caf::error add_draft(const model_card& card, const engine::frontend& large, mode
   if (!bytes)
     return bytes.error();
   const auto more = engine::estimate_draft_memory((*small)->config, *bytes, card.options);
-  to.bytes += more.weights_bytes + more.kv_bytes + more.workspace_bytes;
+  to.bytes += engine::own_bytes(more);
   return {};
 }
 

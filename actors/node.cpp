@@ -1,5 +1,6 @@
 #include "actors/node.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 
@@ -22,6 +23,7 @@
 #include "actors/registry.hpp"
 #include "actors/scheduler.hpp"
 #include "actors/stager.hpp"
+#include "actors/worker_engines.hpp"
 #include "gpu/device.hpp"
 #include "storage/store/model_fetcher.hpp"
 
@@ -368,16 +370,15 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   setup.device = local.device_id;
   if (peers_)
     setup.data_address = peers_->address();
-  setup.limit_bytes = options_.memory_limit_bytes != 0
-                          ? options_.memory_limit_bytes
-                          : local.device->memory_bytes() / 100 * options_.memory_limit_percent;
-  // An engine outlives neither the device nor the files it points into.
-  setup.make_engine = [device = local.device](const opened_model& x) {
-    auto options = x.order.options;
-    options.clock = [] { return std::chrono::steady_clock::now(); };
-    return engine::engine::create(*x.config, x.lookup, x.keep_alive, *device, options,
-                                  x.draft.get());
-  };
+  const auto limit_bytes = options_.memory_limit_bytes != 0
+                               ? options_.memory_limit_bytes
+                               : local.device->memory_bytes() / 100 * options_.memory_limit_percent;
+  const auto kv_bytes = options_.kv_memory_bytes != 0
+                            ? options_.kv_memory_bytes
+                            : limit_bytes / 100 * options_.kv_memory_percent;
+  // The rest is for what the models have of their own.
+  setup.limit_bytes = limit_bytes - std::min(limit_bytes, kv_bytes);
+  setup.make_engine = engines_on(local.device, kv_bytes);
   setup.loader = loader;
   setup.where = directory_;
   setup.book = book_;

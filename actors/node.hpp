@@ -73,9 +73,12 @@ struct node_options {
       open;
   uint64_t memory_limit_bytes = 0;    ///< of one worker, weights + KV; 0 = the share below
   uint32_t memory_limit_percent = 80; ///< of the device's memory
-  unsigned threads = 0;               ///< CPU backend threads; 0 = one per core
-  bool float32 = false;               ///< exact float arithmetic instead of the fastest path
-  engine::engine_options engine;      ///< defaults for every model
+  /// KV memory of one worker, which its models borrow from; 0 = the share below.
+  uint64_t kv_memory_bytes = 0;
+  uint32_t kv_memory_percent = 20; ///< of its memory limit
+  unsigned threads = 0;            ///< CPU backend threads; 0 = one per core
+  bool float32 = false;            ///< exact float arithmetic instead of the fastest path
+  engine::engine_options engine;   ///< defaults for every model
   storage_options storage;
   uint32_t queue_max = 1024; ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};

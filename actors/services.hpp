@@ -29,7 +29,7 @@ struct model_status {
   std::string state; ///< "cold", "loading", "ready", "failed"
   std::string error; ///< why the last load failed, or empty
   uint64_t weight_bytes = 0;
-  uint64_t resident_bytes = 0; ///< weights + KV + workspace on its devices
+  uint64_t resident_bytes = 0; ///< weights + workspace on its devices
   uint64_t loaded_bytes = 0;   ///< while loading
   std::string device;          ///< "cpu@node", empty when cold
   uint32_t active = 0;         ///< sequences running

@@ -151,9 +151,8 @@ load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x
 }
 
 residence_report report_of(const model_id& id, const hosted_model& x) {
-  const auto memory = x.engine->memory();
   return {.model = id,
-          .bytes = memory.weights_bytes + memory.kv_bytes + memory.workspace_bytes,
+          .bytes = engine::own_bytes(x.engine->memory()),
           .room = x.leaving ? 0 : x.engine->room(),
           .running = x.engine->running() + x.engine->waiting(),
           .kv_usage = x.engine->kv_usage(),

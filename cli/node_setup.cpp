@@ -207,7 +207,9 @@ actors::node_options node_options_of(const config::settings& settings,
   out.load_timeout = settings.load_timeout;
   out.request_history = settings.request_history;
   out.node_name = settings.node_name;
-  out.engine.kv_bytes = settings.engine.kv_bytes;
+  out.kv_memory_bytes = settings.engine.kv_memory.bytes;
+  out.kv_memory_percent = settings.engine.kv_memory.percent;
+  out.engine.kv_bytes = engine::kv_bytes_all;
   out.engine.block_size = settings.engine.block_size;
   out.engine.sequences_max = settings.engine.sequences_max;
   out.engine.step_tokens_max = settings.engine.step_tokens_max;

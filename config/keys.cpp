@@ -166,8 +166,11 @@ constexpr key<settings> node_table[] = {
                            1000u, 24 * hour_ms),
     node<&s::drain_timeout>("drain_timeout", kind::duration,
                             "How long running requests may go on after SIGTERM.", 0u, 24 * hour_ms),
-    node<&s::engine, &e::kv_bytes>("engine.kv_memory", kind::size, "KV cache of one model.",
-                                   1u << 16, any),
+    node<&s::engine, &e::kv_memory>(
+        "engine.kv_memory", kind::memory,
+        "KV memory of a worker, which its models borrow from by need: a size, or a share of "
+        "memory_limit.",
+        1),
     node<&s::engine, &e::block_size>("engine.block_size", kind::count, "Tokens in a KV block.", 1u,
                                      1024u),
     node<&s::engine, &e::sequences_max>("engine.sequences_max", kind::count,
@@ -276,7 +279,8 @@ constexpr key<model_settings> model_table[] = {
     model<&m::preload>("preload", kind::boolean, "Loaded at start."),
     model<&m::replicas>("replicas", kind::count,
                         "Copies that are loaded together, on workers that have room.", 1u, 4096u),
-    model<&m::kv_bytes>("kv_memory", kind::size, "KV cache of the model.", 1u << 16, any),
+    model<&m::kv_bytes>("kv_memory", kind::size,
+                        "Most of the worker's KV memory that the model may borrow.", 1u << 16, any),
     model<&m::context_max>("context_max", kind::count, "Caps the model's context length.", 1u,
                            1u << 30),
     model<&m::quantize>("quantize", kind::choice, "Keep the model's linear weights in fewer bits.",

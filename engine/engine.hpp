@@ -155,6 +155,9 @@ enum class preemption : uint8_t {
   swap,      ///< copied to the host and back, as long as there is room
 };
 
+/// As `engine_options::kv_bytes`: all of the memory that is shared.
+constexpr uint64_t kv_bytes_all = UINT64_MAX;
+
 struct engine_options {
   uint64_t kv_bytes = 256ull << 20; ///< most of the KV memory; the block count follows from it
   uint32_t block_size = 16;         ///< tokens in a KV block
@@ -181,11 +184,14 @@ struct engine_options {
   std::function<void()> on_weights = {};
 };
 
+/// What an engine takes of a device, and an estimate of it.
 struct engine_memory {
   uint64_t weights_bytes = 0;
   uint64_t kv_bytes = 0; ///< an arena of its own, or what is borrowed now
   uint64_t workspace_bytes = 0;
 };
+/// What an engine takes beside KV memory that it shares with others.
+constexpr uint64_t own_bytes(const engine_memory& x) { return x.weights_bytes + x.workspace_bytes; }
 constexpr engine_memory operator+(const engine_memory& a, const engine_memory& b) {
   return {a.weights_bytes + b.weights_bytes, a.kv_bytes + b.kv_bytes,
           a.workspace_bytes + b.workspace_bytes};

@@ -11,9 +11,9 @@ namespace {
 constexpr double newest_part = 0.1;
 
 /// The engine's options as they hold for its draft model, which needs a fraction of the memory.
-engine_options drafting_options(const engine_options& options) {
+engine_options drafting_options(const engine_options& options, const kv_memory* memory) {
   auto out = options;
-  out.kv_bytes = options.kv_bytes / 4;
+  out.kv_bytes = (memory ? std::min(options.kv_bytes, memory->size_bytes()) : options.kv_bytes) / 4;
   out.kv_type.reset();
   return out;
 }
@@ -26,7 +26,7 @@ struct draft_shape {
 draft_shape shape_of(const model_config& config, dtype weights, const engine_options& options,
                      const kv_memory* memory = nullptr) {
   draft_shape out;
-  out.kv = plan_kv(config, weights, drafting_options(options), memory);
+  out.kv = plan_kv(config, weights, drafting_options(options, memory), memory);
   out.rows = int64_t{draft_model::chunk_rows} + options.sequences_max;
   out.blocks = std::min<int64_t>(out.kv.blocks, (config.context_length + out.kv.block_size - 1) /
                                                     out.kv.block_size);
@@ -55,7 +55,10 @@ draft_model::create(const draft_source& source, gpu::device& device, int64_t voc
   const auto shape = shape_of(config, (*weights)->embedding.type, options, memory.get());
   if (shape.kv.tokens() < 2)
     return caf::make_error(errc::out_of_memory,
-                           "a quarter of the KV arena's " + std::to_string(options.kv_bytes) +
+                           "a quarter of the KV memory of " +
+                               std::to_string(memory
+                                                  ? std::min(options.kv_bytes, memory->size_bytes())
+                                                  : options.kv_bytes) +
                                " bytes holds no two tokens of the draft model; give it more");
   auto kv = kv_arena::create(config, shape.kv, device, std::move(memory));
   if (!kv)

@@ -43,7 +43,7 @@ TEST(config_file, sets_what_it_names) {
   EXPECT_EQ(v.memory_limit.bytes, 24ull << 30);
   EXPECT_EQ(v.keep_alive, -1ms);
   EXPECT_EQ(v.hub_cache, "off");
-  EXPECT_EQ(v.engine.kv_bytes, 1ull << 30);
+  EXPECT_EQ(v.engine.kv_memory, (memory_amount{1ull << 30, 0}));
   EXPECT_EQ(v.engine.context_max, 4096u);
   ASSERT_EQ(v.model_dirs.size(), 3u);
   EXPECT_EQ(v.model_dirs[0], "/etc/troupe/models") << "relative paths count from the file";
@@ -72,8 +72,8 @@ TEST(config_file, names_line_column_and_fix_of_a_wrong_value) {
   EXPECT_EQ(complaints("admin: yes\n"), "t.yaml:1:8: admin: 'yes' must be written true\n");
   EXPECT_EQ(complaints("role: haed\n"), "t.yaml:1:7: role: 'haed' is not known here: write all, "
                                         "head or worker (did you mean head?)\n");
-  EXPECT_THAT(complaints("engine:\n  kv_memory: 99999999999999999999GiB\n"),
-              HasSubstr("t.yaml:2:14: engine.kv_memory: '99999999999999999999GiB' is too large"));
+  EXPECT_THAT(complaints("engine:\n  swap_memory: 99999999999999999999GiB\n"),
+              HasSubstr("t.yaml:2:16: engine.swap_memory: '99999999999999999999GiB' is too large"));
   EXPECT_THAT(complaints("limits: {body: 1B}\n"),
               HasSubstr("t.yaml:1:16: limits.body: '1B' is too small: at least 1KiB"));
   EXPECT_THAT(complaints("threads: \"4\"\n"), HasSubstr("write 4 without quotes"));

@@ -51,7 +51,7 @@ TEST(environment, reaches_every_key_and_only_tells_of_unknown_ones) {
                    {"TROUPE_URL", "http://x"},
                    {"TROUPE_TREADS", "4"}});
   EXPECT_THAT(all.problems(), IsEmpty());
-  EXPECT_EQ(all.values().engine.kv_bytes, 1ull << 30);
+  EXPECT_EQ(all.values().engine.kv_memory, (memory_amount{1ull << 30, 0}));
   EXPECT_THAT(all.values().model_dirs, ElementsAre("/a", "/b"));
   EXPECT_FALSE(all.values().admin);
   ASSERT_EQ(all.notes().size(), 1u);
