@@ -56,21 +56,24 @@ struct sequence_loss {
 /// A model on a worker.
 struct residence_report {
   model_id model;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;   ///< weights and workspace
   uint32_t room = 0;    ///< sequences it could start now
   uint32_t running = 0; ///< sequences it holds, waiting ones included
   double kv_usage = 0;
   uint32_t context_length = 0;
   engine::engine_counters work = {}; ///< since the last report; `swap_bytes` is what is in use
+  uint64_t kv_bytes = 0;             ///< borrowed from the worker's KV memory
+  uint64_t workspace_bytes = 0;      ///< part of `bytes`
 };
 
 struct worker_hello {
   uint32_t protocol = cluster_protocol;
   std::string node;
   std::string device;
-  uint64_t limit_bytes = 0;
+  uint64_t limit_bytes = 0; ///< of weights and workspaces
   std::vector<residence_report> residents;
-  std::string data_address{}; ///< where other nodes get weights from it; empty = nowhere
+  std::string data_address{};   ///< where other nodes get weights from it; empty = nowhere
+  uint64_t kv_memory_bytes = 0; ///< what its models borrow from
 };
 
 /// Tokens that a sequence has made since the last report.

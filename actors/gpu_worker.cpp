@@ -31,10 +31,9 @@ engine::engine_counters work_since(hosted_model& x) {
 
 void note_room(pointer self, const model_id& id, hosted_model& x) {
   auto now = report_of(id, x);
-  if (now.room == x.told_room && now.running == x.told_running)
+  if (now.room == x.told_room && now.running == x.told_running && now.kv_bytes == x.told_kv_bytes)
     return;
-  x.told_room = now.room;
-  x.told_running = now.running;
+  x.note_told(now);
   now.work = work_since(x);
   self->state.pending.residents.push_back(std::move(now));
 }
@@ -42,6 +41,10 @@ void note_room(pointer self, const model_id& id, hosted_model& x) {
 /// Sends what has been noted, if anything.
 void tell(pointer self) {
   auto& state = self->state;
+  // A model may have given up KV memory for another one.
+  for (auto& [id, x] : state.models)
+    if (x.engine->memory().kv_bytes != x.told_kv_bytes)
+      note_room(self, id, x);
   auto report = std::exchange(state.pending, {});
   report.leaving = state.leaving;
   if (state.scheduler &&
@@ -268,11 +271,11 @@ void enlist(pointer self, const cluster_actor& scheduler) {
                      .device = state.setup.device,
                      .limit_bytes = state.setup.limit_bytes,
                      .residents = {},
-                     .data_address = state.setup.data_address};
+                     .data_address = state.setup.data_address,
+                     .kv_memory_bytes = state.setup.kv_memory_bytes};
   for (auto& [id, x] : state.models) {
     hello.residents.push_back(report_of(id, x));
-    x.told_room = hello.residents.back().room;
-    x.told_running = hello.residents.back().running;
+    x.note_told(hello.residents.back());
   }
   self->send(scheduler, atom::enlist_v, std::move(hello));
   for (auto& [id, x] : state.models)

@@ -18,9 +18,10 @@ namespace troupe::actors {
 
 struct gpu_worker_setup {
   std::string node;
-  std::string device; ///< for people: "cpu"
-  uint64_t limit_bytes = 0;
-  std::string data_address{}; ///< where other nodes get weights from this one; empty = nowhere
+  std::string device;           ///< for people: "cpu"
+  uint64_t limit_bytes = 0;     ///< of weights and workspaces
+  uint64_t kv_memory_bytes = 0; ///< what its models borrow from
+  std::string data_address{};   ///< where other nodes get weights from this one; empty = nowhere
   /// Binds an engine to an opened model; runs on the worker's own thread.
   std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)> make_engine;
   checkpoint_loader_actor loader;
@@ -44,6 +45,12 @@ struct hosted_model {
   std::map<sequence_id, runner> runners;
   bool leaving = false;
   uint32_t told_room = 0, told_running = 0;
+  uint64_t told_kv_bytes = 0;
+  void note_told(const residence_report& now) {
+    told_room = now.room;
+    told_running = now.running;
+    told_kv_bytes = now.kv_bytes;
+  }
   double making_seconds = 0; ///< of the engine
   bool is_accounted = false; ///< the load's book knows that it is ready
   bool is_held = false;      ///< its step waits for weights

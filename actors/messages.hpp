@@ -114,6 +114,7 @@ struct load_wish {
 
 struct status_list {
   std::vector<model_status> models;
+  std::vector<device_status> devices;
 };
 
 /// A checkpoint whose weights are in memory, or about to be.

@@ -63,4 +63,18 @@ model_status make_status(const model_card& card, const policies::model_view& vie
   return out;
 }
 
+device_status make_status(const worker_hello& worker,
+                          const std::map<model_id, residence_report>& residents) {
+  device_status out;
+  out.device = worker.device + "@" + worker.node;
+  out.limit_bytes = worker.limit_bytes;
+  out.kv_memory_bytes = worker.kv_memory_bytes;
+  for (const auto& [id, x] : residents) {
+    out.weights_bytes += x.bytes - x.workspace_bytes;
+    out.workspace_bytes += x.workspace_bytes;
+    out.kv_bytes += x.kv_bytes;
+  }
+  return out;
+}
+
 } // namespace troupe::actors

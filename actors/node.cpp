@@ -378,6 +378,7 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
                             : limit_bytes / 100 * options_.kv_memory_percent;
   // The rest is for what the models have of their own.
   setup.limit_bytes = limit_bytes - std::min(limit_bytes, kv_bytes);
+  setup.kv_memory_bytes = kv_bytes;
   setup.make_engine = engines_on(local.device, kv_bytes);
   setup.loader = loader;
   setup.where = directory_;

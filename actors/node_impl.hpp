@@ -48,6 +48,7 @@ public:
   std::shared_ptr<invocation_handle> invoke(invocation_request request,
                                             std::shared_ptr<reply_sink> sink) override;
   void models(callback<std::vector<model_status>> then) override;
+  void devices(callback<std::vector<device_status>> then) override;
   void model(const model_id& id, callback<model_status> then) override;
   void frontend(const model_id& id,
                 callback<std::shared_ptr<const engine::frontend>> then) override;

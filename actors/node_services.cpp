@@ -121,6 +121,14 @@ void node_impl::models(callback<std::vector<model_status>> then) {
       fail_with(then), atom::status_v);
 }
 
+void node_impl::devices(callback<std::vector<device_status>> then) {
+  if (!heads())
+    return then(std::vector<device_status>{});
+  ask<status_list>(
+      *system_, scheduler_, status_timeout, [then](status_list& x) { then(std::move(x.devices)); },
+      fail_with(then), atom::status_v);
+}
+
 void node_impl::model(const model_id& name, callback<model_status> then) {
   const auto id = resolve(name);
   if (!id)

@@ -32,8 +32,21 @@ model_status status_of(pointer self, const model_id& id) {
                           ? std::string{}
                           : at->second.hello.device + "@" + at->second.hello.node;
   auto out = make_status(*model.card, view, device, self->clock().now());
+  for (const auto& [number, worker] : state.workers)
+    if (const auto held = worker.residents.find(id); held != worker.residents.end())
+      out.kv_bytes += held->second.kv_bytes;
+  out.resident_bytes += out.kv_bytes;
   out.loaded_bytes = out.state == "loading" ? model.progress.done_bytes : 0;
   out.load_seconds = model.load_seconds;
+  return out;
+}
+
+status_list statuses(pointer self) {
+  status_list out;
+  for (const auto& [id, model] : self->state.models)
+    out.models.push_back(status_of(self, id));
+  for (const auto& [id, worker] : self->state.workers)
+    out.devices.push_back(make_status(worker.hello, worker.residents));
   return out;
 }
 
@@ -250,7 +263,7 @@ void enlist(pointer self, const worker_hello& hello) {
   auto handle = caf::actor_cast<worker_actor>(self->current_sender());
   const auto now = self->clock().now();
   self->monitor(handle);
-  state.workers[id] = {handle, hello};
+  state.workers[id] = {handle, hello, {}};
   state.policy.worker_joined(id, hello.node, hello.limit_bytes);
   for (const auto& x : hello.residents) {
     if (!state.policy.knows(x.model)) {
@@ -258,6 +271,7 @@ void enlist(pointer self, const worker_hello& hello) {
       continue;
     }
     state.policy.worker_holds(id, x.model, x.bytes, x.room, now);
+    state.workers[id].residents[x.model] = x;
     state.models.at(x.model).card->context_length = x.context_length;
     publish(self, x.model);
   }
@@ -290,6 +304,7 @@ void report(pointer self, const worker_report& x) {
     if (!state.policy.knows(resident.model))
       continue;
     state.policy.room(worker, resident.model, resident.room, resident.running, now);
+    state.workers.at(worker).residents[resident.model] = resident;
     auto& meters = *state.models.at(resident.model).meters;
     meters.kv_usage->Set(resident.kv_usage);
     meters.add(resident.work);
@@ -317,16 +332,19 @@ void loaded(pointer self, const load_outcome& x) {
     state.ahead.load_over(id);
   if (x.early) {
     state.policy.takes_requests(worker, id, x.residence.bytes, x.residence.room, now);
+    state.workers.at(worker).residents[id] = x.residence;
     model.card->context_length = x.residence.context_length;
   } else if (!x.error.empty()) {
     const caf::error why =
         caf::make_error(x.files_broken ? errc::files_broken : errc::load_failed, x.error);
     model.progress = {};
     state.policy.load_failed(worker, id, x.error, x.files_broken, now);
+    state.workers.at(worker).residents.erase(id);
     fail_loads(self, id, why);
     answer_unloads(self, id);
   } else {
     state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now, x.residence.running);
+    state.workers.at(worker).residents[id] = x.residence;
     model.card->context_length = x.residence.context_length;
     model.load_seconds = std::chrono::duration<double>(now - model.load_started).count();
     model.meters->cold_start->Observe(model.load_seconds);
@@ -348,6 +366,7 @@ void unloaded(pointer self, const model_id& id) {
     return;
   const auto now = self->clock().now();
   state.policy.unloaded(worker, id, now);
+  state.workers.at(worker).residents.erase(id);
   auto& model = state.models.at(id);
   if (!state.policy.view(id).best)
     state.ahead.load_over(id);
@@ -454,13 +473,7 @@ scheduler_actor::behavior_type scheduler(pointer self, scheduler_setup setup) {
       },
       [=](atom::load, const load_wish& wish) { return count(), load(self, wish); },
       [=](atom::unload, const model_id& id) { return count(), unload(self, id); },
-      [=](atom::status) {
-        count();
-        status_list out;
-        for (const auto& [id, model] : self->state.models)
-          out.models.push_back(status_of(self, id));
-        return out;
-      },
+      [=](atom::status) { return count(), statuses(self); },
       [=](atom::status, const model_id& id) -> caf::result<model_status> {
         count();
         if (!self->state.policy.knows(id))

@@ -41,6 +41,7 @@ struct scheduler_state {
   struct worker {
     worker_actor handle;
     worker_hello hello;
+    std::map<model_id, residence_report> residents;
   };
   struct model {
     model_card_ptr card;

@@ -29,7 +29,8 @@ struct model_status {
   std::string state; ///< "cold", "loading", "ready", "failed"
   std::string error; ///< why the last load failed, or empty
   uint64_t weight_bytes = 0;
-  uint64_t resident_bytes = 0; ///< weights + workspace on its devices
+  uint64_t resident_bytes = 0; ///< weights, workspace and KV on its devices
+  uint64_t kv_bytes = 0;       ///< of those
   uint64_t loaded_bytes = 0;   ///< while loading
   std::string device;          ///< "cpu@node", empty when cold
   uint32_t active = 0;         ///< sequences running
@@ -59,6 +60,16 @@ struct actor_info {
 };
 
 /// The node's host pool: memory for weights that outlives models and the process.
+/// The memory of one device, as far as models may have it.
+struct device_status {
+  std::string device;       ///< "cpu@node"
+  uint64_t limit_bytes = 0; ///< of weights and workspaces
+  uint64_t weights_bytes = 0;
+  uint64_t workspace_bytes = 0;
+  uint64_t kv_memory_bytes = 0; ///< what models borrow from
+  uint64_t kv_bytes = 0;        ///< borrowed
+};
+
 struct pool_status {
   std::string path;
   uint64_t size_bytes = 0;      ///< at most
@@ -83,6 +94,10 @@ public:
   /// The served model that is called so, by its name or an alias; `id` itself if there is none.
   virtual model_id canonical(const model_id& id) const { return id; }
   virtual void models(callback<std::vector<model_status>> then) = 0;
+  /// The devices that models of this head run on.
+  virtual void devices(callback<std::vector<device_status>> then) {
+    then(std::vector<device_status>{});
+  }
   /// Fails with errc::model_not_found of this module.
   virtual void model(const model_id& id, callback<model_status> then) = 0;
   /// The text side of a model, loaded when first needed; works for cold models.

@@ -114,6 +114,8 @@ void write(cp::Residence::Builder to, const residence_report& x) {
   work.setRecomputed(x.work.recomputed);
   work.setSwapped(x.work.swapped);
   work.setSwapBytes(x.work.swap_bytes);
+  to.setKvBytes(x.kv_bytes);
+  to.setWorkspaceBytes(x.workspace_bytes);
 }
 
 residence_report read(cp::Residence::Reader from) {
@@ -130,7 +132,9 @@ residence_report read(cp::Residence::Reader from) {
                    .right_guesses = work.getRightGuesses(),
                    .recomputed = work.getRecomputed(),
                    .swapped = work.getSwapped(),
-                   .swap_bytes = work.getSwapBytes()}};
+                   .swap_bytes = work.getSwapBytes()},
+          .kv_bytes = from.getKvBytes(),
+          .workspace_bytes = from.getWorkspaceBytes()};
 }
 
 caf::error read(cp::TokenEvent::Reader from, engine::token_event& x) {
@@ -288,6 +292,7 @@ std::string encode(const worker_hello& x) {
   for (unsigned i = 0; i < residents.size(); ++i)
     write(residents[i], x.residents[i]);
   to.setDataAddress(view(x.data_address));
+  to.setKvMemoryBytes(x.kv_memory_bytes);
   return cp::to_bytes(message);
 }
 
@@ -297,6 +302,7 @@ caf::error decode(std::string_view bytes, worker_hello& x) {
     x.node = text(from.getNode());
     x.device = text(from.getDevice());
     x.limit_bytes = from.getLimitBytes();
+    x.kv_memory_bytes = from.getKvMemoryBytes();
     x.data_address = text(from.getDataAddress());
     x.residents.clear();
     for (const auto& resident : from.getResidents())

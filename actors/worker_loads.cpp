@@ -142,8 +142,7 @@ void want_step(worker_pointer self) {
 load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x) {
   load_outcome out;
   out.residence = report_of(id, x);
-  x.told_room = out.residence.room;
-  x.told_running = out.residence.running;
+  x.note_told(out.residence);
   out.loaded_bytes = x.weight_bytes;
   out.seconds = std::chrono::duration<double>(self->clock().now() - x.began).count();
   out.early = x.is_coming;
@@ -151,12 +150,15 @@ load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x
 }
 
 residence_report report_of(const model_id& id, const hosted_model& x) {
+  const auto memory = x.engine->memory();
   return {.model = id,
-          .bytes = engine::own_bytes(x.engine->memory()),
+          .bytes = engine::own_bytes(memory),
           .room = x.leaving ? 0 : x.engine->room(),
           .running = x.engine->running() + x.engine->waiting(),
           .kv_usage = x.engine->kv_usage(),
-          .context_length = x.engine->context_length()};
+          .context_length = x.engine->context_length(),
+          .kv_bytes = memory.kv_bytes,
+          .workspace_bytes = memory.workspace_bytes};
 }
 
 void show_worker(worker_pointer self) {

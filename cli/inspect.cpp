@@ -96,7 +96,7 @@ int show_models(const inspect_options& options, bool only_loaded) {
     if (options.quiet)
       return names(answer["data"]);
     return models_text(answer["data"], only_loaded, std::chrono::system_clock::now(), colour) +
-           (only_loaded ? pool_text(answer) : std::string{});
+           (only_loaded ? devices_text(answer) + pool_text(answer) : std::string{});
   });
 }
 

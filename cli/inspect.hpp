@@ -33,6 +33,8 @@ using time_point = std::chrono::system_clock::time_point;
 
 /// One line about the host pool, or nothing; `answer` is that of /admin/models.
 std::string pool_text(const nlohmann::ordered_json& answer);
+/// A line about the memory of each device that has something on it.
+std::string devices_text(const nlohmann::ordered_json& answer);
 /// `rows` as the admin API lists them -> what people read.
 std::string models_text(const nlohmann::ordered_json& rows, bool only_loaded, time_point now,
                         bool colour);

@@ -130,9 +130,28 @@ std::string pool_text(const json& answer) {
          " of loaded models\n";
 }
 
+std::string devices_text(const json& answer) {
+  std::string out;
+  const auto devices = answer.find("devices");
+  if (devices == answer.end())
+    return out;
+  for (const auto& row : *devices) {
+    if (!row.is_object() || number(row, "weights_bytes") == 0)
+      continue;
+    const auto used = number(row, "weights_bytes") + number(row, "workspace_bytes");
+    const auto limit = number(row, "limit_bytes");
+    out += text(row, "device") + ": weights " + size(row, "weights_bytes") + ", workspace " +
+           size(row, "workspace_bytes") + ", free " +
+           config::format_size_rounded(limit - std::min(limit, used)) + "; KV " +
+           (number(row, "kv_bytes") == 0 ? "none" : size(row, "kv_bytes")) + " of " +
+           size(row, "kv_memory_bytes") + "\n";
+  }
+  return out;
+}
+
 std::string models_text(const json& rows, bool only_loaded, time_point now, bool colour) {
-  table lines{only_loaded ? std::vector<std::string>{"MODEL", "STATE", "SIZE", "DEVICE", "CONTEXT",
-                                                     "ACTIVE", "QUEUED", "UNTIL"}
+  table lines{only_loaded ? std::vector<std::string>{"MODEL", "STATE", "SIZE", "KV", "DEVICE",
+                                                     "CONTEXT", "ACTIVE", "QUEUED", "UNTIL"}
                           : std::vector<std::string>{"MODEL", "STATE", "SIZE", "ARCHITECTURE",
                                                      "REQUESTS", "LAST USED"}};
   for (const auto& row : rows) {
@@ -140,9 +159,9 @@ std::string models_text(const json& rows, bool only_loaded, time_point now, bool
     if (!row.is_object() || (only_loaded && state == "cold" && number(row, "queued") == 0))
       continue;
     if (only_loaded)
-      lines.push_back({text(row, "id"), state, size(row, "resident_bytes"), text(row, "device"),
-                       count(row, "context_length"), text(row, "active"), text(row, "queued"),
-                       until(row, now)});
+      lines.push_back({text(row, "id"), state, size(row, "resident_bytes"), size(row, "kv_bytes"),
+                       text(row, "device"), count(row, "context_length"), text(row, "active"),
+                       text(row, "queued"), until(row, now)});
     else
       lines.push_back({text(row, "id"), state, size(row, "weight_bytes"), text(row, "architecture"),
                        text(row, "requests"), when(row, "last_used", now)});

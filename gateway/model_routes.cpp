@@ -52,6 +52,7 @@ json admin_model(const model_status& model) {
   out["error"] = model.error;
   out["weight_bytes"] = model.weight_bytes;
   out["resident_bytes"] = model.resident_bytes;
+  out["kv_bytes"] = model.kv_bytes;
   out["loaded_bytes"] = model.loaded_bytes;
   out["device"] = model.device;
   out["active"] = model.active;
@@ -65,6 +66,15 @@ json admin_model(const model_status& model) {
   out["generated_tokens"] = model.generated_tokens;
   out["load_seconds"] = model.load_seconds;
   return out;
+}
+
+json admin_device(const actors::device_status& device) {
+  return {{"device", device.device},
+          {"limit_bytes", device.limit_bytes},
+          {"weights_bytes", device.weights_bytes},
+          {"workspace_bytes", device.workspace_bytes},
+          {"kv_memory_bytes", device.kv_memory_bytes},
+          {"kv_bytes", device.kv_bytes}};
 }
 
 json admin_pool(const actors::pool_status& pool) {
@@ -95,12 +105,11 @@ json admin_actor(const actor_info& actor) {
 
 template <class T>
 http_response list_response(const caf::expected<std::vector<T>>& items, json (*render)(const T&),
-                            const json& pool = {}) {
+                            const json& more = json::object()) {
   if (!items)
     return error_response(to_api_error(items.error()));
   json out{{"object", "list"}, {"data", json::array()}};
-  if (!pool.is_null())
-    out["pool"] = pool;
+  out.update(more);
   for (const auto& item : *items)
     out["data"].push_back(render(item));
   return json_response(out);
@@ -134,10 +143,21 @@ void api::retrieve_model(const http_request& request, const channel_ptr& channel
 }
 
 void api::admin_models(const http_request&, const channel_ptr& channel, const std::string&) {
-  const auto pool = services_.pool();
-  services_.models([channel, pool](caf::expected<std::vector<model_status>> models) {
-    channel->send(list_response(models, admin_model, pool ? admin_pool(*pool) : json{}));
-  });
+  json more;
+  if (const auto pool = services_.pool())
+    more["pool"] = admin_pool(*pool);
+  services_.devices(
+      [this, channel, more](caf::expected<std::vector<actors::device_status>> devices) {
+        if (!devices)
+          return channel->send(error_response(to_api_error(devices.error())));
+        auto all = more;
+        all["devices"] = json::array();
+        for (const auto& device : *devices)
+          all["devices"].push_back(admin_device(device));
+        services_.models([channel, all](caf::expected<std::vector<model_status>> models) {
+          channel->send(list_response(models, admin_model, all));
+        });
+      });
 }
 
 void api::admin_load(const http_request& request, const channel_ptr& channel,

@@ -94,6 +94,8 @@ struct Residence {
   kvUsage @4 :Float64;
   contextLength @5 :UInt32;
   work @6 :EngineWork;
+  kvBytes @7 :UInt64;        # borrowed
+  workspaceBytes @8 :UInt64; # part of bytes
 }
 
 # What an engine has done since the last report.
@@ -115,6 +117,7 @@ struct WorkerHello {
   limitBytes @3 :UInt64;
   residents @4 :List(Residence);
   dataAddress @5 :Text; # where other nodes get weights from it; empty = nowhere
+  kvMemoryBytes @6 :UInt64; # what its models borrow from
 }
 
 # Tokens that a sequence has made since the last report.

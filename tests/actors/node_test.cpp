@@ -127,7 +127,25 @@ TEST(node, every_example_model_answers_from_a_cold_start) {
     EXPECT_EQ(status->device, "cpu@here");
     EXPECT_GT(status->resident_bytes, status->weight_bytes / 2);
     EXPECT_GT(status->context_length, 0u);
+    EXPECT_GT(status->kv_bytes, 0u) << "what was computed is remembered";
   }
+  // What the device has is what its models have.
+  const auto after = get<std::vector<model_status>>([&](auto then) { here->edge().models(then); });
+  const auto devices =
+      get<std::vector<device_status>>([&](auto then) { here->edge().devices(then); });
+  ASSERT_TRUE(after && devices);
+  ASSERT_EQ(devices->size(), 1u);
+  const auto& device = devices->front();
+  uint64_t resident = 0, kv = 0;
+  for (const auto& model : *after) {
+    resident += model.resident_bytes;
+    kv += model.kv_bytes;
+  }
+  EXPECT_EQ(device.device, "cpu@here");
+  EXPECT_EQ(device.kv_bytes, kv);
+  EXPECT_EQ(device.weights_bytes + device.workspace_bytes + device.kv_bytes, resident);
+  EXPECT_LE(device.kv_bytes, device.kv_memory_bytes);
+  EXPECT_LE(device.weights_bytes + device.workspace_bytes, device.limit_bytes);
 }
 
 TEST(node, a_worker_that_vanishes_changes_no_text) {

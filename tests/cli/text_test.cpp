@@ -62,6 +62,16 @@ TEST(models_text, shows_what_is_loaded_failed_or_asked_for) {
   EXPECT_NE(models_text(rows, false, now, false).find("cold"), std::string::npos);
 }
 
+TEST(devices_text, says_what_is_used_and_free) {
+  EXPECT_EQ(devices_text(json::parse(R"({"devices": [
+              {"device": "cpu@here", "limit_bytes": 4194304, "weights_bytes": 2097152,
+               "workspace_bytes": 1048576, "kv_memory_bytes": 8388608, "kv_bytes": 0},
+              {"device": "empty@here", "limit_bytes": 4194304, "weights_bytes": 0}, 7]})")),
+            "cpu@here: weights 2.0 MiB, workspace 1.0 MiB, free 1.0 MiB; KV none of 8.0 MiB\n");
+  EXPECT_EQ(devices_text(json::parse(R"({"devices": 3})")), "");
+  EXPECT_EQ(devices_text(json::parse("{}")), "");
+}
+
 TEST(actor_tree, draws_each_actor_once_whatever_the_server_says) {
   EXPECT_EQ(actor_tree_text(json::parse(R"([
               {"id": 1, "name": "node", "state": "running", "parent": 0},
