@@ -20,7 +20,7 @@ struct cluster_settings {
 };
 
 struct engine_settings {
-  memory_amount kv_memory{0, 20}; ///< of a worker, all models together
+  memory_amount kv_memory{0, 10}; ///< of a worker, all models together
   uint32_t block_size = 16;
   uint32_t sequences_max = 64;
   uint32_t step_tokens_max = 512;
