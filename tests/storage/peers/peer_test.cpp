@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
+#include <thread>
+
 #include "storage/errors.hpp"
 #include "storage/pipeline/source_origin.hpp"
 
@@ -68,6 +71,9 @@ TEST(peer_test, a_model_is_listed_and_its_bytes_come_as_they_are) {
   ASSERT_TRUE(got) << describe(got.error());
   EXPECT_TRUE(*got == model.content());
   EXPECT_EQ(links.received_bytes(), model.content().size() + config.size());
+  // The server counts what it has sent, which may be after it was received.
+  for (int i = 0; i < 1000 && node.server->sent_bytes() < links.received_bytes(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
   EXPECT_EQ(node.server->sent_bytes(), links.received_bytes());
 }
 
