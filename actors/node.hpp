@@ -75,7 +75,7 @@ struct node_options {
   uint32_t memory_limit_percent = 80; ///< of the device's memory
   /// KV memory of one worker, which its models borrow from; 0 = the share below.
   uint64_t kv_memory_bytes = 0;
-  uint32_t kv_memory_percent = 20; ///< of its memory limit
+  uint32_t kv_memory_percent = 10; ///< of its memory limit
   unsigned threads = 0;            ///< CPU backend threads; 0 = one per core
   bool float32 = false;            ///< exact float arithmetic instead of the fastest path
   engine::engine_options engine;   ///< defaults for every model
