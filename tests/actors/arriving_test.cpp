@@ -105,15 +105,21 @@ TEST(arriving, a_model_that_still_comes_goes_when_somebody_says_so) {
   EXPECT_EQ(nodes.status("a").state, "cold");
 }
 
-TEST(arriving, weights_that_stop_coming_fail_those_that_wait_for_them_at_once) {
-  cluster nodes{{.arriving = {"a"}}};
+/// A request for the model "a", which takes it with 600 of its 1000 bytes still missing.
+std::shared_ptr<recorder> ask_while_it_comes(cluster& nodes) {
   nodes.add_worker();
   nodes.silence_engine("a");
   nodes.weights_of("a", {1000, 600, {}});
-  const auto x = nodes.submit(make_request("a", "hello", 5));
+  auto out = nodes.submit(make_request("a", "hello", 5));
   nodes.run(200);
   nodes.advance_clock(300ms);
   nodes.run(200);
+  return out;
+}
+
+TEST(arriving, weights_that_stop_coming_fail_those_that_wait_for_them_at_once) {
+  cluster nodes{{.arriving = {"a"}}};
+  const auto x = ask_while_it_comes(nodes);
   ASSERT_EQ(nodes.sequences_held(), 1u);
   nodes.weights_of("a", {1000, 600, caf::make_error(storage::errc::unavailable, "w: HTTP 503")});
   nodes.run();
@@ -134,13 +140,7 @@ TEST(arriving, weights_that_stop_coming_fail_those_that_wait_for_them_at_once) {
 
 TEST(arriving, weights_that_turn_out_wrong_are_loaded_again_when_all_are_there) {
   cluster nodes{{.arriving = {"a"}}};
-  nodes.add_worker();
-  nodes.silence_engine("a");
-  nodes.weights_of("a", {1000, 600, {}});
-  const auto x = nodes.submit(make_request("a", "hello", 5));
-  nodes.run(200);
-  nodes.advance_clock(300ms);
-  nodes.run(200);
+  const auto x = ask_while_it_comes(nodes);
   nodes.weights_of("a", {1000, 600, caf::make_error(storage::errc::changed, "w has changed")});
   nodes.run(200);
   EXPECT_FALSE(x->ended());

@@ -28,7 +28,8 @@ protected:
 INSTANTIATE_TEST_SUITE_P(isas, f8_blocks_test, testing::ValuesIn(all_modes()),
                          [](const auto& info) { return info.param.name(); });
 
-TEST_P(f8_blocks_test, every_code_is_looked_up_as_the_format_says) {
+/// A row of all codes without a sign and one of those with it, the last of each, a NaN, apart.
+std::vector<unsigned char> every_code() {
   std::vector<unsigned char> bytes(2 * 132);
   for (size_t row = 0; row < 2; ++row) {
     const float scale = 0.1f;
@@ -36,6 +37,11 @@ TEST_P(f8_blocks_test, every_code_is_looked_up_as_the_format_says) {
     for (size_t i = 0; i < 127; ++i)
       bytes[row * 132 + 4 + i] = static_cast<unsigned char>(row * 128 + i);
   }
+  return bytes;
+}
+
+TEST_P(f8_blocks_test, every_code_is_looked_up_as_the_format_says) {
+  const auto bytes = every_code();
   const std::vector<int32_t> ids{1, 0};
   std::vector<float> out(256);
   fast->embedding({{bytes.data(), dtype::f8_b128, 2, 128}, ids.data(), out.data(), 2, 1.0f});
@@ -48,13 +54,7 @@ TEST_P(f8_blocks_test, every_code_is_looked_up_as_the_format_says) {
 
 TEST_P(f8_blocks_test, linear_multiplies_every_code) {
   // Each output is one weight, times one.
-  std::vector<unsigned char> bytes(2 * 132);
-  for (size_t row = 0; row < 2; ++row) {
-    const float scale = 0.1f;
-    std::memcpy(bytes.data() + row * 132, &scale, sizeof scale);
-    for (size_t i = 0; i < 127; ++i)
-      bytes[row * 132 + 4 + i] = static_cast<unsigned char>(row * 128 + i);
-  }
+  const auto bytes = every_code();
   std::vector<float> x(128 * 128), out(128 * 2);
   for (size_t i = 0; i < 128; ++i)
     x[i * 128 + i] = 1;
