@@ -254,8 +254,8 @@ void register_all() {
   const auto is_whole = [](dtype type, int k) {
     return k % static_cast<int>(layout_of(type).elements) == 0;
   };
-  for (const auto type :
-       {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_0, dtype::q4_k, dtype::q5_k, dtype::q6_k})
+  for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_0, dtype::q4_k,
+                          dtype::q5_k, dtype::q6_k, dtype::f8_b128})
     for (const auto& [n, k] : {std::pair{2048, 2048},
                                {8192, 2048},
                                {2048, 8192},
@@ -274,8 +274,8 @@ void register_all() {
             ->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("gpu/cpu/linear_small/n:576/k:576", small_ops)->UseRealTime();
   for (const auto& which : test::all_backends())
-    for (const auto type :
-         {dtype::f32, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_k, dtype::q6_k})
+    for (const auto type : {dtype::f32, dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q4_k,
+                            dtype::q6_k, dtype::f8_b128})
       for (const auto& [rows, n, k] : {std::tuple{16, 2048, 2048},
                                        {64, 2048, 2048},
                                        {512, 2048, 2048},
