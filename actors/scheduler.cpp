@@ -304,7 +304,7 @@ void report(pointer self, const worker_report& x) {
     if (!state.policy.knows(resident.model))
       continue;
     state.policy.room(worker, resident.model, resident.room, resident.running, now);
-    state.workers.at(worker).residents[resident.model] = resident;
+    state.workers.at(worker).update(resident);
     auto& meters = *state.models.at(resident.model).meters;
     meters.kv_usage->Set(resident.kv_usage);
     meters.add(resident.work);

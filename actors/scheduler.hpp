@@ -42,6 +42,11 @@ struct scheduler_state {
     worker_actor handle;
     worker_hello hello;
     std::map<model_id, residence_report> residents;
+    /// A last report may come behind the news that the model has gone.
+    void update(const residence_report& now) {
+      if (const auto at = residents.find(now.model); at != residents.end())
+        at->second = now;
+    }
   };
   struct model {
     model_card_ptr card;
