@@ -57,6 +57,7 @@ std::shared_ptr<load> load_pipeline::start(load_plan plan, load_priority priorit
   for (size_t i = 0; i < out->chunks_.size(); ++i)
     keys.push_back(key_of(*out, i));
   pool_->expect(keys, out->began_);
+  pool_->begin_load();
   {
     const std::lock_guard guard{mutex_};
     loads_.push_back(out);
@@ -86,8 +87,10 @@ void load_pipeline::conduct() {
       finished = take_finished();
       last = stopping_ && loads_.empty() && in_flight_ == 0;
     }
-    for (const auto& one : finished)
+    for (const auto& one : finished) {
       finish(*one);
+      pool_->end_load();
+    }
     if (last)
       return;
   }

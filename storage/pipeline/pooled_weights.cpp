@@ -253,6 +253,15 @@ std::optional<tensor_view> pooled_weights::find(std::string_view name) const {
   return out;
 }
 
+pinned_run pooled_weights::pinned(const std::byte* at, uint64_t size_bytes) const {
+  for (const auto& view : views_) {
+    const auto whole = view->bytes();
+    if (at >= whole.data() && at < whole.data() + whole.size())
+      return view->pinned(static_cast<uint64_t>(at - whole.data()), size_bytes);
+  }
+  return {nullptr, size_bytes};
+}
+
 void pooled_weights::release(std::string_view name, uint64_t bytes) {
   const uint64_t chunk = tiers_->pool().chunk_bytes();
   const std::lock_guard guard{mutex_};

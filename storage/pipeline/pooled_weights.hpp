@@ -66,6 +66,11 @@ public:
   /// What `checkpoint::find` says, the bytes in the pool; none for a tensor that was not asked for.
   std::optional<tensor_view> find(std::string_view name) const;
 
+  /// Where devices read bytes by themselves that begin at `at`, an address of a tensor that
+  /// `find` gave: how many of `size_bytes` bytes, which are there and not released, and where. They
+  /// must not be released before the devices have read them.
+  pinned_run pinned(const std::byte* at, uint64_t size_bytes) const;
+
   /// True if the pool cannot hold all: the load only goes on as long as tensors are released, in
   /// about their order, so they have to be copied. False: they may be used where they lie.
   bool pass_through() const { return passing_; }

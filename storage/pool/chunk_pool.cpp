@@ -34,6 +34,7 @@ chunk_pool::chunk_pool(chunk_pool_options options, shared_region region)
 
 chunk_pool::~chunk_pool() {
   making_ready_ = {};
+  unpin();
   if (options_.ready_bytes > 0)
     give_back_ready();
   for ([[maybe_unused]] const auto& slot : slots_)
@@ -450,6 +451,8 @@ void chunk_lease::release() {
 std::span<const std::byte> chunk_lease::bytes() const {
   return {pool_->data(slot_), pool_->record(slot_).content.length};
 }
+
+bool chunk_lease::is_pinned() const { return pool_->is_pinned(slot_); }
 
 checksum chunk_lease::sum() const { return pool_->record(slot_).content.sum; }
 

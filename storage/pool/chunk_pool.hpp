@@ -16,6 +16,7 @@
 
 #include "base/error.hpp"
 #include "base/instant.hpp"
+#include "base/memory_pinner.hpp"
 #include "storage/integrity/checksum.hpp"
 #include "storage/pool/pool_layout.hpp"
 #include "storage/pool/shared_region.hpp"
@@ -66,6 +67,7 @@ struct pool_usage {
   uint64_t reattached = 0;   ///< chunks that an earlier process left
   uint64_t generation = 0;   ///< processes that had this pool, this one included
   uint64_t ready_bytes = 0;  ///< committed, and free
+  uint64_t pinned_bytes = 0; ///< of those committed, read by devices by themselves
 };
 
 /// Keeps a chunk where it is. Ends with this object; must not outlive the pool.
@@ -81,6 +83,8 @@ public:
   std::span<const std::byte> bytes() const;
   /// Of the bytes, as recorded when they came.
   checksum sum() const;
+  /// Whether devices may read the bytes where they are, by themselves, as long as this lives.
+  bool is_pinned() const;
   uint32_t slot() const { return slot_; }
 
 private:
@@ -167,6 +171,17 @@ public:
   /// and that nobody uses or has set aside.
   uint32_t room_below(double worth, instant now) const;
 
+  /// From now on has the memory of the pool pinned, at most `bytes_max` bytes of it: chunk by
+  /// chunk, on a thread of low priority, while nothing is loaded; chunks of most worth first, then
+  /// room that is ready. Memory that does not exist yet, and that of chunks shorter than others, is
+  /// left out. When `by` fails, that is the end of it: `failed` is told once, on that thread. What
+  /// is pinned stays so until the pool ends. Once for a pool.
+  void pin(std::shared_ptr<memory_pinner> by, uint64_t bytes_max,
+           std::function<void(const caf::error&)> failed);
+  /// Between the two something is loaded; several loads may be under way.
+  void begin_load();
+  void end_load();
+
   /// Called, on any thread, after room may have come free. One at a time; null = none.
   void on_room(std::function<void()> callback);
 
@@ -182,6 +197,7 @@ private:
     uint32_t readers = 0;
     bool doomed = false;
     bool touched = false; ///< its pages are in the page tables; of whoever fills it
+    bool pinned = false;
     std::vector<uint32_t> entries;
   };
   struct victim {
@@ -218,12 +234,21 @@ private:
   /// A free slot to be made ready, if there are too few that are and nothing is being filled.
   std::optional<uint32_t> take_unready();
 
+  /// A slot to be pinned, if one is left and nothing is being loaded.
+  std::optional<uint32_t> take_unpinned();
+  void choose_unpinned();
+
   /// Without the mutex: the slot belongs to whoever fills it.
   bool commit(uint32_t slot, uint64_t length);
   void touch(uint32_t slot, uint64_t length, bool fresh);
   void keep_ready(const std::stop_token& stop);
+  static void run_in_background();
   /// Of a process that ends in order nothing stays but what holds something.
   void give_back_ready();
+  /// Fails as the pinner did.
+  caf::error keep_pinning(const std::stop_token& stop);
+  void unpin();
+  bool is_pinned(uint32_t slot) const;
   void end_read(uint32_t slot);
   void end_fill(uint32_t slot);
   void tell_room();
@@ -245,13 +270,20 @@ private:
   std::unordered_map<checksum, uint32_t> contents_;         ///< to slots
   uint32_t reserved_ = 0;
   uint32_t filling_ = 0;
+  uint32_t loading_ = 0;
+  std::vector<uint32_t> unpinned_; ///< next to be pinned last
   pool_usage counts_;
 
   std::mutex callback_mutex_;
   std::function<void()> room_callback_;
 
   std::condition_variable_any unready_; ///< room was taken
-  std::jthread making_ready_;           ///< last: it uses the others
+
+  std::shared_ptr<memory_pinner> pinner_;
+  uint64_t pinned_bytes_max_ = 0;
+  std::condition_variable_any quiet_; ///< nothing is loaded, or there is more to be pinned
+
+  std::jthread making_ready_, pinning_; ///< last: they use the others
 };
 
 } // namespace troupe::storage

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cerrno>
 #include <system_error>
@@ -80,6 +81,19 @@ void chunk_view::drop(uint64_t offset) {
     mapping_.slots()[index] = file_mapping::no_slot;
   }
   chunk.release();
+}
+
+pinned_run chunk_view::pinned(uint64_t offset, uint64_t size_bytes) const {
+  const uint64_t chunk = pool_->chunk_bytes();
+  const auto index = offset / chunk;
+  const auto is_pinned = [this](uint64_t i) { return chunks_[i] && chunks_[i].is_pinned(); };
+  const auto end = offset + size_bytes;
+  auto until = (index + 1) * chunk;
+  if (is_pinned(index)) // a device takes no more at once than was pinned at once
+    return {chunks_[index].bytes().data() + offset % chunk, std::min(end, until) - offset};
+  while (until < end && !is_pinned(until / chunk))
+    until += chunk;
+  return {nullptr, std::min(end, until) - offset};
 }
 
 } // namespace troupe::storage

@@ -36,6 +36,10 @@ public:
   /// Reading a part that was not placed, or dropped, raises SIGSEGV; where the mapping is kept it
   /// shows what the pool holds there by then.
   std::span<const std::byte> bytes() const { return {mapping_.data(), mapping_.size_bytes()}; }
+  /// Where devices read bytes of [offset, offset + size_bytes) by themselves, from the first one
+  /// on; valid until one of them is dropped. The part is not empty, was placed, and is not dropped
+  /// meanwhile.
+  pinned_run pinned(uint64_t offset, uint64_t size_bytes) const;
 
 private:
   chunk_view(std::shared_ptr<chunk_pool> pool, shelf kept, file_mapping mapping);

@@ -18,8 +18,10 @@ constexpr int background_nice = 10;
 
 void chunk_pool::end_filling() {
   assert(filling_ > 0);
-  if (--filling_ == 0)
+  if (--filling_ == 0) {
     unready_.notify_one();
+    quiet_.notify_one();
+  }
 }
 
 std::optional<uint32_t> chunk_pool::take_unready() {
@@ -40,9 +42,13 @@ std::optional<uint32_t> chunk_pool::take_unready() {
   return std::nullopt;
 }
 
-void chunk_pool::keep_ready(const std::stop_token& stop) {
+void chunk_pool::run_in_background() {
   // Of this thread alone, as Linux has it.
   ::setpriority(PRIO_PROCESS, 0, background_nice);
+}
+
+void chunk_pool::keep_ready(const std::stop_token& stop) {
+  run_in_background();
   std::unique_lock guard{mutex_};
   std::optional<uint32_t> slot;
   while (unready_.wait(guard, stop, [&] { return (slot = take_unready()).has_value(); })) {
@@ -58,6 +64,7 @@ void chunk_pool::keep_ready(const std::stop_token& stop) {
       free_.insert(free_.begin(), *slot);
     else
       free_.push_back(*slot);
+    quiet_.notify_one();
     guard.unlock();
     tell_room(); // somebody may have found this slot gone
     if (why)
