@@ -23,11 +23,14 @@ int64_t task_columns(int64_t n, int64_t threads, int64_t row_tasks, int64_t leas
   return std::min(columns, ceil_div(ceil_div(n, threads), least) * least);
 }
 
+/// Whether products with weights of that type in panels read the rows in bytes, not as bf16.
+bool reads_bytes(dtype type) { return is_blocks(type) && type != dtype::f8_b128; }
+
 /// Whether products with weights of either type read the same form of the rows.
 bool rounds_alike(dtype one, dtype other) {
   const auto halves = [](dtype type) { return type == dtype::q6_k; };
-  if (!is_blocks(one) || !is_blocks(other))
-    return one == other;
+  if (!reads_bytes(one) || !reads_bytes(other))
+    return reads_bytes(one) == reads_bytes(other);
   return added_to(one) == added_to(other) && halves(one) == halves(other);
 }
 
@@ -83,7 +86,7 @@ const activation_block* cpu_device::byte_rows(const linear_args& args) {
 
 /// The kernel for weights of that type in panels; null where they are better multiplied otherwise.
 panel_function cpu_device::panel_kernel(dtype type) const {
-  if (exact_ || type == dtype::f8_b128 || (type != dtype::bf16 && !is_blocks(type)))
+  if (exact_ || (type != dtype::bf16 && !is_blocks(type)))
     return nullptr;
   return isa_.kernels.linear_panels[panel_kind_of(type)];
 }
@@ -108,11 +111,11 @@ void cpu_device::linear_group(std::span<const linear_args> group) {
       continue;
     if (goes_by_panels(now[0]))
       linear_panels(now);
-    else if (now[0].w.type != dtype::f8_b128 &&
-             (is_blocks(now[0].w.type) || now[0].w.layout != weight_layout::rows))
-      linear_expanded(now[0]);
-    else
+    else if (now[0].w.layout == weight_layout::rows &&
+             (!is_blocks(now[0].w.type) || now[0].w.type == dtype::f8_b128))
       linear_plain(now[0]);
+    else
+      linear_expanded(now[0]);
   }
 }
 
@@ -193,7 +196,7 @@ panel_job cpu_device::rows_for_panels(const linear_args& args) {
   const auto k = args.w.cols;
   panel_job out{};
   out.blocks = k / int64_t{block_elements};
-  if (is_blocks(args.w.type)) {
+  if (reads_bytes(args.w.type)) {
     out.x = byte_rows(args);
     out.x_row_bytes = out.blocks * static_cast<int64_t>(sizeof(activation_block));
   } else {

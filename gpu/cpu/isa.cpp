@@ -34,6 +34,10 @@ bool has_avx512() {
 bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
 
+/// Its kernels have no name: of the processors with AVX-512 BF16, only the first lacks it.
+bool has_avx512_vbmi() { return __builtin_cpu_supports("avx512vbmi"); }
+
+constexpr auto f8_kind = static_cast<size_t>(cpu::panel_kind::f8_b128);
 constexpr auto bf16_kind = static_cast<size_t>(cpu::panel_kind::bf16);
 
 cpu::kernel_table with_avx_vnni() {
@@ -50,6 +54,8 @@ cpu::kernel_table with_avx512_bf16() {
   auto table = with_avx512_vnni();
   table.linear_bf16_dot = cpu::avx512_bf16_linear;
   table.linear_panels[bf16_kind] = cpu::avx512_bf16_linear_panels;
+  if (has_avx512_vbmi())
+    table.linear_panels[f8_kind] = cpu::avx512_f8_linear_panels;
   table.attention_pairs = cpu::avx512_bf16_attention_pairs;
   table.write_key_pairs = cpu::avx512_bf16_write_key_pairs;
   table.write_value_pairs = cpu::avx512_bf16_write_value_pairs;

@@ -59,7 +59,7 @@ struct activation_block {
 /// gpu/cpu/panels.hpp). With weights in blocks, products of one block are added up exactly, blocks
 /// in rising order in float.
 struct panel_job {
-  const void* x; ///< [rows, blocks] of activation_block; bf16 for bf16 weights
+  const void* x; ///< [rows, blocks] of activation_block; bf16 for weights in bf16 or f8_b128
   int64_t x_row_bytes;
   const unsigned char* panels;
   int64_t panel_bytes;
@@ -73,9 +73,9 @@ struct panel_job {
 };
 constexpr int64_t panel_cols = 16;
 /// The types of blocks, in the order of `dtype`, and bf16.
-enum class panel_kind : uint8_t { q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, bf16 };
+enum class panel_kind : uint8_t { q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, f8_b128, bf16 };
 constexpr int byte_panel_kinds = 8;
-constexpr int panel_kinds = byte_panel_kinds + 1;
+constexpr int panel_kinds = byte_panel_kinds + 2;
 using panel_function = void (*)(const panel_job& job, const tile_range& range);
 /// Columns that a call covers at most.
 constexpr int64_t panel_cols_max = 128;
@@ -130,7 +130,7 @@ struct kernel_table {
   /// x is bf16; null where the machine has no such instruction.
   void (*linear_bf16_dot)(const linear_job& job, const tile_range& range);
   /// Weights in panels, by `panel_kind`; columns begin at a multiple of `panel_cols`. Null for bf16
-  /// where the machine multiplies no pairs.
+  /// and f8_b128 where the machine multiplies no pairs.
   panel_function linear_panels[panel_kinds];
   /// Rows that a call of those covers at most; linear_scratch_bytes are enough for them.
   int64_t panel_call_rows;
@@ -171,6 +171,7 @@ extern const kernel_table avx512_kernels;
 /// For `kernel_table::linear_bf16_dot`.
 void avx512_bf16_linear(const linear_job& job, const tile_range& range);
 void avx512_bf16_linear_panels(const panel_job& job, const tile_range& range);
+void avx512_f8_linear_panels(const panel_job& job, const tile_range& range);
 /// For the functions of `kernel_table` that are named so.
 void avx512_bf16_attention_pairs(const attention_job& job);
 void avx512_bf16_write_key_pairs(const float* from, unsigned char* group, int64_t slot, int64_t n);

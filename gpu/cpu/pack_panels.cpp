@@ -40,6 +40,9 @@ void pack_head(dtype type, const unsigned char* from, int64_t row, unsigned char
   case dtype::q5_0:
     std::memcpy(head + row * 2, from, 2);
     return;
+  case dtype::f8_b128:
+    std::memcpy(head + row * 4, from, 4);
+    return;
   case dtype::q4_k:
   case dtype::q5_k:
     return pack_scales_of_k(from, row, head);
@@ -140,6 +143,10 @@ void pack_body(dtype type, const unsigned char* from, int64_t block, unsigned ch
     return gather_nibbles(pair + q5_k_values, shift, out + 4);
   case dtype::q6_k:
     return pack_six_bits(from, block, out);
+  case dtype::f8_b128:
+    for (int i = 0; i < size; ++i)
+      out[i] = from[4 + block * size + f8_place(i)];
+    return;
   default:
     std::memcpy(out, from, 2 * size);
   }

@@ -38,6 +38,8 @@ inline panel_form panel_form_of(dtype type) {
     return {8, 16, 20};
   case dtype::q6_k:
     return {8, 18, 24};
+  case dtype::f8_b128:
+    return {4, 4, 32};
   default:
     return {1, 0, 2 * values_per_block};
   }
@@ -46,6 +48,9 @@ inline panel_form panel_form_of(dtype type) {
 inline int64_t heads_bytes(const panel_form& f, int64_t blocks) {
   return blocks / f.unit * f.head_bytes * panel_rows;
 }
+
+/// Which byte of a block of f8_b128 element i is, and which element byte i is.
+constexpr int f8_place(int i) { return i % 4 == 1 || i % 4 == 2 ? i ^ 3 : i; }
 
 /// Of a head of q4_k or q5_k.
 constexpr int64_t low_bits_at = 2 * f16_line, high_bits_at = low_bits_at + 8 * panel_rows;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/half.hpp"
 #include "gpu/cpu/element.hpp"
 #include "gpu/cpu/kernels.hpp"
 #include "gpu/cpu/panel_form.hpp"
@@ -81,6 +82,12 @@ void unpack_block(dtype type, const unsigned char* panel, int64_t row, int64_t b
   unsigned char body[body_bytes_max];
   for (int64_t at = 0; at < f.body_bytes; at += group_bytes)
     std::memcpy(body + at, from + at * panel_rows, group_bytes);
+  if (type == dtype::f8_b128) {
+    const float scale = load_element(head, dtype::f32, row);
+    for (int i = 0; i < size; ++i)
+      out[i] = scale * f8_e4m3_to_float(body[f8_place(i)]);
+    return;
+  }
   if (!is_blocks(type)) {
     for (int i = 0; i < size; ++i)
       out[i] = load_element(body, type, i);

@@ -20,13 +20,16 @@
 /// - q6_k: first two groups of upper bits, bits 2 g and 2 g + 1 of byte t those of element
 ///   4 g + t, sixteen elements in each; then the nibbles, where the high ones are 4 elements more
 ///   than the low ones, eight in each group.
+/// - f8_b128: of the four bytes of a group, the second and the third change places, so that even
+/// and
+///   odd bytes are pairs of elements.
 /// - bf16: pairs of elements; no heads. Its cols are a multiple of 32.
 ///
-/// Heads, a number of each row side by side: the f16 scale of 32 elements; with q4_1 and q5_1 their
-/// f16 minimum after it. Of 256 elements, q4_k and q5_k have the units of scales and minimums
-/// (f16), then eight bytes with the low four bits of a scale and, above them, of its minimum, then
-/// four with the upper two bits of both, for two times 32 elements each; q6_k has the unit (f16)
-/// and sixteen scales.
+/// Heads, a number of each row side by side: the f16 scale of 32 elements; with f8_b128 the f32
+/// scale of 128; with q4_1 and q5_1 their f16 minimum after it. Of 256 elements, q4_k and q5_k have
+/// the units of scales and minimums (f16), then eight bytes with the low four bits of a scale and,
+/// above them, of its minimum, then four with the upper two bits of both, for two times 32 elements
+/// each; q6_k has the unit (f16) and sixteen scales.
 ///
 /// Rows that do not fill a panel follow as plain rows, so that a weight has the same size in every
 /// layout.

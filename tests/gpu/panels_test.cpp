@@ -106,8 +106,8 @@ TEST_P(panels_test, rows_alone_and_in_any_batch_have_the_same_bits) {
 TEST_P(panels_test, more_threads_than_the_outputs_have_tiles_give_the_same_bits) {
   random_data random{35};
   for (const int64_t n : {7, 16, 100, 500})
-    for (const auto type :
-         {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_1, dtype::q4_k, dtype::q6_k}) {
+    for (const auto type : {dtype::bf16, dtype::q8_0, dtype::q4_0, dtype::q5_1, dtype::q4_k,
+                            dtype::q6_k, dtype::f8_b128}) {
       const int64_t rows = 5, k = 4096;
       const random_weight plain{random, dtype::bf16, n, k};
       auto from = plain.get();
@@ -166,8 +166,9 @@ TEST_P(panels_test, products_in_a_group_have_the_bits_of_each_alone) {
     std::vector<linear_args> group;
     for (int64_t i = random.between(1, 7); i > 0; --i) {
       const auto n = random.between(0, 9) == 0 ? 0 : random.between(1, 300);
-      const auto type = random.one_of({dtype::f32, dtype::bf16, dtype::bf16, dtype::q8_0,
-                                       dtype::q8_0, dtype::q4_k, dtype::q4_k, dtype::q6_k});
+      const auto type =
+          random.one_of({dtype::f32, dtype::bf16, dtype::bf16, dtype::q8_0, dtype::q8_0,
+                         dtype::q4_k, dtype::q4_k, dtype::q6_k, dtype::f8_b128, dtype::f8_b128});
       const bool in_panels = type != dtype::f32 && random.between(0, 3) != 0;
       weights.emplace_back(random, *reference, type,
                            in_panels ? weight_layout::panels : weight_layout::rows, n, k);

@@ -8,6 +8,7 @@ namespace {
 /// Pairs of bf16 products, added in float by the hardware, one pair after another.
 struct bf16_panel {
   static constexpr int64_t value_bytes = 1024; ///< of a block of 32
+  static constexpr int64_t unit = 1;
   /// Up to six rows wait for memory: what helps is many streams of weights, more than that few
   /// loads for each product.
   static constexpr int rows_few = 3;

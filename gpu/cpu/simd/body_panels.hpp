@@ -52,7 +52,9 @@ struct byte_panel {
   static constexpr int rows_many = panel_rows_many;
   static constexpr int vectors_many = panel_vectors_many;
   static constexpr int64_t pass_blocks = 16;
+  static constexpr int64_t unit = 1; ///< blocks that no walk may part
   static constexpr int64_t value_bytes = Values::value_bytes;
+  static constexpr int64_t x_bytes = sizeof(activation_block); ///< of a block of x
   /// Many streams of whole bytes keep the memory busy without.
   template <int Vectors>
   static constexpr bool fetches = lanes == panel_cols &&
@@ -192,7 +194,8 @@ template <class Panel, int Rows, int Vectors>
                                                 int64_t row, const unsigned char* const* panels,
                                                 const int* cols, vec (&sums)[Rows][Vectors]) {
   // Behind the end of one of these panels comes the next of them, which this tile reads itself.
-  const int64_t last = job.blocks - (bytes_ahead + Panel::value_bytes - 1) / Panel::value_bytes;
+  const int64_t ahead = (bytes_ahead + Panel::value_bytes - 1) / Panel::value_bytes;
+  const int64_t last = (job.blocks - ahead) / Panel::unit * Panel::unit;
   const int64_t turn = last < pass.begin ? pass.begin : last < pass.end ? last : pass.end;
   const panel_walk walks[] = {
       {pass.begin, turn, bytes_ahead},
@@ -270,7 +273,7 @@ void run_unpacked_pass(const panel_job& job, const tile_range& range, int64_t co
   auto* to = static_cast<unsigned char*>(job.scratch) + aside_bytes;
   mine.panels = to;
   mine.panel_bytes = blocks_max * unpacked::value_bytes;
-  mine.x = static_cast<const activation_block*>(job.x) + pass.begin;
+  mine.x = static_cast<const unsigned char*>(job.x) + pass.begin * Panel::x_bytes;
   mine.out = job.out + col;
   mine.bias = job.bias == nullptr ? nullptr : job.bias + col;
   const unsigned char* from = job.panels + col / panel_cols * job.panel_bytes;

@@ -47,7 +47,7 @@ constexpr kernel_table make_table() {
       nullptr,
       {linear_panels<q8_0_panel>, linear_panels<q4_0_panel>, linear_panels<q4_1_panel>,
        linear_panels<q5_0_panel>, linear_panels<q5_1_panel>, linear_panels<q4_k_panel>,
-       linear_panels<q5_k_panel>, linear_panels<q6_k_panel>, nullptr},
+       linear_panels<q5_k_panel>, linear_panels<q6_k_panel>, nullptr, nullptr},
       panel_call_rows_max,
       to_bytes,
       {expand_q8_0, expand_q4_0},
