@@ -80,7 +80,7 @@ caf::expected<bool> pooled_weights::prepare(const weights_wish& wish, load_plan&
     total_bytes_ += length;
     cached = cached && opened[file]->is_cached(at * chunk, length);
   }
-  if (cached)
+  if (cached && !(tiers_->pool().pins() && holds_all(opened)))
     return false;
   if (!make_room(wish, plan)) {
     if (!alone)
@@ -93,6 +93,16 @@ caf::expected<bool> pooled_weights::prepare(const weights_wish& wish, load_plan&
     return why;
   plan.ranges = parts_;
   return true;
+}
+
+bool pooled_weights::holds_all(const std::vector<std::shared_ptr<const disk_file>>& opened) const {
+  std::vector<checksum> keys;
+  for (const auto& file : opened)
+    keys.push_back(make_disk_origin(*tiers_->reader_, file)->key());
+  return std::ranges::all_of(users_, [&](const auto& one) {
+    const auto [file, index] = one.first;
+    return tiers_->pool().holds({keys[file], index * tiers_->pool().chunk_bytes()});
+  });
 }
 
 caf::error pooled_weights::add_files(const weights_wish& wish,

@@ -53,8 +53,9 @@ class pooled_weights {
 public:
   /// Begins to load. Null if another way is better: the pool cannot even hold what is needed at the
   /// same time beside what it holds for others, or the files lie in the page cache, where they can
-  /// be mapped without copying them first. Fails with `corrupted` for files that are known to be
-  /// damaged, with `no_memory` if there is no other way and the pool is too small.
+  /// be mapped without copying them first, and not in a pool that is pinned. Fails with `corrupted`
+  /// for files that are known to be damaged, with `no_memory` if there is no other way and the pool
+  /// is too small.
   static caf::expected<std::shared_ptr<pooled_weights>>
   start(const std::shared_ptr<weight_tiers>& tiers, const std::shared_ptr<const checkpoint>& files,
         const weights_wish& wish);
@@ -114,6 +115,8 @@ private:
                        load_plan& plan);
   void record_arrivals(const std::vector<std::shared_ptr<const disk_file>>& opened,
                        const load_plan& plan);
+  /// Whether the pool has the chunks of files that are here.
+  bool holds_all(const std::vector<std::shared_ptr<const disk_file>>& opened) const;
   bool make_room(const weights_wish& wish, load_plan& plan);
   load_events events();
   void follow_arrivals();

@@ -178,6 +178,8 @@ public:
   /// is pinned stays so until the pool ends. Once for a pool.
   void pin(std::shared_ptr<memory_pinner> by, uint64_t bytes_max,
            std::function<void(const caf::error&)> failed);
+  /// Whether any of it is pinned.
+  bool pins() const;
   /// Between the two something is loaded; several loads may be under way.
   void begin_load();
   void end_load();

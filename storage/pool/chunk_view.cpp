@@ -59,9 +59,10 @@ caf::error chunk_view::place(uint64_t offset, chunk_lease chunk) {
   }
   // Neighbours in the pool become one mapping, so that a large model stays far below the kernel's
   // limit on their number.
-  void* at =
-      ::mmap(mapping_.data() + offset, length, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-             pool_->region().fd(), static_cast<off_t>(pool_->region_offset(chunk.slot())));
+  // Entering pages into page tables takes as long as copying them, and devices do not need it.
+  const int populate = chunk.is_pinned() ? 0 : MAP_POPULATE;
+  void* at = ::mmap(mapping_.data() + offset, length, PROT_READ, MAP_SHARED | MAP_FIXED | populate,
+                    pool_->region().fd(), static_cast<off_t>(pool_->region_offset(chunk.slot())));
   if (at == MAP_FAILED)
     return failure("a chunk");
   mapped = chunk.slot();

@@ -43,6 +43,11 @@ void chunk_pool::end_load() {
     quiet_.notify_one();
 }
 
+bool chunk_pool::pins() const {
+  const std::lock_guard guard{mutex_};
+  return counts_.pinned_bytes > 0;
+}
+
 bool chunk_pool::is_pinned(uint32_t slot) const {
   const std::lock_guard guard{mutex_};
   return slots_[slot].pinned;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tests/storage/pipeline/pipeline_fixture.hpp"
+#include "tests/storage/pool/fake_pinner.hpp"
 
 namespace troupe::storage {
 namespace {
@@ -37,13 +38,14 @@ protected:
   }
   fs::path dir() const { return root_.path() / "model"; }
 
-  std::shared_ptr<weight_tiers> tiers(uint32_t chunks, const fs::path& pool = {}) {
+  std::shared_ptr<weight_tiers> tiers(uint32_t chunks, const fs::path& pool = {},
+                                      bool map_cached_files = false) {
     weight_tiers_options options;
     options.pool.path = pool;
     options.pool.chunk_bytes = small_chunk;
     options.pool.size_bytes = uint64_t{chunks} * small_chunk;
     options.checksums = root_.path() / "sums";
-    options.map_cached_files = false;
+    options.map_cached_files = map_cached_files;
     auto out = weight_tiers::open(options);
     EXPECT_TRUE(out) << describe(out.error());
     return *out;
@@ -133,6 +135,69 @@ TEST_F(weight_tiers_test, loaded_models_keep_their_chunks_and_unloaded_ones_leav
     EXPECT_EQ(tiers->pool().usage().reattached, start == 0 ? 0 : tiers->pool().usage().hits);
     weights->reset();
     EXPECT_EQ(tiers->pool().usage().leased_bytes, 0u);
+  }
+}
+
+TEST_F(weight_tiers_test, cached_files_are_mapped_unless_a_pinned_pool_holds_them) {
+  const auto pool = root_.path() / "pool";
+  const auto files = open();
+  const std::vector<std::string> names{"a", "b", "c", "e"};
+  {
+    const auto first = pooled_weights::start(tiers(16, pool), files, {names});
+    ASSERT_TRUE(first && *first);
+    EXPECT_FALSE(end_of(**first).why);
+  }
+  const auto pinner = std::make_shared<test::fake_pinner>();
+  const auto tiers = this->tiers(16, pool, true);
+  const auto mapped = pooled_weights::start(tiers, files, {names});
+  ASSERT_TRUE(mapped);
+  if (*mapped)
+    GTEST_SKIP() << "what was just written is not in the page cache here";
+  tiers->pool().pin(pinner, UINT64_MAX, {});
+  while (!tiers->pool().pins())
+    std::this_thread::yield();
+  const auto pooled = pooled_weights::start(tiers, files, {names});
+  ASSERT_TRUE(pooled && *pooled);
+  EXPECT_FALSE(end_of(**pooled).why);
+  EXPECT_EQ((*pooled)->counts().disk_bytes, 0u);
+  expect_same(**pooled, *files, names);
+}
+
+TEST_F(weight_tiers_test, addresses_for_devices_are_those_of_the_same_bytes) {
+  const auto pinner = std::make_shared<test::fake_pinner>();
+  const auto tiers = this->tiers(16);
+  const auto files = open();
+  const std::vector<std::string> names{"a", "b", "c", "e"};
+  tiers->pool().pin(pinner, 5 * small_chunk, {});
+  for (int load = 0; load < 2; ++load) {
+    const auto weights = *pooled_weights::start(tiers, files, {names});
+    ASSERT_TRUE(weights);
+    EXPECT_FALSE(end_of(*weights).why);
+    uint64_t direct = 0;
+    for (const auto& name : names) {
+      const auto bytes = weights->find(name)->bytes;
+      for (uint64_t at = 0; at < bytes.size();) {
+        const auto run = weights->pinned(bytes.data() + at, bytes.size() - at);
+        ASSERT_GT(run.size_bytes, 0u);
+        ASSERT_LE(at + run.size_bytes, bytes.size());
+        if (run.pinned != nullptr) {
+          const auto read = pinner->begin_read(run.pinned, run.size_bytes);
+          pinner->end_read(run.pinned);
+          EXPECT_TRUE(std::equal(read.begin(), read.end(), bytes.begin() + at));
+          direct += run.size_bytes;
+        }
+        at += run.size_bytes;
+      }
+    }
+    if (load == 1) {
+      EXPECT_GT(direct, 3 * small_chunk);
+    }
+    const std::byte elsewhere[3] = {};
+    EXPECT_EQ(weights->pinned(elsewhere, 3).pinned, nullptr);
+    EXPECT_EQ(weights->pinned(elsewhere, 3).size_bytes, 3u);
+    weights->release("a", files->find("a")->bytes.size());
+    if (load == 0)
+      pinner->wait_for(5);
   }
 }
 
