@@ -1,5 +1,5 @@
 # The CUDA backend, for its library and for the emulated device of the tests.
-set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/pinned_ring.cpp cuda/probe.cpp
+set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/host_pinner.cpp cuda/pinned_ring.cpp cuda/probe.cpp
     cuda/recordings.cpp cuda/staged_upload.cpp)
 # Opens a library that the emulated device stands in for.
 set(cuda_library_sources cuda/cublaslt.cpp)

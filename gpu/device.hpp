@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/memory_pinner.hpp"
 #include "gpu/ops.hpp"
 
 namespace troupe::gpu {
@@ -102,15 +103,24 @@ public:
   virtual caf::expected<buffer> allocate(size_t size_bytes) = 0;
   /// `from` has been read when it returns; `to` is written in the order of the queue.
   virtual void copy_to_device(void* to, const void* from, size_t size_bytes) = 0;
+  /// The same where `pinner` has pinned `from`, all of it by one call: the device reads it by
+  /// itself, so it has to stay as it is until `synchronize`.
+  virtual void copy_pinned_to_device(void* to, const void* from, size_t size_bytes) {
+    copy_to_device(to, from, size_bytes);
+  }
   virtual void copy_to_host(void* to, const void* from, size_t size_bytes) = 0;
   /// From device memory to device memory; the two do not overlap.
   virtual void copy(void* to, const void* from, size_t size_bytes) = 0;
+  /// After it nothing that was queued is read or written any more, whether or not it fails.
   virtual caf::error synchronize() = 0;
 
   /// Another queue of this device, for one other thread: ops of the two run at the same time. What
   /// one wrote the other may use after the first was synchronized. Memory that it allocates is not
   /// counted; meant for staging. It may live longer than this. Null if there is none.
   virtual std::unique_ptr<device> second_queue() { return nullptr; }
+  /// What pins memory of this process for this device and those beside it; it may live longer than
+  /// they. Null where it makes no difference.
+  virtual std::shared_ptr<memory_pinner> pinner() { return nullptr; }
 
   virtual void embedding(const embedding_args& args) = 0;
   virtual void rms_norm(const rms_norm_args& args) = 0;

@@ -53,10 +53,15 @@ public:
   caf::error synchronize() override { return inner_->synchronize(); }
   // What it does while the model runs is not this profile's.
   std::unique_ptr<device> second_queue() override { return inner_->second_queue(); }
+  std::shared_ptr<memory_pinner> pinner() override { return inner_->pinner(); }
 
   void copy_to_device(void* to, const void* from, size_t size_bytes) override {
     note({"copy to device"}, as_double(static_cast<int64_t>(size_bytes)), 0,
          [&] { inner_->copy_to_device(to, from, size_bytes); });
+  }
+  void copy_pinned_to_device(void* to, const void* from, size_t size_bytes) override {
+    note({"copy to device"}, as_double(static_cast<int64_t>(size_bytes)), 0,
+         [&] { inner_->copy_pinned_to_device(to, from, size_bytes); });
   }
   void copy(void* to, const void* from, size_t size_bytes) override {
     note({"copy"}, 2 * as_double(static_cast<int64_t>(size_bytes)), 0,

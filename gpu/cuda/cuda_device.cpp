@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "gpu/cuda/host_pinner.hpp"
 #include "gpu/cuda/pinned_ring.hpp"
 #include "gpu/cuda/recordings.hpp"
 #include "gpu/cuda/staged_upload.hpp"
@@ -120,6 +121,12 @@ public:
          "copying to the device");
   }
 
+  void copy_pinned_to_device(void* to, const void* from, size_t size_bytes) override {
+    if (size_bytes > 0 && usable())
+      note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyHostToDevice, stream_),
+           "copying to the device");
+  }
+
   void copy_to_host(void* to, const void* from, size_t size_bytes) override {
     if (size_bytes == 0 || !usable())
       return;
@@ -140,7 +147,13 @@ public:
   caf::error synchronize() override {
     if (usable())
       wait();
+    else
+      cudaStreamSynchronize(stream_); // what was queued before the failure
     return failure_;
+  }
+
+  std::shared_ptr<memory_pinner> pinner() override {
+    return std::make_shared<cuda::host_pinner>(info_.ordinal);
   }
 
   std::unique_ptr<device> second_queue() override {

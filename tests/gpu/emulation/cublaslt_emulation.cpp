@@ -7,7 +7,8 @@ namespace {
 /// The product that cuBLASLt would do, one sum after the other.
 class plain_products final : public cublaslt {
 public:
-  bool multiply(const lt_product& of, void*, uint64_t, cudaStream_t, std::string&) override {
+  bool multiply(const lt_product& of, void*, uint64_t, cudaStream_t stream, std::string&) override {
+    cuda_emulation::settle(stream);
     const auto* x = static_cast<const uint16_t*>(of.x);
     const auto* w = static_cast<const uint16_t*>(of.w);
     for (int64_t row = 0; row < of.rows; ++row)

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 
 #include "base/half.hpp"
 #include "cuda_runtime.h"
+#include "delayed_copies.hpp"
 
 /// Keeps what a function must keep, stores the stack's top at `*from`, goes on at `to`. Unlike
 /// swapcontext it makes no system call, which is most of what an emulated barrier would cost.
@@ -241,6 +243,10 @@ void fail_next(cudaError_t error, bool sticky) {
   pending = error;
   pending_stays = sticky;
 }
+bool is_failure_pending() {
+  const std::lock_guard guard{pending_mutex};
+  return pending != cudaSuccess;
+}
 void set_device_count(int count) { device_count = count; }
 cudaError_t take_failure() {
   const std::lock_guard guard{pending_mutex};
@@ -252,8 +258,10 @@ cudaError_t take_failure() {
 
 } // namespace troupe::cuda_emulation
 
-/// Ops run when they are queued, unless the stream records them.
+/// Ops run when they are queued, unless the stream records them, or pinned memory is copied from.
 struct emulated_stream {
+  std::shared_ptr<troupe::cuda_emulation::delayed_copies> copies =
+      troupe::cuda_emulation::begin_stream();
   std::unique_ptr<emulated_graph> recorded;
   bool is_invalid = false; ///< something happened that cannot be recorded
 };
@@ -268,6 +276,7 @@ namespace troupe::cuda_emulation {
 namespace {
 
 graph_counts counted;
+std::atomic<uint64_t> allocated_bytes{0}, registered_bytes{0}, pageable_bytes{0};
 graph_call refused = graph_call::none;
 
 cudaError_t failure_of(graph_call call) {
@@ -290,6 +299,11 @@ void capture(cudaStream_t stream, std::function<void()> step) {
 }
 graph_counts graphs() { return counted; }
 void refuse(graph_call which) { refused = which; }
+void settle(cudaStream_t stream) {
+  if (stream != nullptr)
+    settle(stream->copies);
+}
+copy_counts copies() { return {allocated_bytes, registered_bytes, pageable_bytes}; }
 
 } // namespace troupe::cuda_emulation
 
@@ -329,13 +343,31 @@ cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t stream) {
   *out = std::malloc(size);
   return *out != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
-cudaError_t cudaFreeAsync(void* data, cudaStream_t) {
+cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
+  settle(stream);
   std::free(data);
   return cudaSuccess;
 }
-cudaError_t cudaMallocHost(void** out, size_t size) { return cudaMallocAsync(out, size, nullptr); }
-cudaError_t cudaFreeHost(void* data) { return cudaFreeAsync(data, nullptr); }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind,
+cudaError_t cudaMallocHost(void** out, size_t size) {
+  const auto status = cudaMallocAsync(out, size, nullptr);
+  if (status == cudaSuccess)
+    pin(*out, size, host_memory::allocated);
+  return status;
+}
+cudaError_t cudaFreeHost(void* data) {
+  unpin(data);
+  return cudaFreeAsync(data, nullptr);
+}
+cudaError_t cudaHostRegister(void* data, size_t size, unsigned) {
+  if (const auto failed = take_failure(); failed != cudaSuccess)
+    return failed;
+  return pin(data, size, host_memory::registered) ? cudaSuccess
+                                                  : cudaErrorHostMemoryAlreadyRegistered;
+}
+cudaError_t cudaHostUnregister(void* data) {
+  return unpin(data) ? cudaSuccess : cudaErrorHostMemoryNotRegistered;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   if (const auto failed = take_failure(); failed != cudaSuccess)
     return failed;
@@ -343,6 +375,18 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyK
     capture(stream, [=] { std::memcpy(to, from, size); });
     return cudaSuccess;
   }
+  const auto source = kind == cudaMemcpyHostToDevice ? kind_of(from, size) : host_memory::pageable;
+  if (source == host_memory::several)
+    return cudaErrorInvalidValue;
+  if (kind == cudaMemcpyHostToDevice)
+    (source == host_memory::allocated    ? allocated_bytes
+     : source == host_memory::registered ? registered_bytes
+                                         : pageable_bytes) += size;
+  if (source != host_memory::pageable && stream != nullptr) {
+    copy_later(*stream->copies, to, from, size);
+    return cudaSuccess;
+  }
+  settle(stream);
   std::memcpy(to, from, size);
   return cudaSuccess;
 }
@@ -354,10 +398,12 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  settle(stream);
   delete stream;
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  settle(stream);
   return spoils(stream) ? cudaErrorStreamCaptureUnsupported : take_failure();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -393,7 +439,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   --counted.alive;
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  settle(stream);
   if (const auto failed = failure_of(graph_call::launch); failed != cudaSuccess)
     return failed;
   ++counted.launched;
@@ -402,7 +449,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
   return cudaSuccess;
 }
 struct emulated_event {
-  std::chrono::steady_clock::time_point at;
+  stream_mark place;
+  std::shared_ptr<std::chrono::steady_clock::time_point> at; ///< when it was passed
 };
 cudaError_t cudaEventCreate(cudaEvent_t* out) {
   *out = new emulated_event{};
@@ -412,14 +460,24 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  event->at = std::chrono::steady_clock::now();
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->at = std::make_shared<std::chrono::steady_clock::time_point>();
+  call_later(*stream->copies, [at = event->at] { *at = std::chrono::steady_clock::now(); });
+  event->place = mark(stream->copies);
   return cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return take_failure(); }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return take_failure(); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const auto failed = take_failure(); failed != cudaSuccess)
+    return failed;
+  call_later(*stream->copies, [place = event->place] { settle(place); });
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  settle(event->place);
+  return take_failure();
+}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begun, cudaEvent_t ended) {
-  *milliseconds = std::chrono::duration<float, std::milli>{ended->at - begun->at}.count();
+  *milliseconds = std::chrono::duration<float, std::milli>{*ended->at - *begun->at}.count();
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }

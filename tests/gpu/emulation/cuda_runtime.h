@@ -55,11 +55,14 @@ inline dim3 blockDim, gridDim;
 
 enum cudaError_t {
   cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorIllegalAddress = 700,
+  cudaErrorHostMemoryAlreadyRegistered = 712,
+  cudaErrorHostMemoryNotRegistered = 713,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
 };
@@ -70,6 +73,7 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToDevice = 3
 };
 constexpr unsigned cudaStreamNonBlocking = 1;
+constexpr unsigned cudaHostRegisterPortable = 1;
 using cudaMemPool_t = struct emulated_pool*;
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
 
@@ -99,6 +103,7 @@ const uint32_t (*sync_collective())[8];
 void seed_schedule(uint64_t seed);
 /// The next call of the runtime that can fail does so with `error`; a sticky one keeps failing.
 void fail_next(cudaError_t error, bool sticky = false);
+bool is_failure_pending();
 /// The matrix instruction of the same name; its sums are exact and then rounded once.
 void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
               uint32_t b1);
@@ -106,6 +111,15 @@ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
 void set_device_count(int count);
 /// Takes a pending failure, for a launch.
 cudaError_t take_failure();
+/// Makes the copies that are queued on the stream; see `delayed_copies.hpp`.
+void settle(cudaStream_t stream);
+/// Bytes that were copied to devices, by the host memory they came from; of all streams, ever.
+struct copy_counts {
+  uint64_t allocated_bytes = 0;
+  uint64_t registered_bytes = 0;
+  uint64_t pageable_bytes = 0;
+};
+copy_counts copies();
 /// Whether what is queued on the stream is recorded instead of run.
 bool is_capturing(cudaStream_t stream);
 void capture(cudaStream_t stream, std::function<void()> step);
@@ -144,6 +158,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
         });
     return cudaSuccess;
   }
+  troupe::cuda_emulation::settle(config->stream);
   troupe::cuda_emulation::run_grid(config->gridDim, config->blockDim, [&] { kernel(args...); });
   return cudaSuccess;
 }
@@ -186,6 +201,8 @@ cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream);
 cudaError_t cudaMallocHost(void** out, size_t size);
 cudaError_t cudaFreeHost(void* data);
+cudaError_t cudaHostRegister(void* data, size_t size, unsigned flags);
+cudaError_t cudaHostUnregister(void* data);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
