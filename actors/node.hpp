@@ -48,7 +48,9 @@ struct storage_options {
   /// The host pool's file, on a tmpfs; empty = no pool: weights are mapped.
   std::filesystem::path pool;
   uint64_t pool_bytes = 0;
-  uint64_t ready_bytes = 0;        ///< of those, kept ready for loads to come
+  uint64_t ready_bytes = 0; ///< of those, kept ready for loads to come
+  /// Of those, pinned at most, so that devices which can read them by themselves.
+  uint64_t pinned_bytes_max = UINT64_MAX;
   std::filesystem::path checksums; ///< directory of recorded checksums; empty = none are kept
   bool prefetch = true;            ///< bring weights into the pool before they are asked for
   /// Directory for what this machine's disk needs of models that come from other nodes; empty =

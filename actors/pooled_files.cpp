@@ -1,10 +1,12 @@
 #include "actors/pooled_files.hpp"
 
 #include <algorithm>
+#include <thread>
 
 #include "actors/log.hpp"
 #include "actors/node.hpp"
 #include "actors/weight_views.hpp"
+#include "gpu/device.hpp"
 #include "policies/eviction.hpp"
 #include "storage/errors.hpp"
 #include "storage/pipeline/pooled_weights.hpp"
@@ -17,6 +19,7 @@ using storage::pooled_weights;
 
 /// Without a pool of its own a node has this much for small models; no memory until it is used.
 constexpr uint64_t private_pool_bytes = 64u << 20;
+constexpr uint32_t workers_max = 8;
 
 engine::weight_lookup lookup_of(const std::shared_ptr<pooled_weights>& weights) {
   return [from = weights.get()](std::string_view name) -> std::optional<engine::weight_view> {
@@ -30,6 +33,11 @@ engine::weight_lookup lookup_of(const std::shared_ptr<pooled_weights>& weights) 
                                                           const std::stop_token& stop) {
       return from->wait(key, static_cast<uint64_t>(rows) * row_bytes, stop);
     };
+    // What passes through has to go at once, to make room.
+    if (!out.transient)
+      out.pinned = [from](const std::byte* at, uint64_t size_bytes) {
+        return from->pinned(at, size_bytes);
+      };
     out.drop = [from, row_bytes, key = std::string{name}](int64_t rows) {
       from->release(key, static_cast<uint64_t>(rows) * row_bytes);
     };
@@ -60,6 +68,9 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
     return policies::reuse_worth({x.reload_seconds, x.heat, x.idle_seconds});
   };
   tiers.pool.warmed = policies::warmed;
+  // Verifying what the pool holds takes some cores as long as a fast link takes to copy it.
+  tiers.pipeline.workers =
+      std::clamp(std::thread::hardware_concurrency() / 2, tiers.pipeline.workers, workers_max);
   auto opened = storage::weight_tiers::open(tiers);
   if (opened)
     return *opened;
@@ -70,6 +81,18 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
   tiers.pool.size_bytes = private_pool_bytes;
   opened = storage::weight_tiers::open(std::move(tiers));
   return opened ? *opened : nullptr;
+}
+
+bool pin_pool(storage::weight_tiers& tiers, gpu::device& device, uint64_t bytes_max) {
+  auto by = device.pinner();
+  if (!by || bytes_max == 0)
+    return false;
+  tiers.pool().pin(std::move(by), bytes_max, [](const caf::error& why) {
+    log_info("the rest of the host pool stays unpinned, and weights in it reach devices through "
+             "buffers that are: " +
+             describe(why));
+  });
+  return true;
 }
 
 caf::expected<std::optional<opened_weights>>

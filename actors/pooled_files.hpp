@@ -19,6 +19,10 @@ struct storage_options;
 /// takes its place, so that weights are mapped, but verified.
 std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options);
 
+/// Has at most `bytes_max` bytes of the pool pinned, in the background, if `device` reads pinned
+/// memory by itself: false if not. A line in the log says so when the machine pins no more.
+bool pin_pool(storage::weight_tiers& tiers, gpu::device& device, uint64_t bytes_max);
+
 /// How an engine reads a checkpoint whose tensors have names or forms of their own.
 struct weight_form {
   /// A lookup by Hugging Face names over one by the checkpoint's own. May look into tensors.

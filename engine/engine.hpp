@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "base/ids.hpp"
 #include "base/instant.hpp"
+#include "base/memory_pinner.hpp"
 
 namespace troupe::gpu {
 class device;
@@ -123,6 +124,10 @@ struct weight_view {
   std::function<caf::error(int64_t rows, const std::stop_token& stop)> wait = nullptr;
   /// The rows are there only until they are dropped, so they have to be copied.
   bool transient = false;
+  /// Where devices read bytes by themselves that begin at `at`, a place within the rows at `data`
+  /// that are there: how many of `size_bytes`, which are more than 0, and where. They must not be
+  /// dropped before they were read. Null = nowhere.
+  std::function<pinned_run(const std::byte* at, uint64_t size_bytes)> pinned = nullptr;
   /// Asked once all rows were made: fails if what they hold is nothing to compute with; null =
   /// there is nothing to say.
   std::function<caf::error()> check = nullptr;

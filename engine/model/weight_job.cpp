@@ -56,8 +56,11 @@ public:
 
   caf::error run(const std::stop_token& stop) {
     auto why = run_steps(stop);
-    // Also of a job that is given up: its place may be somebody else's next.
+    // Also of a job that is given up: its place may be somebody else's next, and so may what a
+    // device reads by itself.
     auto failed = queue_.synchronize();
+    if (undropped_ > 0)
+      job_.from.drop(undropped_);
     return why ? why : failed;
   }
 
@@ -75,13 +78,20 @@ private:
           return why;
       if (stop.stop_requested())
         return {};
-      // Devices read what they copy before they return, so the room may be written again, and the
-      // source go, while a copy is still under way.
+      // Devices read what they copy, unless it is pinned, before they return: so the room may be
+      // written again, and the source go, while a copy is still under way.
       move(row, count);
       if (job_.last_use && from.drop)
-        from.drop(row + count);
+        drop(row + count);
     }
     return from.check ? from.check() : caf::error{};
+  }
+
+  void drop(int64_t rows) {
+    if (read_directly_)
+      undropped_ = rows;
+    else
+      job_.from.drop(rows);
   }
 
   caf::error make_room(int64_t step) {
@@ -112,15 +122,31 @@ private:
     }
     if (!converts_) {
       if (source != out)
-        queue_.copy_to_device(out, source, bytes);
+        copy(out, source, bytes);
       return;
     }
     const void* readable = source;
     if (staged_) {
-      queue_.copy_to_device(staged_.data(), source, bytes);
+      copy(staged_.as<std::byte>(), source, bytes);
       readable = staged_.data();
     }
     queue_.quantize({{readable, from.type, count, cols_}, out, job_.to.type, job_.to.layout});
+  }
+
+  /// From where a device reads by itself, if there is such a place.
+  void copy(std::byte* to, const std::byte* from, uint64_t bytes) {
+    for (uint64_t done = 0; done < bytes;) {
+      pinned_run run{nullptr, bytes - done};
+      if (job_.from.pinned && !job_.from.make && !host_)
+        run = job_.from.pinned(from + done, bytes - done);
+      if (run.pinned != nullptr) {
+        queue_.copy_pinned_to_device(to + done, run.pinned, run.size_bytes);
+        read_directly_ = true;
+      } else {
+        queue_.copy_to_device(to + done, from + done, run.size_bytes);
+      }
+      done += run.size_bytes;
+    }
   }
 
   const weight_job& job_;
@@ -132,6 +158,8 @@ private:
   const bool host_; ///< the device reads host memory
   std::vector<std::byte> made_;
   gpu::buffer staged_;
+  bool read_directly_ = false; ///< from the source, which stays until the queue was synchronized
+  int64_t undropped_ = 0;      ///< rows that may be dropped then
 };
 
 } // namespace
