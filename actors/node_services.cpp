@@ -108,6 +108,7 @@ std::optional<pool_status> node_impl::pool() const {
                      .committed_bytes = now.committed_bytes,
                      .held_bytes = now.held_bytes,
                      .leased_bytes = now.leased_bytes,
+                     .pinned_bytes = now.pinned_bytes,
                      .chunk_hits = now.hits,
                      .chunk_misses = now.misses,
                      .evictions = now.evictions};

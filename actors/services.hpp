@@ -76,6 +76,7 @@ struct pool_status {
   uint64_t committed_bytes = 0; ///< taken from the machine
   uint64_t held_bytes = 0;      ///< of weights
   uint64_t leased_bytes = 0;    ///< of those, used by loaded models
+  uint64_t pinned_bytes = 0;    ///< of those committed, read by devices by themselves
   uint64_t chunk_hits = 0, chunk_misses = 0, evictions = 0;
 };
 

@@ -127,7 +127,11 @@ std::string pool_text(const json& answer) {
   return "pool: " + size(*pool, "held_bytes") + " of " + size(*pool, "size_bytes") +
          " hold weights, " +
          (number(*pool, "leased_bytes") == 0 ? "none" : size(*pool, "leased_bytes")) +
-         " of loaded models\n";
+         " of loaded models" +
+         (number(*pool, "pinned_bytes") == 0
+              ? ""
+              : ", " + size(*pool, "pinned_bytes") + " pinned for devices") +
+         "\n";
 }
 
 std::string devices_text(const json& answer) {

@@ -104,6 +104,7 @@ actors::storage_options storage_options_of(const config::storage_settings& setti
   return {.pool = directory / ("troupe-pool-" + std::to_string(::geteuid())),
           .pool_bytes = bytes_of(settings.pool_memory),
           .ready_bytes = bytes_of(settings.pool_ready),
+          .pinned_bytes_max = bytes_of(settings.pool_pinned),
           .checksums = cache.empty() ? cache : cache / "checksums",
           .prefetch = settings.prefetch,
           .stand_ins = cache.empty() ? cache : cache / "peers"};

@@ -222,6 +222,12 @@ constexpr key<settings> node_table[] = {
         "it, but no more than the largest model takes: a size, or a share of the machine's; 0 = "
         "none.",
         0),
+    node<&s::storage, &storage_settings::pool_pinned>(
+        "storage.pool_pinned", kind::memory,
+        "At most so much of it is pinned, in the background and for GPUs alone, which then read it "
+        "by themselves; pinned memory is never swapped out: a size, or a share of the machine's; "
+        "0 = none.",
+        0),
     node<&s::storage, &storage_settings::prefetch>(
         "storage.prefetch", kind::boolean,
         "Bring the weights of models that are likely to be asked for soon into that memory, where "

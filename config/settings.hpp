@@ -38,6 +38,7 @@ struct storage_settings {
   std::string pool = "on"; ///< "on", "off" or the directory it lies in
   memory_amount pool_memory{0, 20};
   memory_amount pool_ready{0, 5};
+  memory_amount pool_pinned{0, 100};
   bool prefetch = true;
 };
 

@@ -83,6 +83,7 @@ json admin_pool(const actors::pool_status& pool) {
           {"committed_bytes", pool.committed_bytes},
           {"held_bytes", pool.held_bytes},
           {"leased_bytes", pool.leased_bytes},
+          {"pinned_bytes", pool.pinned_bytes},
           {"chunk_hits", pool.chunk_hits},
           {"chunk_misses", pool.chunk_misses},
           {"evictions", pool.evictions}};
