@@ -31,9 +31,9 @@ caf::expected<std::vector<result>> measure_load(const options& given, const mode
 /// One layer's attention over a prompt of `tokens`, the device's op alone.
 caf::expected<result> measure_attention(subject& of, uint32_t tokens, uint32_t reps);
 
-/// Weights on their way to the device as a load brings them, with nothing else going on and while
-/// the model decodes: bytes a second, and what the decoding lost. Empty for a device that reads the
-/// host's memory, or if stopped.
+/// Weights on their way to the device as a load brings them from the host pool: while its memory is
+/// not pinned, when it is, with nothing else going on, and while the model decodes: bytes a second,
+/// and what the decoding lost. Empty for a device that reads the host's memory, or if stopped.
 caf::expected<std::vector<result>> measure_upload(subject& of, uint32_t reps,
                                                   const std::atomic<bool>& stop);
 

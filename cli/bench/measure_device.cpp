@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "cli/bench/measure.hpp"
+#include "cli/bench/pool_memory.hpp"
 #include "engine/model/weight_job.hpp"
 
 namespace troupe::cli::bench {
@@ -115,29 +116,38 @@ private:
   caf::error why_;
 };
 
-/// Host memory that is copied to a device again and again as a load copies a tensor of a
+/// Memory of a host pool that is copied to a device again and again as a load copies a tensor of a
 /// checkpoint.
 class upload {
 public:
   upload(subject& of, uint64_t bytes)
-      : queue_{of.device->second_queue()}, from_(bytes, std::byte{0x3c}), device_{*of.device} {}
+      : queue_{of.device->second_queue()}, size_bytes_{bytes}, device_{*of.device} {}
 
   caf::error make() {
-    auto memory = device_.allocate(from_.size());
+    auto source = pool_memory::make(size_bytes_, device_.pinner());
+    if (!source)
+      return source.error();
+    from_ = std::move(*source);
+    auto memory = device_.allocate(size_bytes_);
     if (!memory)
       return memory.error();
     to_ = std::move(*memory);
     return device_.synchronize();
   }
   explicit operator bool() const { return queue_ != nullptr; }
-  uint64_t size_bytes() const { return from_.size(); }
+  uint64_t size_bytes() const { return size_bytes_; }
 
-  caf::error run() {
-    const auto rows = static_cast<int64_t>(from_.size() / (2 * cols));
+  /// As if the memory was not pinned, if not `pinned`.
+  caf::error run(bool pinned) {
+    const auto rows = static_cast<int64_t>(size_bytes_ / (2 * cols));
     engine::weight_job job;
     job.from.type = dtype::bf16;
     job.from.shape = {rows, cols};
-    job.from.data = from_.data();
+    job.from.data = from_->bytes().data();
+    if (pinned)
+      job.from.pinned = [this](const std::byte* at, uint64_t size_bytes) {
+        return from_->pinned(at, size_bytes);
+      };
     job.to = {to_.data(), dtype::bf16, rows, cols};
     job.memory = to_.data();
     return engine::run_job(job, *queue_);
@@ -147,7 +157,8 @@ public:
 
 private:
   std::unique_ptr<gpu::device> queue_;
-  std::vector<std::byte> from_;
+  const uint64_t size_bytes_;
+  std::unique_ptr<pool_memory> from_;
   gpu::device& device_;
   gpu::buffer to_;
 };
@@ -225,14 +236,15 @@ caf::expected<std::vector<result>> measure_upload(subject& of, uint32_t reps,
   if (auto why = work.make())
     return why;
   const auto bytes = static_cast<double>(work.size_bytes());
-  std::vector<double> alone, beside, token_alone, token_beside;
-  for (uint32_t rep = 0; rep <= reps && !stop; ++rep) {
-    const auto begun = clock::now();
-    if (auto why = work.run())
-      return why;
-    if (rep > 0)
-      alone.push_back(bytes / seconds_since(begun) / 1e9);
-  }
+  std::vector<double> unpinned, alone, beside, token_alone, token_beside;
+  for (const bool pinned : {false, true})
+    for (uint32_t rep = 0; rep <= reps && !stop; ++rep) {
+      const auto begun = clock::now();
+      if (auto why = work.run(pinned))
+        return why;
+      if (rep > 0)
+        (pinned ? alone : unpinned).push_back(bytes / seconds_since(begun) / 1e9);
+    }
   decoding model{of};
   if (auto why = model.begin(2 * (reps + 1) * steps_of_a_rep))
     return why;
@@ -246,7 +258,7 @@ caf::expected<std::vector<result>> measure_upload(subject& of, uint32_t reps,
       if (uploads)
         copying = std::jthread{[&](const std::stop_token& enough) {
           do {
-            failed = work.run();
+            failed = work.run(true);
             ++passes;
           } while (!failed && !enough.stop_requested());
         }};
@@ -267,7 +279,8 @@ caf::expected<std::vector<result>> measure_upload(subject& of, uint32_t reps,
   const auto make = [&](const char* variant, const char* of_unit, std::vector<double> values) {
     return of_values(begin_result(of, "upload", variant, reps), of_unit, std::move(values));
   };
-  return std::vector<result>{make("alone", "GB/s", std::move(alone)),
+  return std::vector<result>{make("unpinned", "GB/s", std::move(unpinned)),
+                             make("alone", "GB/s", std::move(alone)),
                              make("while decoding", "GB/s", std::move(beside)),
                              make("token alone", "ms", std::move(token_alone)),
                              make("token beside an upload", "ms", std::move(token_beside))};

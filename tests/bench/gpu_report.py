@@ -244,11 +244,15 @@ def upload(run):
     if not by_name:
         raise Failure(f"{run.given.device} has no second queue")
     floor = f"{run.link / 1e9:.1f} GB/s (one pinned cudaMemcpyAsync)" if run.link else "not probed"
-    for name, goal in (("alone", 0.95), ("while decoding", 0.90)):
+    for name, what, goal in (
+        ("alone", "weights in the host pool, pinned, alone", 0.95),
+        ("while decoding", "weights in the host pool, pinned, while decoding", 0.90),
+        ("unpinned", "weights in the host pool, not pinned, alone", None),
+    ):
         share = by_name[name] * 1e9 / run.link if run.link else None
-        met = share >= goal if share is not None else None
-        text = f">= {goal * 100:.0f} %"
-        run.row("3 upload", f"weights, {name}", f"{by_name[name]:.1f} GB/s", floor, share, text, met)
+        met = share >= goal if share is not None and goal else None
+        text = f">= {goal * 100:.0f} %" if goal else ""
+        run.row("3 upload", what, f"{by_name[name]:.1f} GB/s", floor, share, text, met)
     rise = by_name["token beside an upload"] / by_name["token alone"]
     run.row(
         "3 upload",
@@ -295,7 +299,9 @@ def cold(run):
         models, size = [], 0
         for seed in (1, 2):
             path = pathlib.Path(scratch, f"cold-{seed}")
-            size = coldstart_bench.make_model(path, gigabytes, seed, sizes).stat().st_size
+            weights = coldstart_bench.make_model(path, gigabytes, seed, sizes)
+            coldstart_bench.drop_cache(weights)  # or they are mapped from there, past the pool
+            size = weights.stat().st_size
             models.append(path)
         pool = pathlib.Path(tempfile.mkdtemp(dir="/dev/shm", prefix="troupe-bench-gpu-"))
         os.environ["TROUPE_STORAGE_POOL"] = str(pool)

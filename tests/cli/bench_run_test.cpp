@@ -179,7 +179,7 @@ TEST(bench_run, uploads_are_measured_alone_and_beside_decoding) {
   ASSERT_TRUE(made);
   const auto all = measure_upload(*made, 2, go_on);
   ASSERT_TRUE(all) << describe(all.error());
-  ASSERT_EQ(all->size(), 4u);
+  ASSERT_EQ(all->size(), 5u);
   for (const auto& one : *all)
     EXPECT_GT(one.value.least, 0) << one.variant;
   EXPECT_TRUE(made->engine->idle());

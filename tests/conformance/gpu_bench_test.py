@@ -34,7 +34,7 @@ def test_every_part_fills_the_table(bench_gpu, tmp_path):
         "tiny bf16, batch 4",
         "tiny bf16, 64 tokens",
         "one layer, heads of 128, 64 tokens",
-        "weights, while decoding",
+        "weights in the host pool, pinned, while decoding",
         "two models in turn: request to first token",
         "process to ready",
     ):
