@@ -101,6 +101,17 @@ TEST_F(cuda_pinned_test, copies_keep_their_place_among_ops_and_other_copies) {
   }
 }
 
+TEST_F(cuda_pinned_test, what_goes_through_lanes_comes_after_what_was_queued_before) {
+  // So much that lanes fill slots again, and so have to wait for their first pieces.
+  const std::vector<std::byte> large(40 * chunk, std::byte{7});
+  const auto there = device_->allocate(large.size());
+  ASSERT_TRUE(there);
+  for (size_t i = 0; i < chunks; ++i)
+    device_->copy_pinned_to_device(there->as<std::byte>() + i * chunk, at(i).data(), chunk);
+  device_->copy_to_device(there->data(), large.data(), large.size());
+  EXPECT_EQ(read(*device_, *there), large);
+}
+
 TEST_F(cuda_pinned_test, memory_may_change_after_the_queue_was_waited_for) {
   const auto there = device_->allocate(chunk);
   ASSERT_TRUE(there);
