@@ -1,8 +1,9 @@
 # The CUDA backend, for its library and for the emulated device of the tests.
-set(cuda_host_sources cuda/cuda_device.cpp cuda/devices.cpp cuda/host_pinner.cpp cuda/pinned_ring.cpp cuda/probe.cpp
+set(cuda_host_sources cuda/cublaslt.cpp cuda/cuda_device.cpp cuda/devices.cpp cuda/host_pinner.cpp
+    cuda/pinned_ring.cpp cuda/probe.cpp
     cuda/recordings.cpp cuda/staged_upload.cpp)
 # Opens a library that the emulated device stands in for.
-set(cuda_library_sources cuda/cublaslt.cpp)
+set(cuda_library_sources cuda/cublaslt_library.cpp)
 set(cuda_kernel_sources
   kernels/attention_float.cu
   kernels/attention_tensor.cu

@@ -5,9 +5,12 @@
 #include <memory>
 #include <string>
 
+#include "base/dtype.hpp"
+
 namespace troupe::gpu::cuda {
 
-/// out[i, :] (+)= x[i, :] * w^T for rows of x. x and w are bf16, out is float, sums are in float.
+/// out[i, :] (+)= x[i, :] * w^T for rows of x; out and all sums are in float. Pointers are aligned
+/// to 16 bytes.
 struct lt_product {
   const void* x = nullptr; ///< [rows, k], rows `x_stride` apart
   const void* w = nullptr; ///< [n, k], contiguous
@@ -15,10 +18,12 @@ struct lt_product {
   int64_t rows = 0, n = 0, k = 0;
   int64_t x_stride = 0, out_stride = 0;
   bool accumulate = false;
+  dtype type = dtype::bf16; ///< of x and w: bf16 or f16
 };
 
 /// NVIDIA's library of matrix products, opened when it is first wanted: nothing links it, so the
-/// program starts without it. Which kernel it takes for a shape is asked for once and remembered.
+/// program starts without it. Which kernel it takes is asked for once for all numbers of rows that
+/// are about the same, and remembered; what it takes follows from the product alone.
 /// A row's bits may depend on how many rows there are, unlike those of `linear`.
 /// For one device and one thread at a time.
 class cublaslt {
@@ -27,16 +32,20 @@ public:
   static std::unique_ptr<cublaslt> open(std::string& why);
   virtual ~cublaslt() = default;
 
-  /// Queues a product on `stream`. False, with `why`, if the library does not take this one or
-  /// could not queue it; nothing is queued then. `workspace` is aligned to 256 bytes and is in use
-  /// until the product is done.
+  /// Queues a product on `stream`, which may be recording. False, with `why`, if the library does
+  /// not take this one or could not queue it; nothing is queued then. `workspace` is aligned to
+  /// 256 bytes and is in use until the product is done.
   virtual bool multiply(const lt_product& of, void* workspace, uint64_t workspace_bytes,
                         cudaStream_t stream, std::string& why) = 0;
-  /// Of the library: 130001 is 13.0.1.
-  virtual uint64_t version() const = 0;
+  /// "13.0.1"
+  virtual std::string version() const = 0;
 };
 
 /// As much as the library profits from on the devices of today.
 constexpr uint64_t lt_workspace_bytes = uint64_t{32} << 20;
+
+/// The number of rows that stands for `rows` when a kernel is asked for: the next multiple of 64,
+/// or of about a quarter of `rows` where there are many.
+int64_t lt_bucket(int64_t rows);
 
 } // namespace troupe::gpu::cuda

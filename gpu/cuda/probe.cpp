@@ -150,7 +150,7 @@ private:
     bool queued = true;
     const auto before = out_.compute.size();
     add(out_.compute, "bf16 products",
-        "cuBLASLt " + std::to_string(library->version()) + ", square of " + std::to_string(side),
+        "cuBLASLt " + library->version() + ", square of " + std::to_string(side),
         2.0 * static_cast<double>(side) * static_cast<double>(count), [&] {
           queued = queued &&
                    library->multiply(product, workspace, cuda::lt_workspace_bytes, stream_, why);
