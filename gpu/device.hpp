@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -64,6 +65,15 @@ enum class precision : uint8_t {
   float32,
 };
 
+/// Who multiplies many rows on a CUDA device.
+enum class products : uint8_t {
+  /// Kernels of our own: a row's bits depend on that row alone, as `ops.hpp` promises.
+  invariant,
+  /// NVIDIA's cuBLASLt, where it is there: more of what the GPU can do, for the last bits of
+  /// `linear`. Few rows stay as they are, and so does everything under `precision::float32`.
+  fastest,
+};
+
 struct device_options {
   /// Worker threads of the CPU backend, the calling thread included; 0 = one per core.
   unsigned threads = 0;
@@ -73,6 +83,10 @@ struct device_options {
   std::string isa;
   /// Most that `allocate` hands out in all; 0 = what the machine, or its control group, has.
   uint64_t memory_bytes = 0;
+  products wide = products::invariant;
+  /// Is told what the device has to do without, once each, by whoever makes or uses it; null =
+  /// nobody is.
+  std::function<void(const std::string&)> warn{};
 };
 
 /// One device. Ops are queued in call order and may run asynchronously; `synchronize` waits.

@@ -11,6 +11,7 @@
 #include "gpu/cuda/recordings.hpp"
 #include "gpu/cuda/staged_upload.hpp"
 #include "gpu/cuda/status.hpp"
+#include "gpu/cuda/wide_products.hpp"
 #include "gpu/device.hpp"
 #include "gpu/errors.hpp"
 #include "gpu/kernels/attention.cuh"
@@ -67,6 +68,8 @@ public:
     std::unique_ptr<cuda_device> out{new cuda_device{info, options, std::move(lanes)}};
     if (auto why = out->start(ring_size))
       return why;
+    if (options.wide == products::fastest && options.mode != precision::float32)
+      out->open_library(options.warn);
     return std::unique_ptr<device>{std::move(out)};
   }
 
@@ -81,7 +84,8 @@ public:
   }
 
   std::string name() const override {
-    return "cuda:" + std::to_string(info_.ordinal) + " (" + info_.name + ")";
+    return "cuda:" + std::to_string(info_.ordinal) + " (" + info_.name +
+           (wide_ ? ", cuBLASLt " + wide_->version() : "") + ")";
   }
   uint64_t memory_bytes() const override { return memory_bytes_; }
   bool reads_host_memory() const override { return false; }
@@ -174,14 +178,8 @@ public:
       note(kernels::launch_rms_norm(args, stream_), "rms_norm");
   }
   void linear(const linear_args& args) override {
-    if (args.rows == 0 || !usable())
-      return;
-    if (mode_ == precision::float32 || !kernels::tensor_cores_take(args.w)) {
-      note(kernels::launch_linear_float(args, stream_), "linear");
-      return;
-    }
-    if (void* scratch = scratch_of(kernels::linear_scratch_bytes(args)))
-      note(kernels::launch_linear_tensor(args, scratch, stream_), "linear");
+    if (args.rows > 0 && usable())
+      multiply(wide_ && wide_->takes(args) ? left_by_library(args) : args);
   }
   void quantize(const quantize_args& args) override {
     if (!usable())
@@ -271,6 +269,38 @@ private:
     return {};
   }
 
+  /// Without the library, the device has its own kernels.
+  void open_library(const std::function<void(const std::string&)>& warn) {
+    const auto told = [warn, where = name()](const std::string& what) {
+      if (warn)
+        warn(where + ": " + what);
+    };
+    std::string why;
+    if (auto library = cuda::cublaslt::open(why))
+      wide_.emplace(std::move(library), told);
+    else
+      told("products are asked for to be the fastest, but " + why +
+           "; the kernels of `invariant` take all of them");
+  }
+
+  /// Queues what cuBLASLt takes of a product, and gives the columns that it leaves.
+  linear_args left_by_library(const linear_args& args) {
+    auto status = cudaSuccess;
+    void* scratch = scratch_of(wide_->scratch_bytes(args));
+    const auto done = scratch != nullptr ? wide_->queue(args, scratch, stream_, status) : 0;
+    note(status, "linear");
+    return cuda::columns_from(args, done);
+  }
+
+  void multiply(const linear_args& args) {
+    if (args.w.rows == 0)
+      return;
+    if (mode_ == precision::float32 || !kernels::tensor_cores_take(args.w))
+      note(kernels::launch_linear_float(args, stream_), "linear");
+    else if (void* scratch = scratch_of(kernels::linear_scratch_bytes(args)))
+      note(kernels::launch_linear_tensor(args, scratch, stream_), "linear");
+  }
+
   void release(void* data, size_t size_bytes) noexcept override {
     allocated_bytes_ -= size_bytes;
     bind();
@@ -356,6 +386,7 @@ private:
   const std::shared_ptr<upload_lanes> lanes_;
   cuda::recordings recordings_;
   buffer scratch_;
+  std::optional<cuda::wide_products> wide_; ///< none where the own kernels take all
   caf::error failure_;
 };
 

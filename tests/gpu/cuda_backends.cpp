@@ -9,6 +9,7 @@ namespace troupe::gpu::test {
 std::unique_ptr<device> backend::make() const {
   device_options options;
   options.mode = mode;
+  options.wide = wide;
   auto made = make_cuda_device(0, options);
   if (!made) {
     std::fprintf(stderr, "%s\n", describe(made.error()).c_str());

@@ -2,8 +2,7 @@
 
 #include <cmath>
 
-#include "gpu/cpu/blocks.hpp"
-#include "tests/gpu/random_ops.hpp"
+#include "tests/gpu/linear_cases.hpp"
 
 namespace troupe::gpu {
 namespace {
@@ -15,29 +14,6 @@ class cuda_blocks_test : public testing::TestWithParam<backend> {
 protected:
   std::unique_ptr<device> fast = GetParam().make();
   std::unique_ptr<device> reference = make_reference_device();
-
-  /// Outputs may differ by `allowed` of the sum of the products' magnitudes.
-  void expect_match(linear_args args, random_data& random, float allowed) {
-    const auto n = args.w.rows, k = args.w.cols;
-    auto got = random.floats(args.rows * n);
-    auto want = got;
-    args.x_stride = k;
-    args.out_stride = n;
-    args.out = got.data();
-    fast->linear(args);
-    args.out = want.data();
-    reference->linear(args);
-    std::vector<float> w(static_cast<size_t>(n * k));
-    for (int64_t row = 0; row < n; ++row)
-      cpu::expand_row(args.w, row, w.data() + row * k);
-    for (int64_t i = 0; i < args.rows * n; ++i) {
-      float magnitude = 1;
-      for (int64_t c = 0; c < k; ++c)
-        magnitude += std::abs(args.x[i / n * k + c] * w[static_cast<size_t>(i % n * k + c)]);
-      ASSERT_NEAR(got[static_cast<size_t>(i)], want[static_cast<size_t>(i)], magnitude * allowed)
-          << to_string(args.w.type) << " " << args.rows << "x" << n << "x" << k << " at " << i;
-    }
-  }
 };
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(cuda_blocks_test);
@@ -52,35 +28,6 @@ std::vector<unsigned char> quantized(device& by, const weight& w, dtype to) {
   by.quantize({w, out.data(), to});
   return out;
 }
-
-/// About `cols` columns, in whole blocks of the type (of eight elements where it has none).
-int64_t whole_blocks(dtype type, int64_t cols) {
-  const auto unit = is_blocks(type) ? int64_t{layout_of(type).elements} : 8;
-  return std::max(cols / unit, int64_t{1}) * unit;
-}
-
-/// A matrix of any type, as a file has it. Its memory ends where its last block does.
-class test_weight {
-public:
-  test_weight(random_data& random, dtype type, int64_t rows, int64_t cols)
-      : type_{type}, rows_{rows}, cols_{cols}, bytes_{make(random)} {}
-  weight get() const { return {bytes_.data(), type_, rows_, cols_}; }
-
-private:
-  std::vector<unsigned char> make(random_data& random) const {
-    if (type_ != dtype::bf16)
-      return random_blocks(random, type_, rows_, cols_);
-    const auto floats = random.floats(rows_ * cols_, 0.5f);
-    std::vector<unsigned char> out(floats.size() * 2);
-    for (size_t i = 0; i < floats.size(); ++i)
-      cpu::store_element(out.data(), dtype::bf16, static_cast<int64_t>(i), floats[i]);
-    return out;
-  }
-
-  dtype type_;
-  int64_t rows_, cols_;
-  std::vector<unsigned char> bytes_;
-};
 
 TEST_P(cuda_blocks_test, blocks_are_the_same_bytes_as_the_references) {
   random_data random{51};
@@ -137,10 +84,12 @@ TEST_P(cuda_blocks_test, linear_matches_the_reference) {
     if (round % 3 != 0)
       args.bias = bias.get();
     args.rows = rows;
+    args.x_stride = k;
+    args.out_stride = n;
     args.accumulate = round % 2 == 1;
     // In blocks, a weight is rounded to bf16 once more, by 2^-9 at most.
     const bool rounds = is_blocks(type) && GetParam().mode == precision::automatic;
-    expect_match(args, random, rounds ? 1.0f / 512 : 2e-6f);
+    expect_product_matches(*fast, *reference, args, random, rounds ? 1.0f / 512 : 2e-6f);
   }
 }
 

@@ -259,6 +259,7 @@ struct backend {
   std::string isa;
   precision mode = precision::automatic;
   unsigned threads = 2;
+  products wide = products::invariant;
   /// Takes host pointers, whatever the backend.
   std::unique_ptr<device> make() const;
   /// Whether bf16 weights make it round activations to bf16.

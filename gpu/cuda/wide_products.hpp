@@ -1,0 +1,60 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "gpu/cuda/cublaslt.hpp"
+#include "gpu/ops.hpp"
+
+namespace troupe::gpu::cuda {
+
+/// From where on products go to the library, and how much memory it may have for them.
+struct wide_limits {
+  /// A tile of the own kernel for many rows. With fewer, a product takes about as long as reading
+  /// its weights whoever multiplies, as a GPU does some 300 products in the time of reading a
+  /// weight; and steps that only write texts, which have no more rows than `sequences_max` of the
+  /// engine, 64 by default, stay with the kernels whose bits do not depend on the batch.
+  int64_t rows_min = 128;
+  /// For weights in blocks, which are made into bf16 first. The own kernel reads every block anew
+  /// for each tile of 128 rows; from two tiles on, doing it once is less work.
+  int64_t widened_rows_min = 256;
+  /// Of weights as bf16 at a time: half a matrix of a model with 8 billion parameters.
+  uint64_t widened_bytes_max = uint64_t{64} << 20;
+};
+
+/// Products of `linear` that cuBLASLt computes: x rounded to the weight's type (bf16 for blocks),
+/// sums in float. For one device, and one thread at a time.
+class wide_products {
+public:
+  /// `warn` is told of the first product that the library refuses; null = nobody is.
+  wide_products(std::unique_ptr<cublaslt> library, std::function<void(const std::string&)> warn,
+                const wide_limits& within = {});
+
+  std::string version() const { return library_->version(); }
+  /// Whether the library is to be asked: for bf16, f16 and blocks, and many rows.
+  bool takes(const linear_args& args) const;
+  /// Memory that `queue` needs, aligned to 256 bytes.
+  uint64_t scratch_bytes(const linear_args& args) const;
+  /// Queues a product that `takes` gave true for. Gives how many columns of `out`, from the first
+  /// on, were queued: fewer than all where the library refused or `status` is not success.
+  int64_t queue(const linear_args& args, void* scratch, cudaStream_t stream, cudaError_t& status);
+
+private:
+  /// Weights as the library reads them, columns of out `count` at a time.
+  struct pieces {
+    int64_t count = 0;
+    uint64_t widened_at = 0, widened_bytes = 0, workspace_at = 0;
+  };
+  pieces cut(const linear_args& args) const;
+  bool multiply(const linear_args& args, const void* w, int64_t first, int64_t count, void* scratch,
+                cudaStream_t stream);
+
+  std::unique_ptr<cublaslt> library_;
+  std::function<void(const std::string&)> warn_;
+  const wide_limits limits_;
+};
+
+/// The product's columns from `first` on.
+linear_args columns_from(linear_args args, int64_t first);
+
+} // namespace troupe::gpu::cuda
