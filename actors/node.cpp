@@ -280,6 +280,8 @@ node_impl::open_by_name(const std::vector<std::string>& names) const {
   gpu::device_options options;
   options.threads = options_.threads;
   options.mode = options_.float32 ? gpu::precision::float32 : gpu::precision::automatic;
+  options.wide = options_.products;
+  options.warn = log_warning;
   return options_.open ? options_.open(names, options) : open_devices(names, options);
 }
 

@@ -80,7 +80,9 @@ struct node_options {
   uint32_t kv_memory_percent = 10; ///< of its memory limit
   unsigned threads = 0;            ///< CPU backend threads; 0 = one per core
   bool float32 = false;            ///< exact float arithmetic instead of the fastest path
-  engine::engine_options engine;   ///< defaults for every model
+  /// Of many rows on CUDA devices.
+  gpu::products products = gpu::products::invariant;
+  engine::engine_options engine; ///< defaults for every model
   storage_options storage;
   uint32_t queue_max = 1024; ///< waiting sequences per model; beyond it: queue_full
   std::chrono::milliseconds load_timeout{600'000};

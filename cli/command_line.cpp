@@ -46,6 +46,7 @@ void add_model_settings(CLI::App& app, command_line& into) {
                 {"--precision", "precision"},
                 {"--keep-alive", "keep_alive"},
                 {"--quantize", "engine.quantize"},
+                {"--products", "engine.products"},
                 {"--draft-model", "engine.draft_model"},
                 {"--log-level", "log.level"}});
 }
@@ -224,6 +225,11 @@ void add_bench(CLI::App& app, command_line& into) {
       ->capture_default_str();
   bench->add_option("--threads", to.threads, "Default: one per core.")->check(CLI::Range(1, 1024));
   bench->add_option("--device", to.device, "What to compute on: cpu, or cuda:N.")
+      ->capture_default_str();
+  bench
+      ->add_option("--products", to.products,
+                   "Matrix products of many rows on cuda:N: invariant or fastest.")
+      ->check(CLI::IsMember({"invariant", "fastest"}))
       ->capture_default_str();
   bench->add_option("--isa", to.isa, "Instruction set; default: the best that the machine has.");
   bench->add_flag("--profile", to.profile, "Print what every op of a step took.");

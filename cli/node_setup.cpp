@@ -43,6 +43,10 @@ std::optional<dtype> kv_type_of(const std::string& name) {
                           : std::nullopt;
 }
 
+gpu::products products_of(const std::string& name) {
+  return name == "fastest" ? gpu::products::fastest : gpu::products::invariant;
+}
+
 /// Where the draft model that `name` means is: a path, or one of `models`.
 caf::expected<std::filesystem::path> draft_dir(const std::string& name,
                                                const std::vector<storage::model_source>& models,
@@ -219,6 +223,7 @@ actors::node_options node_options_of(const config::settings& settings,
   out.engine.draft_tokens_max = settings.engine.draft_tokens_max;
   out.engine.quantize = quantization_of(settings.engine.quantize);
   out.engine.kv_type = kv_type_of(settings.engine.kv_type);
+  out.products = products_of(settings.engine.products);
   out.engine.step_target = settings.engine.step_target;
   out.engine.swap_bytes = settings.engine.swap_bytes;
   out.storage = storage_options_of(settings.storage);

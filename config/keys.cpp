@@ -79,6 +79,7 @@ constexpr std::string_view role_names[] = {"all", "head", "worker"};
 constexpr std::string_view precision_names[] = {"auto", "float32"};
 constexpr std::string_view quantize_names[] = {"none", "int8", "int4"};
 constexpr std::string_view kv_type_names[] = {"auto", "f32", "bf16", "int8"};
+constexpr std::string_view products_names[] = {"invariant", "fastest"};
 constexpr std::string_view level_names[] = {"trace", "debug", "info", "warn", "error", "off"};
 constexpr std::string_view format_names[] = {"text", "json"};
 constexpr uint64_t any = std::numeric_limits<uint64_t>::max();
@@ -199,6 +200,12 @@ constexpr key<settings> node_table[] = {
                                   "Element type of the KV cache; auto follows the weights, int8 "
                                   "holds nearly twice the tokens of bf16.",
                                   0, any, choice_list{kv_type_names}),
+    node<&s::engine, &e::products>(
+        "engine.products", kind::choice,
+        "Matrix products of many rows on CUDA devices. invariant: own kernels; a text never "
+        "depends on what shares its batch. fastest: cuBLASLt, where it is there; the last bits may "
+        "depend on that.",
+        0, any, choice_list{products_names}),
     node<&s::engine, &e::step_target>(
         "engine.step_target", kind::duration,
         "Most that a step should take while texts are written, so that prompts do not make them "

@@ -29,6 +29,7 @@ struct engine_settings {
   uint32_t draft_tokens_max = 8;
   std::string quantize = "none";
   std::string kv_type = "auto";
+  std::string products = "invariant";
   std::string draft_model; ///< name or path of the model that guesses for the others; empty = none
   std::chrono::milliseconds step_target{0};
   uint64_t swap_bytes = 64ull << 20;

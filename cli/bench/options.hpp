@@ -16,8 +16,9 @@ struct options {
   std::vector<uint32_t> contexts{128};
   uint32_t tokens = 16; ///< decoded for each sequence in one repetition
   uint32_t reps = 5;
-  unsigned threads = 0; ///< 0 = one per core
-  std::string isa;      ///< empty = the best that the machine has
+  unsigned threads = 0;               ///< 0 = one per core
+  std::string products = "invariant"; ///< of many rows on a CUDA device; or "fastest"
+  std::string isa;                    ///< empty = the best that the machine has
   std::string output = "table";
   std::string scratch; ///< where load writes a shape's checkpoint; empty = the temporary folder
   bool profile = false;

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <iostream>
+#include <set>
 
 #include "actors/devices.hpp"
 #include "actors/model_files.hpp"
@@ -208,6 +210,12 @@ caf::expected<std::unique_ptr<gpu::device>> make_device(const options& given) {
   gpu::device_options how;
   how.threads = given.threads;
   how.isa = given.isa;
+  how.wide = given.products == "fastest" ? gpu::products::fastest : gpu::products::invariant;
+  how.warn = [](const std::string& what) {
+    static std::set<std::string> said; // each device of a run would say the same
+    if (said.insert(what).second)
+      std::cerr << "troupe bench: " << what << std::endl;
+  };
   auto opened = actors::open_devices({given.device}, how);
   if (!opened)
     return opened.error();

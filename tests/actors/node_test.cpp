@@ -217,6 +217,23 @@ node_options with_failing_device(int fuse,
   return out;
 }
 
+TEST(node, devices_are_opened_as_the_options_say) {
+  for (const auto wide : {gpu::products::invariant, gpu::products::fastest}) {
+    auto with = options();
+    gpu::device_options seen;
+    with.float32 = wide == gpu::products::fastest;
+    with.products = wide;
+    with.open = [&seen](const std::vector<std::string>& names, const gpu::device_options& how) {
+      seen = how;
+      return open_devices(names, how);
+    };
+    const auto one = start(std::move(with));
+    EXPECT_EQ(seen.wide, wide);
+    EXPECT_EQ(seen.mode == gpu::precision::float32, wide == gpu::products::fastest);
+    EXPECT_TRUE(seen.warn) << "what a device does without is logged";
+  }
+}
+
 TEST(node, a_device_that_fails_is_opened_anew_and_changes_no_text) {
   const auto text = [](node_options with) {
     const auto one = start(std::move(with));

@@ -33,6 +33,9 @@ TEST(bench_options, without_words_prefill_and_decode_are_measured) {
   EXPECT_EQ(given.reps, 5u);
   EXPECT_EQ(given.output, "table");
   EXPECT_FALSE(given.profile);
+  EXPECT_EQ(given.products, "invariant");
+  EXPECT_EQ(parsed({"--products", "fastest"}).products, "fastest");
+  EXPECT_THROW(parsed({"--products", "quickest"}), CLI::ParseError);
   EXPECT_TRUE(given.ceilings);
   EXPECT_FALSE(parsed({"--no-ceilings"}).ceilings);
 }
