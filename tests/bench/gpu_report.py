@@ -164,6 +164,20 @@ def sanitize(run, test):
         run.row("checks", what, "found nothing")
 
 
+def both_products(run, part, shape, dtype, *words):
+    """What a table calls a way to multiply many rows, and its report; only a GPU has two ways."""
+    words = ["--dtype", dtype, *words]
+    yield "", run.bench(shape, *words)
+    if not run.given.device.startswith("cuda"):
+        return
+    name = ", products: fastest"
+    report = run.bench(shape, *words, "--products", "fastest")
+    if "cuBLASLt" in report["machine"]["device"]:
+        yield name, report
+    else:
+        run.row(part, f"{shape} {dtype}{name}", "no cuBLASLt on this machine")
+
+
 def decode(run):
     for shape, dtype in (
         ("llama-3.1-8b", "bf16"),
@@ -175,47 +189,57 @@ def decode(run):
         words = ["--batch", "1,64", "--context", "1024", "--tokens", "32"]
         if run.given.quick:
             words = ["--batch", "1,4", "--context", "32", "--tokens", "4", "--reps", "2"]
-        report = run.bench(shape, "--measure", "decode", "--dtype", dtype, *words)
-        memory, compute = ceilings(report)
-        for one in report["results"]:
-            share = max(one["read_share"], one["compute_share"])
-            goal = 0.88 if one["batch"] == 1 else 0.70
-            counts = shape == "llama-3.1-8b" and dtype == "bf16"
+        words = ["--measure", "decode", *words]
+        for name, report in both_products(run, "1 decode", shape, dtype, *words):
+            decode_rows(run, shape, dtype, name, report)
+
+
+def decode_rows(run, shape, dtype, name, report):
+    counts = shape == "llama-3.1-8b" and dtype == "bf16"
+    memory, compute = ceilings(report)
+    for one in report["results"]:
+        share = max(one["read_share"], one["compute_share"])
+        goal = 0.88 if one["batch"] == 1 else 0.70
+        run.row(
+            "1 decode",
+            f"{one['model']} {dtype}, batch {one['batch']}, context {one['tokens']}{name}",
+            f"{one['median']:.1f} tokens/s",
+            memory if one["read_share"] >= one["compute_share"] else compute,
+            share,
+            f">= {goal * 100:.0f} %" if counts else "",
+            share >= goal if counts else None,
+        )
+        peer = run.peer(f"decode {shape} {one['batch']}")
+        if peer and counts and not name:
             run.row(
                 "1 decode",
-                f"{one['model']} {dtype}, batch {one['batch']}, context {one['tokens']}",
-                f"{one['median']:.1f} tokens/s",
-                memory if one["read_share"] >= one["compute_share"] else compute,
-                share,
-                f">= {goal * 100:.0f} %" if counts else "",
-                share >= goal if counts else None,
+                f"  the same in transformers, batch {one['batch']}",
+                f"{peer:.1f} tokens/s",
             )
-            if peer := run.peer(f"decode {shape} {one['batch']}"):
-                if counts:
-                    run.row(
-                        "1 decode",
-                        f"  the same in transformers, batch {one['batch']}",
-                        f"{peer:.1f} tokens/s",
-                    )
 
 
 def prefill(run):
     words = ["--prompt", "2048,8192"]
     if run.given.quick:
         words = ["--prompt", "32,64", "--reps", "2"]
-    for shape in ("llama-3.1-8b", "llama-3.2-1b"):
-        report = run.bench(shape, "--measure", "prefill", *words)
-        for one in report["results"]:
-            counts = shape == "llama-3.1-8b"
-            run.row(
-                "2 prefill",
-                f"{one['model']} bf16, {one['tokens']} tokens",
-                f"{one['median']:.0f} tokens/s",
-                ceilings(report)[1],
-                one["compute_share"],
-                ">= 65 %" if counts else "",
-                one["compute_share"] >= 0.65 if counts else None,
-            )
+    for shape, dtype in (
+        ("llama-3.1-8b", "bf16"),
+        ("llama-3.1-8b", "int8"),
+        ("llama-3.2-1b", "bf16"),
+    ):
+        counts = shape == "llama-3.1-8b" and dtype == "bf16"
+        how = ["--measure", "prefill", *words]
+        for name, report in both_products(run, "2 prefill", shape, dtype, *how):
+            for one in report["results"]:
+                run.row(
+                    "2 prefill",
+                    f"{one['model']} {dtype}, {one['tokens']} tokens{name}",
+                    f"{one['median']:.0f} tokens/s",
+                    ceilings(report)[1],
+                    one["compute_share"],
+                    ">= 65 %" if counts else "",
+                    one["compute_share"] >= 0.65 if counts else None,
+                )
 
 
 def attention(run):
