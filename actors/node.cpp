@@ -302,12 +302,11 @@ caf::error node_impl::open_workers() {
   bool is_pinned = false; // for all of them, by the first that wants it
   for (auto& opened : *devices) {
     auto local = std::make_unique<local_worker>();
-    auto* worker = local.get();
-    worker->device_id = std::move(opened.id);
-    worker->card = card("gpu-worker", "gpu-worker:" + std::to_string(local_workers_.size()));
-    give_device(*worker, std::move(opened.device));
+    local->device_id = std::move(opened.id);
+    local->card = card("gpu-worker", "gpu-worker:" + std::to_string(local_workers_.size()));
+    give_device(*local, std::move(opened.device));
     is_pinned = is_pinned ||
-                (tiers_ && pin_pool(*tiers_, *worker->device, options_.storage.pinned_bytes_max));
+                (tiers_ && pin_pool(*tiers_, *local->device, options_.storage.pinned_bytes_max));
     local_workers_.push_back(std::move(local));
   }
   return {};
