@@ -112,8 +112,8 @@ void fetch(pointer self, const load_order& order, const gpu_worker_actor& worker
       out.order.arriving = std::move(arriving);
       caf::anon_send(me, atom::fetched_v, std::move(out));
     };
-  if (self->state.setup.beside)
-    events.beside = self->state.setup.beside(order);
+  if (self->state.setup.share)
+    self->state.setup.share(order, events);
   events.then = [me, told, offer = self->state.setup.offer](caf::expected<fetched_files> files) {
     auto out = told;
     if (files && offer)

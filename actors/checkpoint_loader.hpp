@@ -19,8 +19,8 @@ struct checkpoint_loader_setup {
   std::function<opened_model(const load_order&, const open_progress&)> open;
   /// Brings a model to this machine; does not block, so that others are opened meanwhile.
   model_fetch fetch;
-  /// Other nodes that have what an order wants from its origin; empty = there are none.
-  std::function<std::vector<std::shared_ptr<storage::source>>(const load_order&)> beside{};
+  /// Adds to a fetch what other nodes have to do with it; empty = there are none.
+  std::function<void(const load_order&, fetch_events&)> share{};
   /// Hears of a model that was fetched whole.
   std::function<void(const load_order&, const std::string& dir)> offer{};
   /// Makes damaged files of a fetched model what they were; does not block.

@@ -7,7 +7,7 @@ namespace troupe::actors {
 void add_peers(scheduler_pointer self, const policies::load_intent& x,
                const std::vector<policies::intent>& all, load_order& order) {
   auto& state = self->state;
-  // What has an origin is fetched from there, and from workers that have done so.
+  // What has an origin is fetched from there, and from workers that have done so or do so.
   const bool fetched = order.dir.empty();
   if (!fetched && !state.setup.data_address.empty())
     order.holders.push_back(state.setup.data_address);
@@ -22,18 +22,17 @@ void add_peers(scheduler_pointer self, const policies::load_intent& x,
   for (const auto worker : state.policy.copies(x.model, residence::ready))
     if (state.workers.at(worker).hello.data_address != own)
       add(worker, order.holders);
-  if (fetched)
-    return;
   for (const auto& one : all)
     if (const auto* load = std::get_if<policies::load_intent>(&one);
         load != nullptr && load->model == x.model)
       add(load->worker, order.together);
   std::vector<std::string> earlier;
-  for (const auto worker : state.policy.copies(x.model, residence::loading)) {
-    const auto& address = state.workers.at(worker).hello.data_address;
-    if (address != own && std::ranges::find(order.together, address) == order.together.end())
-      add(worker, earlier);
-  }
+  for (const auto how : {residence::loading, residence::coming})
+    for (const auto worker : state.policy.copies(x.model, how)) {
+      const auto& address = state.workers.at(worker).hello.data_address;
+      if (address != own && std::ranges::find(order.together, address) == order.together.end())
+        add(worker, earlier);
+    }
   const bool alone = order.together.size() < 2;
   if (alone && !earlier.empty()) {
     order.together = std::move(earlier);

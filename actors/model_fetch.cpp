@@ -56,6 +56,8 @@ model_fetch make_model_fetch(std::shared_ptr<storage::model_fetcher> fetcher) {
                                                                 ": this node fetches no models"));
     auto request = request_of(*where, name, weights);
     request.beside = std::move(events.beside);
+    request.together = std::move(events.together);
+    request.coming = std::move(events.coming);
     fetcher->fetch(std::move(request), observer_of(events), ending_of(events),
                    std::move(events.early));
   };

@@ -5,10 +5,11 @@
 #include <vector>
 
 #include "actors/messages.hpp"
+#include "storage/sources/group_source.hpp"
+#include "storage/store/arrival.hpp"
 
 namespace troupe::storage {
 class model_fetcher;
-class source;
 class weight_tiers;
 } // namespace troupe::storage
 
@@ -21,6 +22,10 @@ struct fetch_events {
   std::function<void(std::shared_ptr<const storage::arriving_model>)> early{};
   /// Other nodes that may have the same files.
   std::vector<std::shared_ptr<storage::source>> beside{};
+  /// Other nodes that fetch them at the same time.
+  storage::fetch_group together{};
+  /// Weights are on their way; at most once.
+  std::function<void(const std::vector<storage::coming_file>&)> coming{};
   /// All is here, or will not come; last and once.
   std::function<void(caf::expected<fetched_files>)> then;
 };

@@ -358,10 +358,8 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   loading.open = open;
   loading.fetch = make_model_fetch(options_.fetcher);
   if (peers_) {
-    loading.beside = [peers = peers_](const load_order& order) { return peers->beside(order); };
-    loading.offer = [peers = peers_](const load_order& order, const std::string& dir) {
-      peers->offer_fetched(order.origin, dir);
-    };
+    loading.share = std::bind_front(&peer_plane::share, peers_);
+    loading.offer = std::bind_front(&peer_plane::offer_fetched, peers_);
   }
   loading.mend = make_model_mend(options_.fetcher, tiers_);
   loading.book = book_;

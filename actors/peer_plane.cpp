@@ -24,6 +24,9 @@ constexpr auto stand_in_age_max = std::chrono::hours{24 * 7};
 /// Who was told to load a model before this node, but has not begun, loads something else first.
 constexpr uint32_t earlier_patience_ms = 1'000;
 
+/// For so long nobody is kept from stopping who asks for bytes that another node is fetching.
+constexpr uint32_t answer_patience_ms = 500;
+
 /// "HOST:PORT" as `to_string` writes it; the host may be empty.
 std::optional<host_port> parse_address(std::string_view text) {
   const auto colon = text.rfind(':');
@@ -95,21 +98,37 @@ std::string fetched_name(const std::string& origin) {
 
 } // namespace
 
-void peer_plane::offer_fetched(const std::string& origin, const std::string& path) {
-  if (const auto name = fetched_name(origin); !name.empty())
+void peer_plane::offer_fetched(const load_order& order, const std::string& path) {
+  if (const auto name = fetched_name(order.origin); !name.empty())
     models_->offer(name, path);
 }
 
-std::vector<std::shared_ptr<storage::source>> peer_plane::beside(const load_order& order) {
-  std::vector<std::shared_ptr<storage::source>> out;
+std::shared_ptr<storage::source> peer_plane::peer_source(host_port at, const std::string& model,
+                                                         uint32_t patience_ms) {
+  using both = std::pair<std::shared_ptr<peer_plane>, std::shared_ptr<storage::source>>;
+  const auto kept = std::make_shared<both>(
+      shared_from_this(), storage::make_peer_source(*links_, std::move(at), model, patience_ms));
+  return {kept, kept->second.get()};
+}
+
+void peer_plane::share(const load_order& order, fetch_events& events) {
   const auto name = fetched_name(order.origin);
-  for (auto& one : name.empty() ? std::vector<host_port>{} : addresses(order.holders)) {
-    using both = std::pair<std::shared_ptr<peer_plane>, std::shared_ptr<storage::source>>;
-    const auto kept = std::make_shared<both>(
-        shared_from_this(), storage::make_peer_source(*links_, std::move(one), name));
-    out.emplace_back(kept, kept->second.get());
-  }
-  return out;
+  if (name.empty())
+    return;
+  for (auto& one : addresses(order.holders))
+    events.beside.push_back(peer_source(std::move(one), name, 0));
+  events.coming = [me = shared_from_this(), name](const std::vector<storage::coming_file>& files) {
+    me->models_->offer_coming(name, files);
+  };
+  auto together = addresses(order.together);
+  const auto members = static_cast<uint32_t>(together.size());
+  if (members != order.together.size() || members <= (order.place > 0 ? 1u : 0u))
+    return; // alone, or the places are not known
+  for (uint32_t i = 0; i < members; ++i)
+    events.together.members.push_back(
+        i + 1 == order.place ? nullptr
+                             : peer_source(std::move(together[i]), name, answer_patience_ms));
+  events.together.turns = [members](uint64_t part) { return policies::fetch_turns(members, part); };
 }
 
 std::vector<host_port> peer_plane::addresses(const std::vector<std::string>& texts) const {

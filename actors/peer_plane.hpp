@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "actors/cluster_types.hpp"
+#include "actors/model_fetch.hpp"
 #include "base/error.hpp"
 #include "base/host_port.hpp"
 #include "storage/peers/peer_links.hpp"
@@ -55,10 +56,11 @@ public:
   const std::string& address() const { return address_; }
   /// Lets others have the model whose files are at `path`, under that name.
   void offer(const std::string& path);
-  /// The same of a model that was fetched from `origin`, whatever it is called.
-  void offer_fetched(const std::string& origin, const std::string& path);
-  /// The holders of `order`, which have fetched its model from its origin.
-  std::vector<std::shared_ptr<storage::source>> beside(const load_order& order);
+  /// The same of a model that was fetched for `order`, whatever it is called.
+  void offer_fetched(const load_order& order, const std::string& path);
+  /// Adds to the fetch of what `order` wants from its origin those nodes that have it and those
+  /// that fetch it at the same time, and lets others have what comes.
+  void share(const load_order& order, fetch_events& events);
   /// The model that the head knows as `dir`: its files where they are on this machine too, else a
   /// stand-in whose weights come from the holders of `order`. Blocks. Fails if neither is to be
   /// had, and says of whom it was asked for.
@@ -66,6 +68,8 @@ public:
 
 private:
   explicit peer_plane(peer_plane_options options) : options_{std::move(options)} {}
+  std::shared_ptr<storage::source> peer_source(host_port at, const std::string& model,
+                                               uint32_t patience_ms);
   std::vector<host_port> addresses(const std::vector<std::string>& texts) const;
   found_model local(const load_order& order, const std::string& dir);
   caf::expected<found_model> remote(const load_order& order, const std::string& dir);

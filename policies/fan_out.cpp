@@ -64,6 +64,16 @@ std::vector<uint32_t> joining_route(uint32_t loading, uint64_t chunk) {
   return out;
 }
 
+std::vector<uint32_t> fetch_turns(uint32_t members, uint64_t part) {
+  std::vector<uint32_t> out;
+  for (uint32_t i = 0; i < members; ++i) {
+    const auto others = members - 1;
+    const auto behind = i == 0 ? 0 : 1 + (i - 1 + part / members) % others;
+    out.push_back(static_cast<uint32_t>(1 + (part % members + behind) % members));
+  }
+  return out;
+}
+
 bool peers_help(double disk_rate, double peer_rate, double bytes, double chunk_bytes) {
   if (disk_rate <= 0 || peer_rate <= 0)
     return true;

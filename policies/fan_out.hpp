@@ -25,6 +25,12 @@ std::vector<uint32_t> fan_out_route(uint32_t member, uint32_t members, uint64_t 
 /// node 0 sends it once.
 std::vector<uint32_t> joining_route(uint32_t loading, uint64_t chunk);
 
+/// Who of `members` nodes, numbered from 1, that want the same files from outside at the same time
+/// fetches one part of them for all, and who does if those before are lost. Every part is one
+/// node's, parts in a row belong to different ones, and what a lost one leaves behind is shared out
+/// among all others. Nobody waits in a circle who waits only for those that come before it.
+std::vector<uint32_t> fetch_turns(uint32_t members, uint64_t part);
+
 /// Whether chunks shall come from peers beside a disk of this machine, by bytes per second of both
 /// (0 = not known yet: worth a try): not if the last chunk, should it come from the peers, takes
 /// longer than what all the others save.

@@ -25,7 +25,8 @@ struct PeerRequest {
   version @4 :Text; # as listed: the bytes of another one are not wanted
   offset @5 :UInt64;
   length @6 :UInt32;
-  patienceMs @7 :UInt32; # how long to wait for a model that this node does not know yet
+  # How long to wait for a model that this node does not know yet, or bytes that it is fetching.
+  patienceMs @7 :UInt32;
   otherVersion @8 :Text; # will do as well
 }
 

@@ -39,6 +39,8 @@ enum class errc : uint8_t {
   in_use,
   /// The machine has not the memory.
   no_memory,
+  /// What was asked for is on its way to whoever was asked; the same works later.
+  not_yet,
 };
 
 } // namespace troupe::storage

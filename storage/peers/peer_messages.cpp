@@ -192,7 +192,7 @@ caf::error error_of(const peer_answer& x, const std::string& who) {
   if (x.error_code == 0)
     return {};
   // A newer peer may know errors that this version does not.
-  const auto code = x.error_code <= static_cast<uint8_t>(errc::no_memory)
+  const auto code = x.error_code <= static_cast<uint8_t>(errc::not_yet)
                         ? static_cast<errc>(x.error_code)
                         : errc::unavailable;
   return caf::make_error(code, who + ": " + x.error);

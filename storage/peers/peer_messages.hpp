@@ -37,7 +37,8 @@ struct peer_request {
   std::string version{}; ///< as listed
   uint64_t offset = 0;
   uint32_t length = 0;
-  uint32_t patience_ms = 0;    ///< how long to wait for a model that the peer does not know yet
+  /// How long to wait for a model that the peer does not know yet, or bytes that it is fetching.
+  uint32_t patience_ms = 0;
   std::string other_version{}; ///< as listed
 };
 

@@ -134,9 +134,10 @@ private:
     auto part = server_.models_->read(one.request);
     if (part && *part)
       return send(one.request, **part);
-    const bool may_come = !part && part.error() == errc::not_found &&
-                          !server_.models_->knows(one.request.model) &&
-                          clock::now() - one.began < milliseconds{one.request.patience_ms};
+    const bool may_come =
+        !part && clock::now() - one.began < milliseconds{one.request.patience_ms} &&
+        (part.error() == errc::not_yet ||
+         (part.error() == errc::not_found && !server_.models_->knows(one.request.model)));
     if (!part && !may_come)
       return send(refusal(one.request.number, part.error()));
     waiting_.push_back(std::move(one));

@@ -16,8 +16,8 @@ constexpr uint64_t piece_bytes = 4u << 20;
 
 class peer_source final : public source {
 public:
-  peer_source(peer_links& links, host_port at, std::string model)
-      : links_{links}, at_{std::move(at)}, model_{std::move(model)},
+  peer_source(peer_links& links, host_port at, std::string model, uint32_t patience_ms)
+      : links_{links}, at_{std::move(at)}, model_{std::move(model)}, patience_ms_{patience_ms},
         name_{"peer://" + to_string(at_) + "/" + percent_encode(model_, true)} {}
 
   const std::string& name() const override { return name_; }
@@ -68,7 +68,8 @@ public:
                                        .file = file.path,
                                        .version = file.version,
                                        .offset = offset + done,
-                                       .length = static_cast<uint32_t>(part.size())},
+                                       .length = static_cast<uint32_t>(part.size()),
+                                       .patience_ms = patience_ms_},
                                       part, stop);
       if (!answer)
         return answer.error();
@@ -81,6 +82,7 @@ private:
   peer_links& links_;
   const host_port at_;
   const std::string model_;
+  const uint32_t patience_ms_;
   const std::string name_;
 };
 
@@ -183,8 +185,9 @@ private:
 
 } // namespace
 
-std::shared_ptr<source> make_peer_source(peer_links& links, host_port at, std::string model) {
-  return std::make_shared<peer_source>(links, std::move(at), std::move(model));
+std::shared_ptr<source> make_peer_source(peer_links& links, host_port at, std::string model,
+                                         uint32_t patience_ms) {
+  return std::make_shared<peer_source>(links, std::move(at), std::move(model), patience_ms);
 }
 
 caf::expected<std::vector<peer_file>> list_at_peer(peer_links& links, const host_port& at,

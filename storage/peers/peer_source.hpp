@@ -18,8 +18,10 @@ namespace troupe::storage {
 
 /// A model on another node as a source: "peer://host:port/MODEL", where MODEL is what that node
 /// knows it by, percent-encoded. `links` outlives it. A sha256 there is none; the checksums of
-/// `peer_file` are what bytes are verified with.
-std::shared_ptr<source> make_peer_source(peer_links& links, host_port at, std::string model);
+/// `peer_file` are what bytes are verified with. What the peer is fetching itself it waits for as
+/// long as `patience_ms` before it fails with `not_yet`.
+std::shared_ptr<source> make_peer_source(peer_links& links, host_port at, std::string model,
+                                         uint32_t patience_ms = 0);
 
 /// The files of a model as the node at `at` has them.
 caf::expected<std::vector<peer_file>> list_at_peer(peer_links& links, const host_port& at,

@@ -8,6 +8,8 @@
 #include "storage/errors.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/sources/file_source.hpp"
+#include "storage/sources/hub_source.hpp"
+#include "storage/store/manifest.hpp"
 
 namespace troupe::storage {
 
@@ -76,6 +78,19 @@ bool is_same(const peer_file& file, const peer_request& request) {
   return among(file.version) || (!file.other_version.empty() && among(file.other_version));
 }
 
+/// What the source of a fetched file vouched for, as the layouts of the store and of the hub's
+/// cache keep it.
+std::string vouched_of(const fs::path& root, const std::string& name) {
+  std::error_code failed;
+  const auto blob = fs::canonical(root / name, failed);
+  if (!failed && blob.parent_path().filename() == "blobs" &&
+      is_hex_digest(blob.filename().native(), 64))
+    return vouched_version({.path = {}, .version = {}, .sha256 = blob.filename()});
+  const auto known = read_manifest(root).files;
+  const auto at = known.find(name);
+  return at == known.end() ? std::string{} : vouched_version(at->second);
+}
+
 caf::error unknown(const std::string& model) {
   return caf::make_error(errc::not_found, "it does not have " + model);
 }
@@ -99,13 +114,59 @@ shared_models::~shared_models() {
 }
 
 void shared_models::offer(const std::string& model, const fs::path& path) {
+  std::shared_ptr<const file_map> before; // arrivals may end with it, and call back
   {
     const std::lock_guard guard{mutex_};
     auto& x = models_[model];
     x.path = path;
     x.is_offered = true;
     x.is_received = false;
-    x.files = nullptr;
+    before.swap(x.files);
+  }
+  tell();
+}
+
+void shared_models::offer_coming(const std::string& model, const std::vector<coming_file>& files) {
+  auto made = std::make_shared<file_map>();
+  for (const auto& [file, bytes] : files) {
+    file_entry x{.about = {}, .key = {}, .disk = {}, .sums = {}};
+    x.about.path = file.path;
+    x.about.size_bytes = file.size_bytes;
+    x.about.version = vouched_version(file);
+    x.about.is_weights = true;
+    x.key = key_of(x.about);
+    x.coming = bytes;
+    made->emplace(file.path, std::move(x));
+  }
+  std::shared_ptr<const file_map> before;
+  {
+    const std::lock_guard guard{mutex_};
+    auto& x = models_[model];
+    x.path.clear();
+    x.is_offered = x.is_received = true;
+    before = std::exchange(x.files, std::move(made));
+  }
+  tell();
+  for (const auto& one : files)
+    one.bytes->when_checked([me = weak_from_this(), model](const caf::error& why) {
+      if (const auto self = why ? me.lock() : nullptr)
+        self->drop_failed(model);
+    });
+}
+
+void shared_models::drop_failed(const std::string& model) {
+  std::shared_ptr<const file_map> gone;
+  {
+    const std::lock_guard guard{mutex_};
+    const auto at = models_.find(model);
+    if (at == models_.end() || !at->second.files)
+      return;
+    const bool failed = std::ranges::any_of(
+        *at->second.files, [](const auto& x) { return x.second.coming && x.second.coming->why(); });
+    if (!failed)
+      return; // another attempt is offered by now
+    gone = std::move(at->second.files);
+    models_.erase(at);
   }
   tell();
 }
@@ -133,9 +194,10 @@ void shared_models::offer_received(const std::string& model, const fs::path& pat
 }
 
 void shared_models::withdraw(const std::string& model) {
+  decltype(models_)::node_type gone; // arrivals may end with it, and call back
   {
     const std::lock_guard guard{mutex_};
-    models_.erase(model);
+    gone = models_.extract(model);
   }
   tell();
 }
@@ -185,6 +247,7 @@ caf::error shared_models::add_weights(const fs::path& path, file_map& to) const 
     about.version = version_by_sums(about);
     if (about.version.empty())
       about.version = about.other_version;
+    x.vouched = vouched_of(root_of(path), about.path);
     const auto name = about.path;
     to.emplace(name, std::move(x));
   }
@@ -277,12 +340,19 @@ caf::expected<std::optional<shared_part>> shared_models::read(const peer_request
   if (at == files->end())
     return unknown(request.model + "/" + request.file);
   const auto& file = at->second;
-  if (!is_same(file.about, request))
+  const bool is_vouched = !file.vouched.empty() && request.version == file.vouched;
+  if (!is_vouched && !is_same(file.about, request))
     return caf::make_error(errc::changed,
                            request.model + "/" + request.file + " is of another version there");
   if (request.offset > file.about.size_bytes ||
       request.length > file.about.size_bytes - request.offset)
     return caf::make_error(errc::short_read, request.model + "/" + request.file + " ends before");
+  if (file.coming) {
+    auto part = from_arrival(file, request);
+    if (!part)
+      return part.error();
+    return std::optional{std::move(*part)};
+  }
   if (auto part = from_pool(file, request))
     return std::optional{std::move(*part)};
   if (file.disk && (file.is_whole || request.offset + request.length <= file.about.head_bytes)) {
@@ -347,6 +417,46 @@ caf::expected<shared_part> shared_models::from_disk(const file_entry& x,
       (void)x.sums->save(true); // the next process of this node knows the file by its content
   }
   return out;
+}
+
+caf::expected<shared_part> shared_models::from_arrival(const file_entry& x,
+                                                       const peer_request& request) {
+  const byte_range range{request.offset, request.length};
+  if (x.coming->is_elsewhere())
+    return caf::make_error(errc::in_use, "another process of its machine fetches it");
+  if (!x.coming->has(range)) {
+    tell_when_there(x.coming, range);
+    return caf::make_error(errc::not_yet, "it has not come yet");
+  }
+  if (auto why = x.coming->why())
+    return why;
+  auto bytes = read_part(*x.coming->file(), range.offset, range.length);
+  if (!bytes)
+    return bytes.error();
+  shared_part out;
+  out.own = std::move(*bytes);
+  out.bytes = out.own;
+  out.sum = checksum_of(out.own);
+  return out;
+}
+
+void shared_models::tell_when_there(const std::shared_ptr<arrival>& file, byte_range range) {
+  const std::tuple what{static_cast<const arrival*>(file.get()), range.offset, range.length};
+  {
+    const std::lock_guard guard{awaited_mutex_};
+    if (!awaited_.insert(what).second)
+      return;
+  }
+  file->when_there(range, [me = weak_from_this(), what](const caf::error&) {
+    const auto self = me.lock();
+    if (!self)
+      return;
+    {
+      const std::lock_guard guard{self->awaited_mutex_};
+      self->awaited_.erase(what);
+    }
+    self->tell();
+  });
 }
 
 uint64_t shared_models::subscribe(std::function<void()> callback) {

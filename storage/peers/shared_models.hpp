@@ -7,14 +7,17 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/error.hpp"
 #include "storage/integrity/ledger.hpp"
 #include "storage/peers/peer_messages.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
+#include "storage/store/arrival.hpp"
 
 namespace troupe::storage {
 
@@ -27,9 +30,10 @@ struct shared_part {
   checksum sum;
 };
 
-/// What this node has of models, for other nodes: files of its disk, and chunks in its pool of
-/// those that came from a peer themselves. Functions may be called from any thread.
-class shared_models {
+/// What this node has of models, for other nodes: files of its disk, what has come of files that it
+/// fetches, and chunks in its pool of those that came from a peer themselves. Functions may be
+/// called from any thread.
+class shared_models : public std::enable_shared_from_this<shared_models> {
 public:
   /// `tiers` may be null; `checksums` is the directory of recorded checksums, or empty. `node` has
   /// to be another one for every process.
@@ -45,6 +49,10 @@ public:
   /// and for their chunks nothing but the pool.
   void offer_received(const std::string& model, const std::filesystem::path& path,
                       std::vector<peer_file> files);
+  /// A model that is being fetched: its weight files as far as they have come, under the versions
+  /// that their source vouches for. Until `offer` says where all of it is, or one of them fails.
+  /// This object has to be owned by a shared pointer.
+  void offer_coming(const std::string& model, const std::vector<coming_file>& files);
   void withdraw(const std::string& model);
   /// Chunks of the model are on their way: who asks for one that is not here yet shall wait. To be
   /// said before it is offered, and as often with false as with true.
@@ -54,8 +62,9 @@ public:
   /// `corrupted` if they are known to be damaged.
   caf::expected<std::vector<peer_file>> list(const std::string& model);
 
-  /// A part of a file; nothing if it has not come yet, but will. Fails with `not_found` if the
-  /// model is not known here or the chunk not held, with `changed` if the version is another one.
+  /// A part of a file; nothing if its chunk has not come yet, but will. Fails with `not_found` if
+  /// the model is not known here or the chunk not held, with `changed` if the version is another
+  /// one, with `not_yet` if the file is being fetched and the part has not come yet.
   caf::expected<std::optional<shared_part>> read(const peer_request& request);
   bool knows(const std::string& model) const;
 
@@ -71,6 +80,9 @@ private:
     std::shared_ptr<const disk_file> disk;
     bool is_whole = true;            ///< false: on the disk there is only the head
     std::shared_ptr<file_sums> sums; ///< of weights on a disk
+    /// Of weights that were fetched, what their source vouched for.
+    std::string vouched{};
+    std::shared_ptr<arrival> coming{}; ///< of a file that is being fetched
   };
   using file_map = std::map<std::string, file_entry>;
   struct entry {
@@ -86,6 +98,9 @@ private:
   caf::expected<std::shared_ptr<const file_map>> look(const std::string& model);
   caf::expected<shared_part> from_disk(const file_entry& x, const peer_request& request) const;
   std::optional<shared_part> from_pool(const file_entry& x, const peer_request& request) const;
+  caf::expected<shared_part> from_arrival(const file_entry& x, const peer_request& request);
+  void tell_when_there(const std::shared_ptr<arrival>& file, byte_range range);
+  void drop_failed(const std::string& model);
   void tell();
 
   const std::shared_ptr<weight_tiers> tiers_;
@@ -95,6 +110,9 @@ private:
   std::mutex looking_; ///< one look at files at a time
   mutable std::mutex mutex_;
   std::map<std::string, entry> models_;
+  std::mutex awaited_mutex_;
+  /// Parts of which `tell` will be called.
+  std::set<std::tuple<const arrival*, uint64_t, uint64_t>> awaited_;
   std::mutex subscribers_mutex_;
   uint64_t last_subscription_ = 0;
   std::map<uint64_t, std::function<void()>> subscribers_;

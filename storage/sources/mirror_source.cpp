@@ -87,11 +87,26 @@ caf::expected<source_file> mirror_source::stat(const std::string& path, std::sto
   return out;
 }
 
+/// Not every listing has what the source knows of a file.
+void mirror_source::ask_for_checksums(std::vector<source_file>& files,
+                                      const std::stop_token& stop) const {
+  for (auto& file : files) {
+    if (vouches(file))
+      continue;
+    const auto asked = members_[primary_].from->stat(file.path, stop);
+    if (!asked && asked.error() != errc::not_found)
+      return; // whoever reads it will hear the same
+    if (asked && asked->version == file.version && asked->size_bytes == file.size_bytes)
+      file.sha256 = asked->sha256;
+  }
+}
+
 std::vector<source_file> mirror_source::match(std::vector<source_file> files,
                                               const std::stop_token& stop) {
   std::vector<answers> all(members_.size());
   {
     std::vector<std::jthread> askers;
+    askers.emplace_back([&] { ask_for_checksums(files, stop); });
     for (size_t i = 0; i < members_.size(); ++i)
       if (i != primary_ && !shares_.is_lost(i))
         askers.emplace_back([&, i] {
@@ -188,12 +203,15 @@ caf::error mirror_source::part(const source_file& file, size_t index, byte_range
 
 caf::error mirror_source::stream(const source_file& file, byte_range range, const byte_sink& sink,
                                  std::stop_token stop) {
+  std::vector<size_t> too_early; // what is read has not come to them yet
   while (range.length > 0) {
     size_t index = 0;
     {
       const std::lock_guard guard{mutex_};
       // What was not matched is the first one's alone.
       const auto may = [&](size_t i) {
+        if (std::ranges::find(too_early, i) != too_early.end())
+          return false;
         return holders_.contains(file.path) ? held_by(file.path, i) != nullptr : i == primary_;
       };
       index = shares_.choose(static_cast<double>(range.length), may).value_or(primary_);
@@ -202,6 +220,10 @@ caf::error mirror_source::stream(const source_file& file, byte_range range, cons
     auto why = part(file, index, range, sink, refused, stop);
     if (!why || refused || why == errc::cancelled)
       return why;
+    if (why == errc::not_yet && index != primary_) {
+      too_early.push_back(index);
+      continue;
+    }
     const std::lock_guard guard{mutex_};
     const auto others = [&](size_t i) { return i != index && held_by(file.path, i) != nullptr; };
     if (shares_.is_lost(index) && shares_.choose(1, others))

@@ -15,7 +15,8 @@ namespace troupe::storage {
 
 /// Several sources of the same files as one. Reads go to all that hold a file, in proportion to
 /// what they deliver; one that fails is left out, with one warning, and what it owed is read from
-/// the others. The last one that is left is kept, and its failure names them all.
+/// the others; one that fails with `not_yet` is only not asked for that part. The last one that is
+/// left is kept, and its failure names them all.
 ///
 /// Whether files are the same is not taken on trust: see `match`.
 class mirror_source final : public source {
@@ -34,8 +35,9 @@ public:
   caf::expected<std::vector<source_file>> list(std::stop_token stop = {}) override;
   caf::expected<source_file> stat(const std::string& path, std::stop_token stop = {}) override;
 
-  /// Asks the others for `files`, at once, before any is read. A file is the same if it is as long
-  /// and one of the sources vouches for its checksum, which is then compared with those of the
+  /// Asks all for `files`, at once, before any is read: the first source for checksums that its
+  /// listing does not have, the others for what they know of them. A file is the same if it is as
+  /// long and one of the sources vouches for its checksum, which is then compared with those of the
   /// others and with what comes. Where nobody vouches for one, the first source alone is read. A
   /// source that has another file is left out. Returns the files, with what was learned of them.
   std::vector<source_file> match(std::vector<source_file> files, const std::stop_token& stop);
@@ -65,6 +67,7 @@ private:
     std::vector<byte_range> gave{};
   };
   using answers = std::vector<caf::expected<source_file>>;
+  void ask_for_checksums(std::vector<source_file>& files, const std::stop_token& stop) const;
   void take_in(size_t index, answers& theirs, std::vector<source_file>& files);
   void leave_out(size_t index, caf::error why);
   void warn_once(size_t index, const std::string& why);

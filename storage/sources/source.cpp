@@ -7,6 +7,10 @@
 
 namespace troupe::storage {
 
+std::string vouched_version(const source_file& file) {
+  return file.sha256.empty() ? std::string{} : "sha256:" + file.sha256;
+}
+
 caf::error source::read(const source_file& file, uint64_t offset, std::span<std::byte> into,
                         std::stop_token stop) {
   size_t filled = 0;

@@ -33,6 +33,10 @@ struct source_file {
   std::string git_blob{};
 };
 
+/// The version of a file's bytes wherever they come from: by what its source vouches for. Empty if
+/// that is no sha256.
+std::string vouched_version(const source_file& file);
+
 /// Takes bytes in order. An error ends the read, which then fails with it.
 using byte_sink = std::function<caf::error(std::span<const std::byte>)>;
 
@@ -68,6 +72,10 @@ public:
   /// draws on several then uses fewer of them, and returns the parts that came from those it gave
   /// up; nothing means that all of it is to be read anew.
   virtual std::vector<byte_range> doubt(const source_file&) { return {}; }
+
+  /// Whether a read at `offset` would wait for another node, which fetches the same file. Such
+  /// reads must not hold up those that others wait for.
+  virtual bool comes_from_peer(const source_file&, uint64_t /*offset*/) const { return false; }
 
   /// The file itself where it lies on this machine, so that a reader may open it in its own way.
   virtual std::optional<std::filesystem::path> local_path(const source_file& file) const;

@@ -69,6 +69,11 @@ caf::error arrival::why() const {
   return why_;
 }
 
+bool arrival::is_elsewhere() const {
+  const std::lock_guard guard{mutex_};
+  return elsewhere_ && !file_;
+}
+
 std::shared_ptr<const disk_file> arrival::file() const {
   const std::lock_guard guard{mutex_};
   return file_;
@@ -132,6 +137,11 @@ void arrival::came(byte_range range) {
   }
   for (const auto& one : ready)
     one({});
+}
+
+void arrival::elsewhere() {
+  const std::lock_guard guard{mutex_};
+  elsewhere_ = true;
 }
 
 void arrival::checked() {

@@ -50,6 +50,9 @@ public:
   /// Calls `then` once the file lies at its place; never if it does not get there.
   void when_settled(std::function<void()> then);
   caf::error why() const; ///< if it failed
+  /// Whether another process of this machine fetches the file, so that nothing comes before all
+  /// has.
+  bool is_elsewhere() const;
   /// The file that the bytes are written to, for reading through the page cache; not before a wait
   /// for any range of it has ended well.
   std::shared_ptr<const disk_file> file() const;
@@ -63,6 +66,8 @@ public:
   /// `stamp_ns` is the time of modification that the file will get; nothing = it stays as it is.
   caf::error begin(int fd, std::optional<int64_t> stamp_ns, const range_set& there);
   void came(byte_range range);
+  /// Another process has to end its attempt before this one can begin.
+  void elsewhere();
   void checked();
   void settled();
   void fail(caf::error why);
@@ -84,8 +89,14 @@ private:
   std::multimap<uint64_t, waiter> waiting_; ///< by offset
   std::vector<told> for_check_;
   std::vector<std::function<void()>> for_place_;
-  bool checked_ = false, settled_ = false;
+  bool checked_ = false, settled_ = false, elsewhere_ = false;
   caf::error why_;
+};
+
+/// A file as its source knows it, and its bytes as they come.
+struct coming_file {
+  source_file file;
+  std::shared_ptr<arrival> bytes;
 };
 
 /// The weights of one model on their way, beside files that are here already. As `arrival`.

@@ -59,7 +59,9 @@ caf::error download::run(std::stop_token stop) {
     std::vector<std::jthread> workers;
     const auto useful = std::min<size_t>(std::max(1u, how_.connections), 256);
     for (size_t i = 0; i < useful; ++i)
-      workers.emplace_back([this] { work(halt_.get_token()); });
+      workers.emplace_back([this, first = i % 2 == 0 ? taking::own : taking::of_peers] {
+        work(first, halt_.get_token());
+      });
   }
   // A stop that came when all was done changes nothing.
   const bool over =
@@ -70,10 +72,10 @@ caf::error download::run(std::stop_token stop) {
   return failed_;
 }
 
-void download::work(const std::stop_token& stop) {
+void download::work(taking first, const std::stop_token& stop) {
   std::unique_lock guard{mutex_};
   part mine;
-  while (next(mine, guard, stop)) {
+  while (next(first, mine, guard, stop)) {
     guard.unlock();
     auto& of = *mine.of;
     auto why = mine.open ? open(of, stop) : fetch(of, mine.range, stop);
@@ -116,14 +118,25 @@ void download::list_parts(entry& of) {
   of.todo.push_front({first.offset, head_bytes - first.offset});
 }
 
-bool download::take(entry& from, part& out) {
-  if (from.now == state::waiting) {
+bool download::take(entry& from, taking which, bool only_urgent, part& out) {
+  // What a model is understood by, and the heads of its weights, before everything else.
+  if (only_urgent && from.early && from.now != state::waiting && !from.head_left)
+    return false;
+  if (from.now == state::waiting && which != taking::of_peers) {
     from.now = state::opening;
     out = {&from, {}, true};
-  } else if (from.now == state::running && !from.restart && !from.todo.empty()) {
-    out = {&from, from.todo.front(), false};
-    from.todo.pop_front();
-    from.head_left = false;
+  } else if (from.now == state::running && !from.restart) {
+    const auto first = from.todo.begin();
+    const auto end = only_urgent && from.early ? std::next(first) : from.todo.end();
+    const auto at = std::find_if(first, end, [&](byte_range range) {
+      return which == taking::any ||
+             (which == taking::of_peers) == from_.comes_from_peer(from.job->file(), range.offset);
+    });
+    if (at == end)
+      return false;
+    out = {&from, *at, false};
+    from.head_left = from.head_left && at != first;
+    from.todo.erase(at);
   } else {
     return false;
   }
@@ -131,19 +144,24 @@ bool download::take(entry& from, part& out) {
   return true;
 }
 
+bool download::take_next(taking first, part& out) {
+  const auto take_of = [&](taking which, bool only_urgent) {
+    for (auto* one : turns_)
+      if (take(*one, which, only_urgent, out))
+        return true;
+    return false;
+  };
+  if (first == taking::own && (take_of(first, true) || take_of(first, false)))
+    return true;
+  return take_of(taking::any, true) || take_of(first, false) || take_of(taking::any, false);
+}
+
 /// The next thing to do; false when there is nothing left.
-bool download::next(part& out, std::unique_lock<std::mutex>& guard, const std::stop_token& stop) {
+bool download::next(taking first, part& out, std::unique_lock<std::mutex>& guard,
+                    const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    // What a model is understood by, and the heads of its weights, before everything else.
-    const auto urgent = [](const entry& x) {
-      return !x.early || x.now == state::waiting || x.head_left;
-    };
-    for (auto* one : turns_)
-      if (urgent(*one) && take(*one, out))
-        return true;
-    for (auto* one : turns_)
-      if (take(*one, out))
-        return true;
+    if (take_next(first, out))
+      return true;
     if (std::ranges::all_of(entries_, [](const auto& x) { return x->now == state::done; }))
       return false;
     changed_.wait(guard, stop, [this, seen = events_] { return events_ != seen; });

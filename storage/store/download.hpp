@@ -11,7 +11,9 @@
 
 namespace troupe::storage {
 
-/// Fetches files side by side: a number of threads take the parts of the files in order.
+/// Fetches files side by side: a number of threads take the parts of the files in order. Where
+/// other nodes fetch parts, half of them take those as they come, so that the parts that others
+/// wait for never wait for others.
 class download {
 public:
   download(source& from, const model_layout& to, const pull_setup& how,
@@ -54,10 +56,15 @@ private:
     bool open = false; ///< the file is to be opened first
   };
 
-  void work(const std::stop_token& stop);
+  /// Which parts a thread takes.
+  enum class taking { any, own, of_peers };
+
+  void work(taking first, const std::stop_token& stop);
   void list_parts(entry& of);
-  bool take(entry& from, part& out);
-  bool next(part& out, std::unique_lock<std::mutex>& guard, const std::stop_token& stop);
+  bool take(entry& from, taking which, bool only_urgent, part& out);
+  bool take_next(taking first, part& out);
+  bool next(taking first, part& out, std::unique_lock<std::mutex>& guard,
+            const std::stop_token& stop);
   caf::error open(entry& of, const std::stop_token& stop);
   caf::error fetch(entry& of, byte_range range, const std::stop_token& stop);
   caf::error after_part(entry& of, const caf::error& why, const std::stop_token& stop);

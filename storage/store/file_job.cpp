@@ -38,6 +38,15 @@ caf::error file_job::failure(const std::string& what, int code) const {
 }
 
 caf::error file_job::lock(const std::stop_token& stop) {
+  auto mine = file_lock::try_lock(place_.lock, file_lock::mode::exclusive);
+  if (!mine)
+    return std::move(mine.error());
+  if (*mine) {
+    lock_ = std::move(*mine);
+    return {};
+  }
+  if (arrival_)
+    arrival_->elsewhere();
   auto lock = file_lock::lock(place_.lock, file_lock::mode::exclusive, stop);
   if (!lock)
     return std::move(lock.error());

@@ -223,7 +223,7 @@ caf::error run_shown(download& all, model_layout& layout, const std::filesystem:
   const auto model = std::make_shared<arriving_model>(opens, weight_bytes, std::move(files));
   model->fetched_by([&all](const auto& order) { all.prefer(order); });
   std::optional<std::thread> opener;
-  if (!model->files().empty())
+  if (early && !model->files().empty())
     opener.emplace([&] { open_early(all, layout, model, early, stop); });
   auto why = all.run(stop);
   if (why) {
@@ -251,6 +251,21 @@ std::vector<source_file> matched(mirror_source& from, const model_layout& to,
   if (!wanted.empty())
     std::ranges::copy(from.match(std::move(wanted), stop), files.begin());
   return ordered(std::move(files));
+}
+
+/// What the files are read from: the sources, and nodes that read the same from them.
+std::shared_ptr<source> shared_among(std::shared_ptr<source> from, const pull_request& what,
+                                     const pull_setup& how) {
+  if (what.together.members.empty())
+    return from;
+  return std::make_shared<group_source>(
+      std::move(from), what.together,
+      group_options{.part_bytes = how.part_bytes, .warn = how.warn});
+}
+
+/// Whether others than the places that a user named may give parts.
+bool has_helpers(const pull_request& what) {
+  return !what.mirrors.empty() || !what.beside.empty() || !what.together.members.empty();
 }
 
 /// What will open the model in `dir` once `files` are in it.
@@ -300,9 +315,11 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
     return std::move(use.error());
   pulled_model out{.name = name_of(what), .dir = (*layout)->model_dir()};
   out.path = path_of(*files, out.dir);
-  download all{**from, **layout, how, observer};
+  const auto shared = shared_among(*from, what, how);
+  download all{*shared, **layout, how, observer};
   std::vector<std::shared_ptr<arrival>> coming;
-  if (what.mirrors.size() + what.beside.size() > 0)
+  std::vector<coming_file> vouched;
+  if (has_helpers(what))
     *files = matched(**from, **layout, std::move(*files), what.weights, stop);
   for (const auto& file : *files) {
     const bool weights = is_weight_file(file.path);
@@ -311,11 +328,16 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
       continue;
     out.total_bytes += file.size_bytes;
     ++out.files;
-    if (auto shown = all.add(file, weights && early))
+    if (auto shown = all.add(file, weights && (early || what.coming))) {
+      if (!vouched_version(file).empty())
+        vouched.push_back({file, shown});
       coming.push_back(std::move(shown));
+    }
   }
   if (auto why = check_space(**layout, all.missing_bytes(), what.from.text))
     return why;
+  if (what.coming && !vouched.empty())
+    what.coming(vouched);
   if (auto why =
           run_shown(all, **layout, out.path, out.weight_bytes, std::move(coming), early, stop))
     return why;
@@ -323,7 +345,7 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
     if (auto why = fetch_heads(**from, *files, how, out, stop))
       return why;
   out.fetched_bytes = all.progress().fetched_bytes;
-  if (what.mirrors.size() + what.beside.size() > 0)
+  if (has_helpers(what))
     for (const auto& one : (*from)->shares())
       out.shares.emplace_back(one.name, one.bytes);
   return out;

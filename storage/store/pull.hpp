@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "storage/model_dir.hpp"
+#include "storage/sources/group_source.hpp"
 #include "storage/sources/http.hpp"
 #include "storage/sources/location.hpp"
 #include "storage/sources/retry.hpp"
@@ -42,6 +43,11 @@ struct pull_request {
   /// The same, but no places that a user named: other nodes, of which there may be more or fewer
   /// the next time.
   std::vector<std::shared_ptr<source>> beside{};
+  /// Nodes that fetch the same model at the same time.
+  fetch_group together{};
+  /// Told of the weights that will be fetched, but of those that no source vouches for, before they
+  /// are.
+  std::function<void(const std::vector<coming_file>&)> coming{};
 };
 
 /// Where a model comes from, as one text: references, one on each line, the mirrors last.

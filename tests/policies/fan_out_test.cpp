@@ -193,5 +193,28 @@ TEST(fan_out, who_joins_asks_those_that_began_before_it_in_turn_and_the_first_no
   EXPECT_EQ(joining_route(3, 4), (std::vector<uint32_t>{2, 3, 1, 0}));
 }
 
+TEST(fan_out, every_part_of_an_origin_is_one_nodes_and_lost_ones_are_shared_out) {
+  for (const uint32_t members : {2u, 4u, 7u, 16u}) {
+    const uint64_t parts = uint64_t{members} * members * (members - 1);
+    std::map<uint32_t, uint64_t> first, after_loss;
+    for (uint64_t part = 0; part < parts; ++part) {
+      auto turns = fetch_turns(members, part);
+      const std::set<uint32_t> all{turns.begin(), turns.end()};
+      EXPECT_EQ(all.size(), members);
+      EXPECT_EQ(*all.begin(), 1u);
+      EXPECT_EQ(*all.rbegin(), members);
+      EXPECT_NE(turns.front(), fetch_turns(members, part + 1).front());
+      ++first[turns.front()];
+      std::erase(turns, 1u);
+      ++after_loss[turns.front()];
+    }
+    for (uint32_t node = 1; node <= members; ++node)
+      EXPECT_EQ(first[node], parts / members);
+    for (uint32_t node = 2; node <= members; ++node)
+      EXPECT_EQ(after_loss[node], parts / (members - 1));
+  }
+  EXPECT_EQ(fetch_turns(1, 5), (std::vector<uint32_t>{1}));
+}
+
 } // namespace
 } // namespace troupe::policies

@@ -41,12 +41,12 @@ public:
     const auto bytes = std::as_bytes(std::span{content_}).subspan(range.offset, good);
     if (auto why = good == 0 ? caf::error{} : sink(bytes))
       return why;
-    return good == range.length ? caf::error{}
-                                : caf::make_error(errc::unavailable, name_ + " was cut off");
+    return good == range.length ? caf::error{} : caf::make_error(failure, name_ + " was cut off");
   }
 
   bool gone = false;
   uint64_t good_bytes = UINT64_MAX; ///< of each read
+  errc failure = errc::unavailable; ///< what comes behind them
   std::atomic<int> reads = 0;
 
 private:
@@ -128,6 +128,35 @@ TEST(mirror_source, goes_on_elsewhere_where_one_breaks_off_and_says_so_once) {
     EXPECT_NE(x.warnings[0].find(x.sources[broken]->name() + " is left out"), std::string::npos);
     EXPECT_NE(x.warnings[0].find("was cut off"), std::string::npos);
   }
+}
+
+TEST(mirror_source, who_has_not_got_a_part_yet_is_asked_for_others) {
+  const auto content = text_of(1000);
+  fixture x{{make("a://1", content, digest), make("b://2", content, digest)}};
+  const auto file = x.look();
+  x.sources[1]->failure = errc::not_yet;
+  x.sources[1]->good_bytes = 30;
+  EXPECT_EQ(x.read_in_parts(*file, 100), content);
+  EXPECT_GT(x.sources[1]->reads, 0);
+  EXPECT_TRUE(x.warnings.empty());
+  x.sources[1]->good_bytes = UINT64_MAX;
+  x.sources[0]->good_bytes = 0;
+  EXPECT_EQ(x.read_in_parts(*file, 100), content);
+  EXPECT_EQ(x.warnings.size(), 1);
+}
+
+TEST(mirror_source, asks_the_first_one_for_checksums_that_its_listing_lacks) {
+  const auto content = text_of(1000);
+  fixture x{{make("a://1", content, digest), make("b://2", content, "")}};
+  auto listed = *x.all->list();
+  listed.front().sha256.clear();
+  auto file = x.all->match(listed, {}).front();
+  EXPECT_EQ(file.sha256, digest);
+  EXPECT_EQ(x.read_in_parts(file, 100), content);
+  EXPECT_GT(x.sources[1]->reads, 0);
+  // Another version than the one that was listed.
+  listed.front().version = "elsewhere";
+  EXPECT_EQ(x.all->match(listed, {}).front().sha256, "");
 }
 
 TEST(mirror_source, names_all_when_none_is_left_and_tries_all_again) {

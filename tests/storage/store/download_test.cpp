@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -48,6 +50,9 @@ public:
                        sums ? digest_of(at->second) : ""};
   }
   caf::expected<std::vector<source_file>> list(std::stop_token) override { return errc::not_found; }
+  bool comes_from_peer(const source_file&, uint64_t offset) const override {
+    return of_peers && of_peers(offset);
+  }
   caf::error stream(const source_file& file, byte_range range, const byte_sink& sink,
                     std::stop_token) override {
     std::string content;
@@ -71,6 +76,7 @@ public:
   }
 
   std::function<std::pair<caf::error, size_t>(const source_file&, byte_range)> before;
+  std::function<bool(uint64_t offset)> of_peers;
   std::map<std::string, std::string> files;
   std::map<std::string, std::string> served; ///< in place of the right bytes
   std::map<std::string, int> version;
@@ -224,6 +230,30 @@ TEST_F(download_test, a_stop_request_ends_it_and_keeps_what_has_come) {
   ASSERT_FALSE(fetch());
   EXPECT_EQ(got("w"), from.files["w"]);
   EXPECT_EQ(from.sent, 16u << 20) << "no byte twice";
+}
+
+TEST_F(download_test, parts_that_others_wait_for_do_not_wait_for_theirs) {
+  constexpr uint64_t step = 1u << 20;
+  from.files = {{"w", pattern(8 * step, 12)}};
+  how.connections = 2;
+  from.of_peers = [](uint64_t offset) { return offset / step % 4 != 3; };
+  std::vector<uint64_t> order;
+  std::condition_variable_any changed;
+  bool in_time = true;
+  from.before = [&](const source_file&, byte_range range) -> std::pair<caf::error, size_t> {
+    order.push_back(range.offset);
+    changed.notify_all();
+    const auto own_begun = [&] { return std::ranges::count_if(order, std::not_fn(from.of_peers)); };
+    if (from.of_peers(range.offset)) // as if the peers needed all of this node's parts first
+      in_time = changed.wait_for(from.mutex, std::chrono::seconds{30}, [&] {
+        return own_begun() == 2;
+      }) && in_time;
+    return {{}, range.length};
+  };
+  ASSERT_FALSE(fetch());
+  EXPECT_TRUE(in_time);
+  EXPECT_EQ(got("w"), from.files["w"]);
+  EXPECT_EQ(order.size(), 8u);
 }
 
 TEST_F(download_test, an_observer_sees_it_grow_to_the_whole) {
