@@ -9,6 +9,7 @@
 #include "base/ids.hpp"
 #include "base/instant.hpp"
 #include "engine/engine.hpp"
+#include "policies/footprint.hpp"
 #include "policies/load_cost.hpp"
 
 namespace troupe::storage {
@@ -20,7 +21,7 @@ class arriving_model;
 namespace troupe::actors {
 
 /// Raised when an older node could no longer understand a newer one.
-inline constexpr uint32_t cluster_protocol = 2;
+inline constexpr uint32_t cluster_protocol = 3;
 
 /// A sequence as dispatched once.
 struct sequence_ref {
@@ -53,24 +54,28 @@ struct sequence_loss {
   std::string message;
 };
 
+/// What an engine takes beside KV memory.
+inline policies::footprint footprint_of(const engine::engine_memory& memory) {
+  return {memory.weights_bytes, memory.workspace_bytes};
+}
+
 /// A model on a worker.
 struct residence_report {
   model_id model;
-  uint64_t bytes = 0;   ///< weights and workspace
+  policies::footprint takes;
   uint32_t room = 0;    ///< sequences it could start now
   uint32_t running = 0; ///< sequences it holds, waiting ones included
   double kv_usage = 0;
   uint32_t context_length = 0;
   engine::engine_counters work = {}; ///< since the last report; `swap_bytes` is what is in use
   uint64_t kv_bytes = 0;             ///< borrowed from the worker's KV memory
-  uint64_t workspace_bytes = 0;      ///< part of `bytes`
 };
 
 struct worker_hello {
   uint32_t protocol = cluster_protocol;
   std::string node;
   std::string device;
-  uint64_t limit_bytes = 0; ///< of weights and workspaces
+  uint64_t limit_bytes = 0; ///< of weights and the workspace
   std::vector<residence_report> residents;
   std::string data_address{};   ///< where other nodes get weights from it; empty = nowhere
   uint64_t kv_memory_bytes = 0; ///< what its models borrow from

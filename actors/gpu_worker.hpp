@@ -19,7 +19,7 @@ namespace troupe::actors {
 struct gpu_worker_setup {
   std::string node;
   std::string device;           ///< for people: "cpu"
-  uint64_t limit_bytes = 0;     ///< of weights and workspaces
+  uint64_t limit_bytes = 0;     ///< of weights and the workspace
   uint64_t kv_memory_bytes = 0; ///< what its models borrow from
   std::string data_address{};   ///< where other nodes get weights from this one; empty = nowhere
   /// Binds an engine to an opened model; runs on the worker's own thread.

@@ -88,7 +88,7 @@ void enqueue(pointer self, const std::vector<uint32_t>& which, bool resumed,
   auto& state = self->state;
   enqueue_order order{.model = state.setup.request.model,
                       .sequences = {},
-                      .bytes = state.model->bytes,
+                      .takes = state.model->takes,
                       .keep_alive = state.setup.request.keep_alive,
                       .caps = state.setup.request.caps,
                       .lost_worker = std::move(lost_worker)};

@@ -19,6 +19,7 @@
 #include "actors/text_side.hpp"
 #include "base/ids.hpp"
 #include "engine/model/model_config.hpp"
+#include "policies/footprint.hpp"
 #include "policies/prefill_cost.hpp"
 #include "policies/queue_order.hpp"
 #include "policies/quota.hpp"
@@ -64,18 +65,18 @@ TROUPE_CROSSES_NODES(actor_list)
 /// Called with bytes done and in all; returns false to stop.
 using open_progress = std::function<bool(uint64_t done, uint64_t total)>;
 
-/// A model's text side, once loaded, and what its engine would take.
+/// A model's text side, once loaded, and what its engine would take beside KV memory.
 struct model_text {
   std::shared_ptr<const text_side> text;
   std::shared_ptr<const engine::frontend> frontend;
-  uint64_t bytes = 0;
+  policies::footprint takes;
 };
 
 /// All sequences of one request; the sender is their invocation.
 struct enqueue_order {
   model_id model;
   std::vector<policies::waiting_sequence> sequences;
-  uint64_t bytes = 0;
+  policies::footprint takes;
   std::optional<duration> keep_alive;
   policies::tenant_caps caps{};
   /// Resumed: the worker that vanished under these sequences. The scheduler may not have heard of
@@ -109,7 +110,7 @@ struct refusal_notice {
 struct load_wish {
   model_id model;
   std::optional<bool> pin;
-  uint64_t bytes = 0;
+  policies::footprint takes;
 };
 
 struct status_list {

@@ -285,7 +285,14 @@ using frontend_ptr = std::shared_ptr<const engine::frontend>;
 
 model_text text_of(const model_card& card, const frontend_ptr& frontend,
                    const engine::engine_memory& memory) {
-  return {make_text_side(frontend, card.options.context_max), frontend, engine::own_bytes(memory)};
+  return {make_text_side(frontend, card.options.context_max), frontend, footprint_of(memory)};
+}
+
+/// Of several the one on which steps take most: where tokens are chosen, too. Null if none is
+/// known.
+const gpu::device* widest(model_devices devices) {
+  const auto at = std::ranges::find_if(devices, [](const auto& x) { return x->chooses(); });
+  return at != devices.end() ? at->get() : devices.empty() ? nullptr : devices.front().get();
 }
 
 /// Bytes of the weights that `lookup` gives, which say how large they will be.
@@ -305,7 +312,7 @@ engine::engine_memory memory_with(const engine::model_config& config,
                                   engine::engine_options options, model_devices devices) {
   const auto weights = kept_on(devices, config, lookup, options.quantize);
   options.quantize = engine::quantization::none; // counted already
-  return engine::estimate_memory(config, weights, options);
+  return engine::estimate_memory(config, weights, options, widest(devices));
 }
 
 caf::expected<model_text> gguf_text(const model_card& card, const std::string& path,
@@ -373,8 +380,9 @@ caf::error add_draft(const model_card& card, const engine::frontend& large, mode
   const auto bytes = draft_bytes(card, devices);
   if (!bytes)
     return bytes.error();
-  const auto more = engine::estimate_draft_memory((*small)->config, *bytes, card.options);
-  to.bytes += engine::own_bytes(more);
+  const auto more =
+      engine::estimate_draft_memory((*small)->config, *bytes, card.options, widest(devices));
+  to.takes += footprint_of(more);
   return {};
 }
 
@@ -387,8 +395,9 @@ caf::expected<model_text> own_text(const model_card& card, const std::string& di
     return frontend.error();
   const auto& config = (*frontend)->config;
   if (!config.packed)
-    return text_of(card, *frontend,
-                   engine::estimate_memory(config, card.weight_bytes(), card.options));
+    return text_of(
+        card, *frontend,
+        engine::estimate_memory(config, card.weight_bytes(), card.options, widest(devices)));
   const auto memory = packed_memory(config, card, dir, devices);
   if (!memory)
     return memory.error();

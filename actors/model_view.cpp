@@ -50,7 +50,8 @@ model_status make_status(const model_card& card, const policies::model_view& vie
   out.context_length = card.context_length;
   out.created = card.source.modified;
   if (view.best) {
-    out.resident_bytes = view.best->state == policies::residence::reserved ? 0 : view.best->bytes;
+    out.resident_bytes =
+        view.best->state == policies::residence::reserved ? 0 : view.best->takes.own_bytes;
     out.device = device;
   }
   if (const auto used = card.last_used_us.load())
@@ -69,11 +70,13 @@ device_status make_status(const worker_hello& worker,
   out.device = worker.device + "@" + worker.node;
   out.limit_bytes = worker.limit_bytes;
   out.kv_memory_bytes = worker.kv_memory_bytes;
+  policies::footprint all;
   for (const auto& [id, x] : residents) {
-    out.weights_bytes += x.bytes - x.workspace_bytes;
-    out.workspace_bytes += x.workspace_bytes;
+    all += x.takes;
     out.kv_bytes += x.kv_bytes;
   }
+  out.weights_bytes = all.own_bytes;
+  out.workspace_bytes = all.workspace_bytes;
   return out;
 }
 

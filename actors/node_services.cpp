@@ -163,7 +163,7 @@ void node_impl::load(const model_id& name, std::optional<bool> pin, callback<mod
         ask<model_status>(
             *system_, scheduler_, options_.load_timeout,
             [then](model_status& x) { then(std::move(x)); }, fail_with(then), atom::load_v,
-            load_wish{id, pin, text.bytes});
+            load_wish{id, pin, text.takes});
       },
       fail_with(then), atom::text_v);
 }

@@ -207,7 +207,7 @@ void enqueue(pointer self, const enqueue_order& order) {
   const auto owner = self->current_sender();
   if (!owner || !state.policy.knows(order.model) || order.sequences.empty())
     return;
-  const auto why = state.policy.enqueue(order.model, order.sequences, order.bytes, order.keep_alive,
+  const auto why = state.policy.enqueue(order.model, order.sequences, order.takes, order.keep_alive,
                                         now, order.caps);
   if (why) {
     self->send(invocation_of(owner), atom::refuse_v,
@@ -270,7 +270,7 @@ void enlist(pointer self, const worker_hello& hello) {
       self->send(handle, atom::unload_v, model_ref{x.model});
       continue;
     }
-    state.policy.worker_holds(id, x.model, x.bytes, x.room, now);
+    state.policy.worker_holds(id, x.model, x.takes, x.room, now);
     state.workers[id].residents[x.model] = x;
     state.models.at(x.model).card->context_length = x.context_length;
     publish(self, x.model);
@@ -331,7 +331,7 @@ void loaded(pointer self, const load_outcome& x) {
   if (!x.early)
     state.ahead.load_over(id);
   if (x.early) {
-    state.policy.takes_requests(worker, id, x.residence.bytes, x.residence.room, now);
+    state.policy.takes_requests(worker, id, x.residence.takes, x.residence.room, now);
     state.workers.at(worker).residents[id] = x.residence;
     model.card->context_length = x.residence.context_length;
   } else if (!x.error.empty()) {
@@ -343,7 +343,7 @@ void loaded(pointer self, const load_outcome& x) {
     fail_loads(self, id, why);
     answer_unloads(self, id);
   } else {
-    state.policy.loaded(worker, id, x.residence.bytes, x.residence.room, now, x.residence.running);
+    state.policy.loaded(worker, id, x.residence.takes, x.residence.room, now, x.residence.running);
     state.workers.at(worker).residents[id] = x.residence;
     model.card->context_length = x.residence.context_length;
     model.load_seconds = std::chrono::duration<double>(now - model.load_started).count();
@@ -388,7 +388,7 @@ caf::result<model_status> load(pointer self, const load_wish& wish) {
   auto& state = self->state;
   if (!state.policy.knows(wish.model))
     return no_such_model(wish.model);
-  state.policy.want(wish.model, wish.bytes, wish.pin, self->clock().now());
+  state.policy.want(wish.model, wish.takes, wish.pin, self->clock().now());
   if (!state.policy.cold(wish.model)) {
     decide(self);
     return status_of(self, wish.model);

@@ -29,7 +29,7 @@ struct model_status {
   std::string state; ///< "cold", "loading", "ready", "failed"
   std::string error; ///< why the last load failed, or empty
   uint64_t weight_bytes = 0;
-  uint64_t resident_bytes = 0; ///< weights, workspace and KV on its devices
+  uint64_t resident_bytes = 0; ///< weights and KV on its devices
   uint64_t kv_bytes = 0;       ///< of those
   uint64_t loaded_bytes = 0;   ///< while loading
   std::string device;          ///< "cpu@node", empty when cold
@@ -63,9 +63,9 @@ struct actor_info {
 /// The memory of one device, as far as models may have it.
 struct device_status {
   std::string device;       ///< "cpu@node"
-  uint64_t limit_bytes = 0; ///< of weights and workspaces
+  uint64_t limit_bytes = 0; ///< of weights and the workspace
   uint64_t weights_bytes = 0;
-  uint64_t workspace_bytes = 0;
+  uint64_t workspace_bytes = 0; ///< one for all models
   uint64_t kv_memory_bytes = 0; ///< what models borrow from
   uint64_t kv_bytes = 0;        ///< borrowed
 };

@@ -101,7 +101,7 @@ engine::sampling_params read(cp::Sampling::Reader from) {
 
 void write(cp::Residence::Builder to, const residence_report& x) {
   to.setModel(view(x.model.text));
-  to.setBytes(x.bytes);
+  to.setWeightsBytes(x.takes.own_bytes);
   to.setRoom(x.room);
   to.setRunning(x.running);
   to.setKvUsage(x.kv_usage);
@@ -115,13 +115,13 @@ void write(cp::Residence::Builder to, const residence_report& x) {
   work.setSwapped(x.work.swapped);
   work.setSwapBytes(x.work.swap_bytes);
   to.setKvBytes(x.kv_bytes);
-  to.setWorkspaceBytes(x.workspace_bytes);
+  to.setWorkspaceBytes(x.takes.workspace_bytes);
 }
 
 residence_report read(cp::Residence::Reader from) {
   const auto work = from.getWork();
   return {.model = {text(from.getModel())},
-          .bytes = from.getBytes(),
+          .takes = {from.getWeightsBytes(), from.getWorkspaceBytes()},
           .room = from.getRoom(),
           .running = from.getRunning(),
           .kv_usage = from.getKvUsage(),
@@ -133,8 +133,7 @@ residence_report read(cp::Residence::Reader from) {
                    .recomputed = work.getRecomputed(),
                    .swapped = work.getSwapped(),
                    .swap_bytes = work.getSwapBytes()},
-          .kv_bytes = from.getKvBytes(),
-          .workspace_bytes = from.getWorkspaceBytes()};
+          .kv_bytes = from.getKvBytes()};
 }
 
 caf::error read(cp::TokenEvent::Reader from, engine::token_event& x) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/kv/kv_memory.hpp"
+#include "engine/model/workspace.hpp"
 
 namespace troupe::actors {
 
@@ -11,20 +12,21 @@ std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&
 engines_on(std::shared_ptr<gpu::device> device, uint64_t kv_bytes) {
   struct shared {
     std::shared_ptr<gpu::device> device; // outlives the memory on it
-    std::shared_ptr<engine::kv_memory> kv;
+    engine::device_share memory;
   };
-  return [has = std::make_shared<shared>(shared{std::move(device), nullptr}),
+  auto work = std::make_shared<engine::workspace>(*device);
+  return [has = std::make_shared<shared>(shared{std::move(device), {nullptr, std::move(work)}}),
           kv_bytes](const opened_model& x) -> caf::expected<std::unique_ptr<engine::engine>> {
-    if (!has->kv) {
+    if (!has->memory.kv) {
       auto made = engine::kv_memory::create(*has->device, kv_bytes);
       if (!made)
         return made.error();
-      has->kv = std::move(*made);
+      has->memory.kv = std::move(*made);
     }
     auto options = x.order.options;
     options.clock = [] { return std::chrono::steady_clock::now(); };
     return engine::engine::create(*x.config, x.lookup, x.keep_alive, *has->device, options,
-                                  x.draft.get(), has->kv);
+                                  x.draft.get(), has->memory);
   };
 }
 

@@ -9,9 +9,9 @@
 
 namespace troupe::actors {
 
-/// Makes the engines of a worker, on its own thread. They borrow from one KV memory of `kv_bytes`,
-/// which is there with the first of them. An engine outlives neither this, nor the device, nor the
-/// files it points into.
+/// Makes the engines of a worker, on its own thread. They share one workspace, and borrow from one
+/// KV memory of `kv_bytes`, which is there with the first of them. An engine outlives neither this,
+/// nor the device, nor the files it points into.
 std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)>
 engines_on(std::shared_ptr<gpu::device> device, uint64_t kv_bytes);
 

@@ -152,13 +152,12 @@ load_outcome outcome_of(worker_pointer self, const model_id& id, hosted_model& x
 residence_report report_of(const model_id& id, const hosted_model& x) {
   const auto memory = x.engine->memory();
   return {.model = id,
-          .bytes = engine::own_bytes(memory),
+          .takes = footprint_of(memory),
           .room = x.leaving ? 0 : x.engine->room(),
           .running = x.engine->running() + x.engine->waiting(),
           .kv_usage = x.engine->kv_usage(),
           .context_length = x.engine->context_length(),
-          .kv_bytes = memory.kv_bytes,
-          .workspace_bytes = memory.workspace_bytes};
+          .kv_bytes = memory.kv_bytes};
 }
 
 void show_worker(worker_pointer self) {

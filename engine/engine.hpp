@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -27,6 +28,7 @@ namespace troupe::engine {
 using token_id = int32_t;
 struct model_config;
 class kv_memory;
+class workspace;
 
 /// How the next token is chosen. Ranges are checked by `validate` before a sequence is accepted.
 struct sampling_params {
@@ -192,15 +194,20 @@ struct engine_options {
 /// What an engine takes of a device, and an estimate of it.
 struct engine_memory {
   uint64_t weights_bytes = 0;
-  uint64_t kv_bytes = 0; ///< an arena of its own, or what is borrowed now
-  uint64_t workspace_bytes = 0;
+  uint64_t kv_bytes = 0;        ///< an arena of its own, or what is borrowed now
+  uint64_t workspace_bytes = 0; ///< of its own, or that it needs of one that is shared
 };
-/// What an engine takes beside KV memory that it shares with others.
-constexpr uint64_t own_bytes(const engine_memory& x) { return x.weights_bytes + x.workspace_bytes; }
+/// Of two models that share a workspace.
 constexpr engine_memory operator+(const engine_memory& a, const engine_memory& b) {
   return {a.weights_bytes + b.weights_bytes, a.kv_bytes + b.kv_bytes,
-          a.workspace_bytes + b.workspace_bytes};
+          std::max(a.workspace_bytes, b.workspace_bytes)};
 }
+
+/// What the engines of one device share; what is null an engine has for itself.
+struct device_share {
+  std::shared_ptr<kv_memory> kv;
+  std::shared_ptr<workspace> work;
+};
 
 /// A smaller model, of the same tokenizer, that guesses what a large one says. It never changes a
 /// text: the large model checks each guess.
@@ -228,13 +235,13 @@ public:
   /// what `lookup` pointed into (a mapped checkpoint) lives. Where bytes are still on their way (a
   /// view has `wait`), returns at once and brings them to their places as they come; see `weights`.
   /// With `draft`, guesses are made by that model instead of looked up; it is quantized as the
-  /// large one, and takes a quarter of `options.kv_bytes` in addition. Keys and values are borrowed
-  /// from `memory` of `device`, which all its engines share, or lie in an arena of `kv_bytes` of
-  /// their own.
+  /// large one, takes a quarter of `options.kv_bytes` in addition, and runs in the same workspace.
+  /// `share` is of `device`, for all its engines; without one keys and values lie in an arena of
+  /// `kv_bytes` of their own.
   static caf::expected<std::unique_ptr<engine>>
   create(const model_config& config, const weight_lookup& lookup,
          std::shared_ptr<const void> keep_alive, gpu::device& device, const engine_options& options,
-         const draft_source* draft = nullptr, std::shared_ptr<kv_memory> memory = nullptr);
+         const draft_source* draft = nullptr, device_share share = {});
 
   virtual ~engine() = default;
 
@@ -277,13 +284,14 @@ public:
 };
 
 /// Bytes that an engine would take: for admission before anything is loaded. `weight_bytes` is the
-/// size of the checkpoint.
+/// size of the checkpoint. On `device`, or, if null, on one that chooses tokens itself.
 engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
-                              const engine_options& options);
+                              const engine_options& options, const gpu::device* device = nullptr);
 
-/// What its draft model would take in addition.
+/// What its draft model would take; see `operator+`.
 engine_memory estimate_draft_memory(const model_config& config, uint64_t weight_bytes,
-                                    const engine_options& options);
+                                    const engine_options& options,
+                                    const gpu::device* device = nullptr);
 
 /// An error that names the parameter and its allowed range, or none.
 caf::error validate(const sampling_params& params, int32_t vocab_size);

@@ -10,11 +10,11 @@ uint32_t resident::places() const {
   return room > on_their_way ? room - on_their_way : 0;
 }
 
-uint64_t dispatcher::worker_state::used_bytes() const {
-  uint64_t used = 0;
+footprint dispatcher::worker_state::used() const {
+  footprint out;
   for (const auto& [id, x] : residents)
-    used += x.bytes;
-  return used;
+    out += x.takes;
+  return out;
 }
 
 void dispatcher::add_model(served_model model) {
@@ -32,7 +32,7 @@ void dispatcher::worker_joined(worker_id worker, std::string name, uint64_t limi
   workerless_since_.reset();
 }
 
-void dispatcher::worker_holds(worker_id worker, const model_id& model, uint64_t bytes,
+void dispatcher::worker_holds(worker_id worker, const model_id& model, const footprint& takes,
                               uint32_t room, instant now) {
   const auto at = models_.find(model);
   if (at == models_.end() || !workers_.contains(worker))
@@ -41,7 +41,7 @@ void dispatcher::worker_holds(worker_id worker, const model_id& model, uint64_t 
   active_.insert(model);
   auto& x = workers_[worker].residents[model];
   x.state = residence::ready;
-  x.bytes = bytes;
+  x.takes = takes;
   x.room = room;
   x.ready_since = x.last_used = now;
   x.keep_alive = keep_alive_of(at->second);
@@ -73,8 +73,9 @@ void dispatcher::worker_lost(worker_id worker, instant now) {
 
 std::optional<refusal> dispatcher::enqueue(const model_id& id,
                                            const std::vector<waiting_sequence>& sequences,
-                                           uint64_t bytes, std::optional<duration> keep_alive,
-                                           instant now, const tenant_caps& caps) {
+                                           const footprint& takes,
+                                           std::optional<duration> keep_alive, instant now,
+                                           const tenant_caps& caps) {
   auto& model = models_.at(id);
   size_t fresh = 0;
   for (const auto& x : sequences)
@@ -90,8 +91,8 @@ std::optional<refusal> dispatcher::enqueue(const model_id& id,
                        " waiting requests, the most that may wait; try again later",
                    std::clamp<duration>(waited, std::chrono::seconds{1}, std::chrono::seconds{60})};
   }
-  if (bytes != 0)
-    model.bytes = bytes;
+  if (takes.own_bytes != 0)
+    model.takes = takes;
   if (fresh > 0 && caps.any())
     if (auto why = ask_tenant(model, sequences.front(), fresh, caps, now))
       return why;
@@ -181,30 +182,30 @@ void dispatcher::room(worker_id worker, const model_id& model, uint32_t room, ui
   x->known = known;
 }
 
-void dispatcher::let_in(resident& x, model_state& model, uint64_t bytes, uint32_t room,
+void dispatcher::let_in(resident& x, model_state& model, const footprint& takes, uint32_t room,
                         instant now) {
-  x.bytes = model.bytes = bytes;
+  x.takes = model.takes = takes;
   x.room = room;
   x.ready_since = x.last_used = now;
   x.keep_alive = keep_alive_of(model);
 }
 
-void dispatcher::takes_requests(worker_id worker, const model_id& id, uint64_t bytes, uint32_t room,
-                                instant now) {
+void dispatcher::takes_requests(worker_id worker, const model_id& id, const footprint& takes,
+                                uint32_t room, instant now) {
   auto* x = find(worker, id);
   if (!x)
     return;
-  let_in(*x, models_.at(id), bytes, room, now);
+  let_in(*x, models_.at(id), takes, room, now);
   x->state = residence::coming;
 }
 
-void dispatcher::loaded(worker_id worker, const model_id& id, uint64_t bytes, uint32_t room,
+void dispatcher::loaded(worker_id worker, const model_id& id, const footprint& takes, uint32_t room,
                         instant now, uint32_t known) {
   auto* x = find(worker, id);
   if (!x)
     return;
   auto& model = models_.at(id);
-  let_in(*x, model, bytes, room, now);
+  let_in(*x, model, takes, room, now);
   x->state = residence::ready;
   x->known = known;
   model.wanted = false;
@@ -242,10 +243,11 @@ void dispatcher::unloaded(worker_id worker, const model_id& model, instant now) 
   drop(worker, model, now);
 }
 
-void dispatcher::want(const model_id& id, uint64_t bytes, std::optional<bool> pin, instant now) {
+void dispatcher::want(const model_id& id, const footprint& takes, std::optional<bool> pin,
+                      instant now) {
   auto& model = models_.at(id);
-  if (bytes != 0)
-    model.bytes = bytes;
+  if (takes.own_bytes != 0)
+    model.takes = takes;
   if (pin)
     model.spec.pinned = *pin;
   for (const auto worker : model.at)

@@ -138,7 +138,7 @@ enum class residence : uint8_t { reserved, loading, coming, ready, leaving };
 /// A model on a worker as the dispatcher sees it.
 struct resident {
   residence state = residence::reserved;
-  uint64_t bytes = 0;
+  footprint takes;
   uint32_t room = 0;                        ///< sequences it said it could start
   uint32_t known = 0;                       ///< sequences it held when it said so
   std::map<sequence_id, uint32_t> assigned; ///< -> epoch
@@ -179,7 +179,7 @@ public:
 
   void worker_joined(worker_id worker, std::string name, uint64_t limit_bytes);
   /// A worker that comes back still holds this model.
-  void worker_holds(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room,
+  void worker_holds(worker_id worker, const model_id& model, const footprint& takes, uint32_t room,
                     instant now);
   /// Hands it nothing more; what runs there may finish.
   void worker_leaving(worker_id worker);
@@ -187,12 +187,12 @@ public:
   void worker_lost(worker_id worker, instant now);
   size_t workers() const { return workers_.size(); }
 
-  /// Sequences of one request, all or none. `bytes` is what the model would take, `caps` what its
-  /// tenant may.
+  /// Sequences of one request, all or none. `takes` is what the model would take, 0 = unknown,
+  /// `caps` what its tenant may.
   std::optional<refusal> enqueue(const model_id& model,
-                                 const std::vector<waiting_sequence>& sequences, uint64_t bytes,
-                                 std::optional<duration> keep_alive, instant now,
-                                 const tenant_caps& caps = {});
+                                 const std::vector<waiting_sequence>& sequences,
+                                 const footprint& takes, std::optional<duration> keep_alive,
+                                 instant now, const tenant_caps& caps = {});
   /// Its owner no longer wants it, wherever it is.
   void withdraw(const model_id& model, sequence_id id, instant now);
   void retired(worker_id worker, const model_id& model, sequence_id id, uint32_t epoch,
@@ -203,11 +203,11 @@ public:
   void room(worker_id worker, const model_id& model, uint32_t room, uint32_t known, instant now);
 
   /// It takes requests while its weights come; `loaded` or `load_failed` follows.
-  void takes_requests(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room,
-                      instant now);
+  void takes_requests(worker_id worker, const model_id& model, const footprint& takes,
+                      uint32_t room, instant now);
   /// All of its weights are there; `known` sequences run already.
-  void loaded(worker_id worker, const model_id& model, uint64_t bytes, uint32_t room, instant now,
-              uint32_t known = 0);
+  void loaded(worker_id worker, const model_id& model, const footprint& takes, uint32_t room,
+              instant now, uint32_t known = 0);
   /// Those that wait for it are refused, and those that were handed to it while it came.
   void load_failed(worker_id worker, const model_id& model, std::string why, bool files_broken,
                    instant now);
@@ -217,7 +217,7 @@ public:
   void note_load_cost(worker_id worker, const model_id& model, double seconds);
 
   /// Loads a model without a request. `pin` changes whether it may be evicted.
-  void want(const model_id& model, uint64_t bytes, std::optional<bool> pin, instant now);
+  void want(const model_id& model, const footprint& takes, std::optional<bool> pin, instant now);
   /// Gets rid of a model once its running sequences have finished; unpins it.
   void dismiss(const model_id& model);
 
@@ -246,7 +246,7 @@ private:
   struct model_state {
     served_model spec;
     fair_order queue;
-    uint64_t bytes = 0;
+    footprint takes;
     std::set<worker_id> at;
     bool wanted = false;
     instant wanted_since{};
@@ -263,12 +263,12 @@ private:
     bool leaving = false;
     std::map<model_id, resident> residents;
     std::map<model_id, double> load_seconds; ///< of those that were looked at
-    uint64_t used_bytes() const;
+    footprint used() const;
   };
 
   void share_services(model_state& from);
   resident* find(worker_id worker, const model_id& model);
-  void let_in(resident& x, model_state& model, uint64_t bytes, uint32_t room, instant now);
+  void let_in(resident& x, model_state& model, const footprint& takes, uint32_t room, instant now);
   duration keep_alive_of(const model_state& model) const;
   std::optional<instant> overdue_at(const model_state& model, const resident& x) const;
   void drop(worker_id worker, const model_id& model, instant now);

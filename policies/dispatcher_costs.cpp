@@ -18,7 +18,7 @@ void dispatcher::note_load_cost(worker_id worker, const model_id& model, double 
 double dispatcher::load_seconds(const worker_state& worker, const model_id& model) const {
   if (const auto at = worker.load_seconds.find(model); at != worker.load_seconds.end())
     return at->second;
-  return static_cast<double>(models_.at(model).bytes) /
+  return static_cast<double>(models_.at(model).takes.own_bytes) /
          unmeasured_rates[static_cast<size_t>(load_tier::disk)];
 }
 
@@ -81,7 +81,7 @@ duration dispatcher::keep_alive_of(const model_state& model) const {
   if (asked != auto_keep_alive)
     return asked;
   constexpr double gigabyte = 1e9;
-  const auto held = static_cast<double>(model.bytes) / gigabyte;
+  const auto held = static_cast<double>(model.takes.own_bytes) / gigabyte;
   return arrivals_.worth_keeping(model.spec.id, reload_seconds(model),
                                  held * config_.price_of_memory);
 }

@@ -87,7 +87,7 @@ std::vector<worker_space> dispatcher::spaces(instant now, const model_id* coming
       // One that has just come for its own waiting sequences gets to run them first.
       const bool idle = ready && x.idle() && (stayed || models_.at(model).queue.size() == 0);
       space.models.push_back({.model = model,
-                              .bytes = x.bytes,
+                              .takes = x.takes,
                               .pinned = models_.at(model).spec.pinned,
                               .idle = idle,
                               .closable = ready && !idle && stayed,
@@ -139,13 +139,13 @@ std::set<std::pair<worker_id, model_id>> dispatcher::closed(instant now) {
     if (!oldest || now < *oldest + config_.patience || now < model->retry_at)
       continue;
     const auto all = spaces(now, &model->spec.id);
-    if (const auto place = find_place(all, model->bytes)) {
+    if (const auto place = find_place(all, model->takes)) {
       // Idle at this moment: they must not be given their own waiting sequences first.
       for (const auto& victim : place->evict)
         out.emplace(place->worker, victim);
       continue;
     }
-    for (auto& x : find_models_to_close(all, model->bytes))
+    for (auto& x : find_models_to_close(all, model->takes))
       out.insert(std::move(x));
     break; // one at a time: closing for several at once would empty the worker
   }
@@ -215,27 +215,28 @@ void dispatcher::unload_idle(instant now, std::vector<intent>& out) {
 
 void dispatcher::find_places(instant now, std::vector<intent>& out) {
   for (auto* model : models_without_place()) {
-    if (now < model->retry_at || model->bytes == 0)
+    if (now < model->retry_at || model->takes.own_bytes == 0)
       continue;
     auto all = spaces(now, &model->spec.id);
     // Not where a copy of it is just being freed.
     std::erase_if(all, [&](const worker_space& x) { return model->at.contains(x.worker); });
-    const auto place = find_place(all, model->bytes);
+    const auto place = find_place(all, model->takes);
     if (!place)
       continue;
     for (const auto& victim : place->evict)
       send_away(place->worker, victim, unload_reason::make_room, out);
     auto& x = workers_.at(place->worker).residents[model->spec.id];
     x.state = residence::reserved;
-    x.bytes = model->bytes;
+    x.takes = model->takes;
     model->at.insert(place->worker);
   }
 }
 
 /// Somebody uses it, a copy is on its way or there, and there should be more of them.
 bool dispatcher::wants_copy(const model_state& model, instant now) const {
-  if (model.spec.replicas < 2 || now < model.retry_at || model.bytes == 0 || model.at.empty() ||
-      needs_place(model) || (model.queue.size() == 0 && !model.wanted && !model.spec.pinned))
+  if (model.spec.replicas < 2 || now < model.retry_at || model.takes.own_bytes == 0 ||
+      model.at.empty() || needs_place(model) ||
+      (model.queue.size() == 0 && !model.wanted && !model.spec.pinned))
     return false;
   const auto copies = std::ranges::count_if(model.at, [&](worker_id worker) {
     const auto& state = workers_.at(worker);
@@ -249,12 +250,12 @@ void dispatcher::place_copies(instant now) {
     for (auto& model = models_.at(id); wants_copy(model, now);) {
       auto all = spaces(now, &id);
       std::erase_if(all, [&](const worker_space& x) { return model.at.contains(x.worker); });
-      const auto place = find_place(all, model.bytes);
+      const auto place = find_place(all, model.takes);
       if (!place || !place->evict.empty())
         break;
       auto& x = workers_.at(place->worker).residents[id];
       x.state = residence::reserved;
-      x.bytes = model.bytes;
+      x.takes = model.takes;
       model.at.insert(place->worker);
     }
 }
@@ -262,7 +263,7 @@ void dispatcher::place_copies(instant now) {
 void dispatcher::start_loads(std::vector<intent>& out) {
   for (auto& [id, worker] : workers_) {
     // A reservation counts, so this is within the limit once those that make room are gone.
-    if (worker.used_bytes() > worker.limit_bytes) {
+    if (worker.used().all() > worker.limit_bytes) {
       cancel_reservations(worker, id);
       continue;
     }
@@ -302,7 +303,6 @@ void dispatcher::refuse_all(model_state& model, const refusal& why, instant now,
 
 void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
   const auto all = spaces(now);
-  const auto largest = largest_space(all);
   for (auto* model : models_without_place()) {
     if (workers_.empty()) {
       const auto oldest = model->queue.oldest();
@@ -316,14 +316,15 @@ void dispatcher::refuse_hopeless(instant now, std::vector<intent>& out) {
                    now, out);
       continue;
     }
-    if (all.empty() || model->bytes <= largest)
+    const auto needed = model->takes.all();
+    const auto largest = largest_space(all, model->takes.workspace_bytes);
+    if (all.empty() || needed <= largest)
       continue;
-    const bool pins = std::any_of(all.begin(), all.end(), [&](const worker_space& x) {
-      return x.limit_bytes >= model->bytes;
-    });
+    const bool pins = std::any_of(all.begin(), all.end(),
+                                  [&](const worker_space& x) { return x.limit_bytes >= needed; });
     refuse_all(*model,
                {refusal_reason::too_large,
-                "model " + model->spec.id.text + " needs " + mib(model->bytes) +
+                "model " + model->spec.id.text + " needs " + mib(needed) +
                     ", more than any worker can give (" + mib(largest) +
                     (pins ? " beside pinned models); unpin one" : "); raise the memory limit") +
                     " or lower engine.kv_memory",

@@ -22,7 +22,7 @@ std::optional<refusal> dispatcher::ask_tenant(const model_state& model,
   const auto facts = [this](const model_id& id) {
     const auto& held = models_.at(id);
     return tenant_holds::model_facts{
-        held.bytes, held.spec.pinned, std::ranges::any_of(held.at, [&](worker_id worker) {
+        held.takes.own_bytes, held.spec.pinned, std::ranges::any_of(held.at, [&](worker_id worker) {
           const auto state = workers_.at(worker).residents.at(id).state;
           return state == residence::reserved || state == residence::loading;
         })};

@@ -3,22 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <tuple>
 
 namespace troupe::policies {
 
 namespace {
 
-uint64_t used_bytes(const worker_space& worker) {
-  uint64_t used = 0;
+footprint used(const worker_space& worker) {
+  footprint out;
   for (const auto& x : worker.models)
-    used += x.bytes;
-  return used;
+    out += x.takes;
+  return out;
 }
 
 /// Seconds of loading that keeping it saves, each second and for each byte that it takes.
 double density(const placed_model& x) {
-  return x.reload_seconds * x.use_rate / static_cast<double>(std::max<uint64_t>(x.bytes, 1));
+  return x.reload_seconds * x.use_rate /
+         static_cast<double>(std::max<uint64_t>(x.takes.own_bytes, 1));
 }
 
 /// Seconds that it is expected to cost soon that these went.
@@ -30,54 +32,57 @@ double expected_loss(const std::vector<placed_model>& gone) {
   return out;
 }
 
-/// The models that `may` go, busy ones last and else those worth least first, until `bytes` fit;
-/// nothing if they never do.
+/// The models that `may` go, busy ones last and else those worth least first, until there is room
+/// for what `takes` that much; nothing if there never is.
 template <class Predicate>
-std::optional<std::vector<placed_model>> make_room(const worker_space& worker, uint64_t bytes,
-                                                   Predicate may) {
+std::optional<std::vector<placed_model>> make_room(const worker_space& worker,
+                                                   const footprint& takes, Predicate may) {
   std::vector<placed_model> candidates;
-  auto used = used_bytes(worker);
+  auto kept = takes;
   for (const auto& x : worker.models)
     if (may(x))
       candidates.push_back(x);
+    else
+      kept += x.takes;
   std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
-    return std::make_tuple(a.closable, density(a), a.last_used, std::cref(a.model)) <
+    return std::make_tuple(a.closable, density(a), a.last_used, std::cref(a.model)) >
            std::make_tuple(b.closable, density(b), b.last_used, std::cref(b.model));
   });
-  std::vector<placed_model> out;
-  const auto fits = [&] {
-    return bytes <= worker.limit_bytes && used <= worker.limit_bytes - bytes;
-  };
-  for (auto& x : candidates) {
-    if (fits())
+  // From the last to go on, those stay that still fit together.
+  auto going = candidates.begin();
+  for (; going != candidates.end(); ++going) {
+    auto with = kept;
+    with += going->takes;
+    if (with.all() > worker.limit_bytes)
       break;
-    used -= x.bytes;
-    out.push_back(std::move(x));
+    kept = with;
   }
-  if (!fits())
+  if (kept.all() > worker.limit_bytes)
     return std::nullopt;
-  return out;
+  return std::vector<placed_model>{std::make_reverse_iterator(candidates.end()),
+                                   std::make_reverse_iterator(going)};
 }
 
 uint64_t sum(const std::vector<placed_model>& models) {
   uint64_t bytes = 0;
   for (const auto& x : models)
-    bytes += x.bytes;
+    bytes += x.takes.own_bytes;
   return bytes;
 }
 
 } // namespace
 
-std::optional<placement> find_place(const std::vector<worker_space>& workers, uint64_t bytes) {
+std::optional<placement> find_place(const std::vector<worker_space>& workers,
+                                    const footprint& takes) {
   std::optional<placement> best;
   // hundredths of seconds, evicted, used: the smaller the better
   std::tuple<long long, uint64_t, uint64_t> best_cost;
   for (const auto& worker : workers) {
     auto victims =
-        make_room(worker, bytes, [](const placed_model& x) { return x.idle && !x.pinned; });
+        make_room(worker, takes, [](const placed_model& x) { return x.idle && !x.pinned; });
     if (!victims)
       continue;
-    const auto free = worker.limit_bytes - std::min(worker.limit_bytes, used_bytes(worker));
+    const auto free = worker.limit_bytes - std::min(worker.limit_bytes, used(worker).all());
     const auto seconds = worker.load_seconds + expected_loss(*victims);
     const auto cost =
         std::make_tuple(std::llround(100 * seconds), sum(*victims), UINT64_MAX - free);
@@ -92,11 +97,11 @@ std::optional<placement> find_place(const std::vector<worker_space>& workers, ui
 }
 
 std::vector<std::pair<worker_id, model_id>>
-find_models_to_close(const std::vector<worker_space>& workers, uint64_t bytes) {
+find_models_to_close(const std::vector<worker_space>& workers, const footprint& takes) {
   std::vector<std::pair<worker_id, model_id>> best;
   uint64_t best_cost = UINT64_MAX;
   for (const auto& worker : workers) {
-    const auto victims = make_room(worker, bytes, [](const placed_model& x) {
+    const auto victims = make_room(worker, takes, [](const placed_model& x) {
       return !x.pinned && (x.idle || x.leaving || x.closable);
     });
     if (!victims || sum(*victims) >= best_cost)
@@ -110,14 +115,15 @@ find_models_to_close(const std::vector<worker_space>& workers, uint64_t bytes) {
   return best;
 }
 
-uint64_t largest_space(const std::vector<worker_space>& workers) {
+uint64_t largest_space(const std::vector<worker_space>& workers, uint64_t workspace_bytes) {
   uint64_t best = 0;
   for (const auto& worker : workers) {
-    uint64_t pinned = 0;
+    footprint pinned{0, workspace_bytes};
     for (const auto& x : worker.models)
       if (x.pinned)
-        pinned += x.bytes;
-    best = std::max(best, worker.limit_bytes - std::min(worker.limit_bytes, pinned));
+        pinned += x.takes;
+    if (pinned.all() <= worker.limit_bytes)
+      best = std::max(best, worker.limit_bytes - pinned.all() + workspace_bytes);
   }
   return best;
 }

@@ -88,14 +88,14 @@ struct SequenceLoss {
 
 struct Residence {
   model @0 :Text;
-  bytes @1 :UInt64;
+  weightsBytes @1 :UInt64;
   room @2 :UInt32;
   running @3 :UInt32;  # sequences held, waiting ones included
   kvUsage @4 :Float64;
   contextLength @5 :UInt32;
   work @6 :EngineWork;
   kvBytes @7 :UInt64;        # borrowed
-  workspaceBytes @8 :UInt64; # part of bytes
+  workspaceBytes @8 :UInt64; # that it needs of the one of all models there
 }
 
 # What an engine has done since the last report.

@@ -91,9 +91,10 @@ caf::error make_engine(subject& to, const options& given, const engine::weight_l
                        uint64_t checkpoint_bytes, uint64_t beside) {
   to.kv_token_bytes = kv_bytes_of_token(to.config, type);
   const auto how = engine_options_of(given, to.dtype, to.kv_token_bytes);
-  if (auto why = check_memory(to.model + " in " + to.dtype,
-                              engine::estimate_memory(to.config, checkpoint_bytes, how), beside,
-                              *to.device))
+  if (auto why =
+          check_memory(to.model + " in " + to.dtype,
+                       engine::estimate_memory(to.config, checkpoint_bytes, how, to.device.get()),
+                       beside, *to.device))
     return why;
   auto made = engine::engine::create(to.config, lookup, std::move(keep_alive), *to.device, how);
   if (!made)

@@ -20,16 +20,21 @@ engine_options drafting_options(const engine_options& options, const kv_memory* 
 
 struct draft_shape {
   kv_shape kv;
-  int64_t rows = 0, blocks = 0; ///< of a step; of a sequence
+  row_chooser::extent choices;
+  step_size largest;
 };
 
-draft_shape shape_of(const model_config& config, dtype weights, const engine_options& options,
+draft_shape shape_of(const model_config& config, dtype weights, int64_t vocabulary,
+                     const engine_options& options, const gpu::device* device,
                      const kv_memory* memory = nullptr) {
   draft_shape out;
   out.kv = plan_kv(config, weights, drafting_options(options, memory), memory);
-  out.rows = int64_t{draft_model::chunk_rows} + options.sequences_max;
-  out.blocks = std::min<int64_t>(out.kv.blocks, (config.context_length + out.kv.block_size - 1) /
-                                                    out.kv.block_size);
+  out.choices = {config.vocab_size, vocabulary, options.sequences_max};
+  out.largest.rows = int64_t{draft_model::chunk_rows} + options.sequences_max;
+  out.largest.sequences = out.largest.logit_rows = options.sequences_max;
+  out.largest.blocks = std::min<int64_t>(
+      out.kv.blocks, (config.context_length + out.kv.block_size - 1) / out.kv.block_size);
+  out.largest.choice_bytes = row_chooser::room_bytes(device, out.choices);
   return out;
 }
 
@@ -46,13 +51,15 @@ draft_model::draft_model(parts built)
 
 caf::expected<std::unique_ptr<draft_model>>
 draft_model::create(const draft_source& source, gpu::device& device, int64_t vocabulary,
-                    const engine_options& options, std::shared_ptr<kv_memory> memory) {
+                    const engine_options& options, device_share share) {
   const auto& config = *source.config;
   auto weights =
       model_weights::bind(config, source.lookup, device, options.quantize, options.on_weights);
   if (!weights)
     return weights.error();
-  const auto shape = shape_of(config, (*weights)->embedding.type, options, memory.get());
+  const auto* memory = share.kv.get();
+  const auto shape =
+      shape_of(config, (*weights)->embedding.type, vocabulary, options, &device, memory);
   if (shape.kv.tokens() < 2)
     return caf::make_error(errc::out_of_memory,
                            "a quarter of the KV memory of " +
@@ -60,35 +67,36 @@ draft_model::create(const draft_source& source, gpu::device& device, int64_t voc
                                                   ? std::min(options.kv_bytes, memory->size_bytes())
                                                   : options.kv_bytes) +
                                " bytes holds no two tokens of the draft model; give it more");
-  auto kv = kv_arena::create(config, shape.kv, device, std::move(memory));
+  auto kv = kv_arena::create(config, shape.kv, device, share.kv);
   if (!kv)
     return kv.error();
-  auto forward =
-      graph::create(config, **weights, device, shape.rows, options.sequences_max, shape.blocks);
+  auto forward = graph::create(config, **weights, device, shape.largest, std::move(share.work));
   if (!forward)
     return forward.error();
-  auto choices = row_chooser::create(device, config.vocab_size, vocabulary, options.sequences_max);
-  if (!choices)
-    return choices.error();
-  parts built{config,         source.keep_alive,   std::move(*weights),   std::move(*forward),
-              std::move(*kv), std::move(*choices), options.sequences_max, options.reuse_prefixes,
+  parts built{config,
+              source.keep_alive,
+              std::move(*weights),
+              std::move(*forward),
+              std::move(*kv),
+              row_chooser{device, shape.choices},
+              options.sequences_max,
+              options.reuse_prefixes,
               options.clock};
   return std::unique_ptr<draft_model>{new draft_model{std::move(built)}};
 }
 
 engine_memory draft_model::estimate_memory(const model_config& config, uint64_t weight_bytes,
-                                           const engine_options& options) {
+                                           const engine_options& options,
+                                           const gpu::device* device) {
   const auto type = config.type.value_or(dtype::bf16);
-  const auto shape = shape_of(config, type, options);
+  const auto shape = shape_of(config, type, config.vocab_size, options, device);
   if (options.quantize != quantization::none)
     weight_bytes = quantized_bytes(config, type, options.quantize);
-  return {weight_bytes, shape.kv.size_bytes(),
-          graph::workspace_bytes(config, shape.rows, options.sequences_max, shape.blocks)};
+  return {weight_bytes, shape.kv.size_bytes(), graph::workspace_bytes(config, shape.largest)};
 }
 
 engine_memory draft_model::memory() const {
-  return {parts_.weights->size_bytes, parts_.kv.size_bytes(),
-          parts_.forward->workspace_bytes() + parts_.choices.size_bytes()};
+  return {parts_.weights->size_bytes, parts_.kv.size_bytes(), parts_.forward->workspace_bytes()};
 }
 
 void draft_model::guess(std::span<const guess_wish> wishes) {
@@ -267,7 +275,8 @@ void draft_model::run_pass() {
     return;
   const auto begun = now();
   const auto logits = parts_.forward->queue(batch_, parts_.kv);
-  failure_ = logits ? parts_.choices.choose(*logits) : logits.error();
+  failure_ =
+      logits ? parts_.choices.choose(*logits, parts_.forward->choice_room()) : logits.error();
   if (failure_)
     return;
   add_guesses();

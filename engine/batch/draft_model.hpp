@@ -27,10 +27,10 @@ public:
   static caf::expected<std::unique_ptr<draft_model>> create(const draft_source& source,
                                                             gpu::device& device, int64_t vocabulary,
                                                             const engine_options& options,
-                                                            std::shared_ptr<kv_memory> memory);
-  /// What `create` would take.
+                                                            device_share share);
+  /// What `create` would take; see `troupe::engine::estimate_memory`.
   static engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
-                                       const engine_options& options);
+                                       const engine_options& options, const gpu::device* device);
 
   void guess(std::span<const guess_wish> wishes) override;
   double pass_ms() const override { return pass_ms_; }

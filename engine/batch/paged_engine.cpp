@@ -66,6 +66,16 @@ int64_t blocks_per_sequence(uint32_t context, const step_limits& limits) {
   return (int64_t{context} + limits.block_size) / limits.block_size + 1;
 }
 
+row_chooser::extent choices_of(const model_config& config, const step_limits& limits) {
+  return {config.vocab_size, config.vocab_size, limits.logit_rows_max};
+}
+
+step_size largest_step(const model_config& config, const step_limits& limits, uint32_t context,
+                       const gpu::device* device) {
+  return {limits.rows_max, limits.sequences_max, blocks_per_sequence(context, limits),
+          limits.logit_rows_max, row_chooser::room_bytes(device, choices_of(config, limits))};
+}
+
 } // namespace
 
 paged_engine::paged_engine(parts built)
@@ -331,7 +341,7 @@ caf::expected<std::span<token_event>> paged_engine::step() {
   is_held_ = *logits == nullptr;
   if (is_held_)
     return std::span{events_};
-  if (auto why = parts_.choices.choose(*logits))
+  if (auto why = parts_.choices.choose(*logits, parts_.forward->choice_room()))
     return why;
   ++counters_.steps;
   counters_.rows += batch_.tokens.size();
@@ -370,7 +380,7 @@ double paged_engine::kv_usage() const {
 
 engine_memory paged_engine::memory() const {
   const engine_memory own{parts_.weights->size_bytes, parts_.kv.size_bytes(),
-                          parts_.forward->workspace_bytes() + parts_.choices.size_bytes()};
+                          parts_.forward->workspace_bytes()};
   return parts_.draft ? own + parts_.draft->memory() : own;
 }
 
@@ -390,8 +400,7 @@ weight_state paged_engine::weights() const {
 caf::expected<std::unique_ptr<engine>>
 engine::create(const model_config& config, const weight_lookup& lookup,
                std::shared_ptr<const void> keep_alive, gpu::device& device,
-               const engine_options& options, const draft_source* draft,
-               std::shared_ptr<kv_memory> memory) {
+               const engine_options& options, const draft_source* draft, device_share share) {
   if (auto why = check_options(options))
     return why;
   auto weights = model_weights::bind(config, lookup, device, options.quantize, options.on_weights);
@@ -401,7 +410,8 @@ engine::create(const model_config& config, const weight_lookup& lookup,
   auto planned = options;
   planned.block_size = limits.block_size;
   planned.sequences_max = limits.sequences_max;
-  const auto shape = plan_kv(config, (*weights)->embedding.type, planned, memory.get());
+  const auto* memory = share.kv.get();
+  const auto shape = plan_kv(config, (*weights)->embedding.type, planned, memory);
   if (shape.tokens() < 2)
     return caf::make_error(errc::out_of_memory,
                            "a KV arena of " +
@@ -414,27 +424,25 @@ engine::create(const model_config& config, const weight_lookup& lookup,
   if (!device.keeps_kv(shape.type))
     return refuse("engine option kv_type is " + std::string{to_string(shape.type)} + ", but " +
                   device.name() + " keeps keys and values in f32 or bf16 only");
-  auto kv = kv_arena::create(config, shape, device, memory);
+  auto kv = kv_arena::create(config, shape, device, share.kv);
   if (!kv)
     return kv.error();
   limits.block_bytes = shape.block_bytes;
   limits.swap_slots =
       static_cast<uint32_t>(std::min<uint64_t>(options.swap_bytes / shape.block_bytes, INT32_MAX));
   const auto context = context_of(config, shape, options);
-  auto forward = graph::create(config, **weights, device, limits.rows_max, limits.sequences_max,
-                               blocks_per_sequence(context, limits), limits.draft_max);
+  if (!share.work)
+    share.work = std::make_shared<workspace>(device);
+  auto forward = graph::create(config, **weights, device,
+                               largest_step(config, limits, context, &device), share.work);
   if (!forward)
     return forward.error();
-  auto choices =
-      row_chooser::create(device, config.vocab_size, config.vocab_size, limits.logit_rows_max);
-  if (!choices)
-    return choices.error();
   paged_engine::parts parts{config,
                             std::move(keep_alive),
                             std::move(*weights),
                             std::move(*forward),
                             std::move(*kv),
-                            std::move(*choices),
+                            row_chooser{device, choices_of(config, limits)},
                             limits,
                             context,
                             options.waiting_max,
@@ -443,7 +451,7 @@ engine::create(const model_config& config, const weight_lookup& lookup,
                             nullptr,
                             !options.on_weights};
   if (draft != nullptr && limits.draft_max > 0) {
-    auto made = draft_model::create(*draft, device, config.vocab_size, options, memory);
+    auto made = draft_model::create(*draft, device, config.vocab_size, options, std::move(share));
     if (!made)
       return made.error();
     parts.draft = std::move(*made);
@@ -455,12 +463,12 @@ engine::create(const model_config& config, const weight_lookup& lookup,
 }
 
 engine_memory estimate_draft_memory(const model_config& config, uint64_t weight_bytes,
-                                    const engine_options& options) {
-  return draft_model::estimate_memory(config, weight_bytes, options);
+                                    const engine_options& options, const gpu::device* device) {
+  return draft_model::estimate_memory(config, weight_bytes, options, device);
 }
 
 engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
-                              const engine_options& options) {
+                              const engine_options& options, const gpu::device* device) {
   const auto limits = limits_of(options);
   auto planned = options;
   planned.block_size = limits.block_size;
@@ -470,8 +478,7 @@ engine_memory estimate_memory(const model_config& config, uint64_t weight_bytes,
   if (options.quantize != quantization::none)
     weight_bytes = quantized_bytes(config, config.type.value_or(dtype::bf16), options.quantize);
   return {weight_bytes, shape.size_bytes(),
-          graph::workspace_bytes(config, limits.rows_max, limits.sequences_max,
-                                 blocks_per_sequence(context, limits), limits.draft_max)};
+          graph::workspace_bytes(config, largest_step(config, limits, context, device))};
 }
 
 } // namespace troupe::engine

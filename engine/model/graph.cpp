@@ -5,8 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-
-#include "engine/errors.hpp"
+#include <type_traits>
 
 namespace troupe::engine {
 
@@ -52,68 +51,97 @@ private:
 } // namespace
 
 struct graph::layout {
-  /// With a null base only the size is computed.
-  static uint64_t place(graph* to, std::byte* base, const model_config& c, int64_t rows,
-                        int64_t sequences, int64_t logit_rows, int64_t blocks) {
-    graph* g = to;
-    float* unused_float = nullptr;
-    int32_t* unused_int = nullptr;
-    int64_t* unused_long = nullptr;
-    const auto f = [&](float* graph::*part) -> float*& { return g ? g->*part : unused_float; };
-    const auto i = [&](int32_t* graph::*part) -> int32_t*& { return g ? g->*part : unused_int; };
+  /// With a null graph only the size is computed.
+  static uint64_t place(graph* to, std::byte* base, const model_config& c, const step_size& size) {
     arena_layout parts;
+    const auto part = [&](auto graph::*pointer, int64_t count) {
+      std::remove_reference_t<decltype(to->*pointer)> unused = nullptr;
+      parts.part(to != nullptr ? to->*pointer : unused, count, base);
+    };
     const auto rotary = std::max<int64_t>(c.head_dim, 2);
-    parts.part(f(&graph::x_), rows * c.hidden_size, base);
-    parts.part(f(&graph::normed_), rows * c.hidden_size, base);
-    parts.part(f(&graph::q_), rows * c.q_size(), base);
-    parts.part(f(&graph::k_), rows * c.kv_size(), base);
-    parts.part(f(&graph::v_), rows * c.kv_size(), base);
-    parts.part(f(&graph::mixed_), rows * c.q_size(), base);
-    parts.part(f(&graph::gate_), rows * c.intermediate_size, base);
-    parts.part(f(&graph::up_), rows * c.intermediate_size, base);
-    parts.part(f(&graph::cos_), rows * rotary / 2, base);
-    parts.part(f(&graph::sin_), rows * rotary / 2, base);
-    parts.part(f(&graph::picked_), logit_rows * c.hidden_size, base);
-    parts.part(f(&graph::logits_), logit_rows * c.vocab_size, base);
-    parts.part(i(&graph::ids_), rows, base);
-    parts.part(i(&graph::row_start_), sequences + 1, base);
-    parts.part(i(&graph::context_), sequences, base);
-    parts.part(i(&graph::table_), sequences * blocks, base);
-    parts.part(i(&graph::logit_rows_), logit_rows, base);
-    parts.part(g ? g->slots_ : unused_long, rows, base);
+    part(&graph::x_, size.rows * c.hidden_size);
+    part(&graph::normed_, size.rows * c.hidden_size);
+    part(&graph::q_, size.rows * c.q_size());
+    part(&graph::k_, size.rows * c.kv_size());
+    part(&graph::v_, size.rows * c.kv_size());
+    part(&graph::mixed_, size.rows * c.q_size());
+    part(&graph::gate_, size.rows * c.intermediate_size);
+    part(&graph::up_, size.rows * c.intermediate_size);
+    part(&graph::cos_, size.rows * rotary / 2);
+    part(&graph::sin_, size.rows * rotary / 2);
+    part(&graph::picked_, size.logit_rows * c.hidden_size);
+    part(&graph::logits_, size.logit_rows * c.vocab_size);
+    part(&graph::ids_, size.rows);
+    part(&graph::row_start_, size.sequences + 1);
+    part(&graph::context_, size.sequences);
+    part(&graph::table_, size.sequences * size.blocks);
+    part(&graph::logit_rows_, size.logit_rows);
+    part(&graph::slots_, size.rows);
+    part(&graph::choice_room_, static_cast<int64_t>(size.choice_bytes));
     return parts.size_bytes();
   }
 };
 
-graph::graph(const model_config& config, const model_weights& weights, gpu::device& device)
+graph::graph(const model_config& config, const model_weights& weights, gpu::device& device,
+             const step_size& largest)
     : config_{config}, weights_{weights}, device_{device}, first_tensors_{plan_tensors(config, 0)},
-      layer_tensors_{plan_tensors(config, 1) - first_tensors_}, rope_{config.rope,
-                                                                      config.head_dim} {}
+      layer_tensors_{plan_tensors(config, 1) - first_tensors_}, largest_{largest},
+      rope_{config.rope, config.head_dim} {}
 
-uint64_t graph::workspace_bytes(const model_config& config, int64_t rows_max, int64_t sequences_max,
-                                int64_t blocks_max, int64_t drafts_max) {
-  return layout::place(nullptr, nullptr, config, rows_max, sequences_max,
-                       sequences_max + drafts_max, blocks_max);
+graph::~graph() {
+  device_.forget_recordings(this);
+  if (work_)
+    work_->leave(*this);
 }
 
-caf::expected<std::unique_ptr<graph>>
-graph::create(const model_config& config, const model_weights& weights, gpu::device& device,
-              int64_t rows_max, int64_t sequences_max, int64_t blocks_max, int64_t drafts_max) {
-  std::unique_ptr<graph> out{new graph{config, weights, device}};
-  const auto size = workspace_bytes(config, rows_max, sequences_max, blocks_max, drafts_max);
-  auto memory = device.allocate(size);
-  if (!memory)
-    return caf::make_error(errc::out_of_memory,
-                           "allocating a workspace of " + std::to_string(size) + " bytes on " +
-                               device.name() + ": " + describe(memory.error()));
-  out->workspace_ = std::move(*memory);
-  out->blocks_max_ = blocks_max;
-  layout::place(out.get(), out->workspace_.as<std::byte>(), config, rows_max, sequences_max,
-                sequences_max + drafts_max, blocks_max);
+uint64_t graph::workspace_bytes(const model_config& config, const step_size& largest) {
+  return layout::place(nullptr, nullptr, config, largest);
+}
+
+caf::expected<std::unique_ptr<graph>> graph::create(const model_config& config,
+                                                    const model_weights& weights,
+                                                    gpu::device& device, const step_size& largest,
+                                                    std::shared_ptr<workspace> work) {
+  std::unique_ptr<graph> out{new graph{config, weights, device, largest}};
+  if (!work)
+    work = std::make_shared<workspace>(device);
+  if (auto why = work->join(*out, out->workspace_bytes()))
+    return why;
+  out->work_ = std::move(work);
   return out;
 }
 
+caf::error graph::enter() {
+  const auto base = work_->take(*this);
+  if (!base)
+    return base.error();
+  layout::place(this, *base, config_, largest_);
+  return {};
+}
+
+void graph::put_aside() {
+  if (next_ <= embedding)
+    return;
+  held_.resize(staged_ * static_cast<size_t>(config_.hidden_size));
+  device_.copy_to_host(held_.data(), x_, held_.size() * sizeof(float));
+  // If it fails, the device has failed for good, and every later step says so.
+  static_cast<void>(device_.synchronize());
+}
+
+/// Others may have used the workspace while the batch was held.
+caf::error graph::come_back(const forward_batch& batch) {
+  if (work_->is_left_to(*this))
+    return {};
+  if (auto why = enter())
+    return why;
+  stage(batch);
+  device_.copy_to_device(x_, held_.data(), held_.size() * sizeof(float));
+  held_ = {};
+  return {};
+}
+
 void graph::stage(const forward_batch& batch) {
+  staged_ = batch.tokens.size();
   const auto copy = [&](void* to, const auto& from) {
     device_.copy_to_device(to, from.data(), from.size() * sizeof(from[0]));
   };
@@ -208,7 +236,7 @@ void graph::mlp(int64_t index, int64_t rows) {
 }
 
 int64_t graph::table_stride(size_t widest) const {
-  return std::min(static_cast<int64_t>(std::bit_ceil(widest)), blocks_max_);
+  return std::min(static_cast<int64_t>(std::bit_ceil(widest)), largest_.blocks);
 }
 
 /// So many of the plan's tensors have to be there for a layer, or for what comes after the last.
@@ -254,6 +282,8 @@ void graph::run_recorded(const forward_batch& batch, const kv_arena& kv) {
 }
 
 caf::expected<float*> graph::queue(const forward_batch& batch, const kv_arena& kv) {
+  if (auto why = enter())
+    return why;
   // With one row for each sequence, sizes say all about the ops; and steps of the same sizes follow
   // one another for as long as texts grow.
   if (batch.tokens.size() == batch.context.size() && weights_.are_there()) {
@@ -276,8 +306,12 @@ caf::expected<float*> graph::advance(const forward_batch& batch, const kv_arena&
   if (next_ == unstaged) {
     if (weights_.are_there())
       return queue(batch, kv);
+    if (auto why = enter())
+      return why;
     stage(batch);
     next_ = embedding;
+  } else if (auto why = come_back(batch)) {
+    return why;
   }
   for (; next_ <= last_of(batch); ++next_) {
     const auto ready = weights_.ready(tensors_for(next_));

@@ -10,6 +10,7 @@
 #include "engine/model/model_config.hpp"
 #include "engine/model/rope.hpp"
 #include "engine/model/weights.hpp"
+#include "engine/model/workspace.hpp"
 #include "gpu/device.hpp"
 
 namespace troupe::engine {
@@ -60,42 +61,61 @@ void forward_batch::append(const part& of, std::span<const int32_t> blocks, cons
   block_table.resize(context.size() * static_cast<size_t>(table_stride));
 }
 
-/// The decoder of every supported family, parametrised by its config, over the device's ops. Owns
-/// the activations' workspace, sized once for the largest step.
-class graph {
+/// The largest step that a graph runs.
+struct step_size {
+  int64_t rows = 0;
+  int64_t sequences = 0;
+  int64_t blocks = 0; ///< of a sequence
+  int64_t logit_rows = 0;
+  uint64_t choice_bytes = 0; ///< for what chooses from the logits
+};
+
+/// The decoder of every supported family, parametrised by its config, over the device's ops. Its
+/// activations lie in a workspace that it may share with others; a step that waits for weights
+/// keeps its own on the host when another one wants the room.
+class graph final : private workspace_user {
 public:
-  /// `weights` and `device` must outlive the graph. Logits can be had of `sequences_max` rows and
-  /// of `drafts_max` more.
-  static caf::expected<std::unique_ptr<graph>>
-  create(const model_config& config, const model_weights& weights, gpu::device& device,
-         int64_t rows_max, int64_t sequences_max, int64_t blocks_max, int64_t drafts_max = 0);
-  static uint64_t workspace_bytes(const model_config& config, int64_t rows_max,
-                                  int64_t sequences_max, int64_t blocks_max,
-                                  int64_t drafts_max = 0);
-  ~graph() { device_.forget_recordings(this); }
-  uint64_t workspace_bytes() const { return workspace_.size_bytes(); }
+  /// `weights` and `device` must outlive the graph. Without `work` it has a workspace of its own.
+  static caf::expected<std::unique_ptr<graph>> create(const model_config& config,
+                                                      const model_weights& weights,
+                                                      gpu::device& device, const step_size& largest,
+                                                      std::shared_ptr<workspace> work = nullptr);
+  static uint64_t workspace_bytes(const model_config& config, const step_size& largest);
+  ~graph() override;
+  /// What it needs of the workspace.
+  uint64_t workspace_bytes() const { return workspace_bytes(config_, largest_); }
   /// The table stride for sequences of `widest` blocks at most. Grows by doubling, so that steps
   /// whose ops a device has recorded come again while texts grow.
   int64_t table_stride(size_t widest) const;
 
   /// Queues the batch, writing keys and values to `kv`. Gives where logits [logit_rows, vocabulary]
-  /// will be, in device memory, until the next call. The batch must be within the limits given to
-  /// `create`. Waits for weights that are still on their way, layer by layer, and fails as their
-  /// load does.
+  /// will be, in device memory, until the next call, or that of another user of the workspace. The
+  /// batch must be within the limits given to `create`. Waits for weights that are still on their
+  /// way, layer by layer, and fails as their load does.
   caf::expected<float*> queue(const forward_batch& batch, const kv_arena& kv);
-  /// As `queue`, and waits: the logits are in host memory, until the next call.
+  /// As `queue`, and waits: the logits are in host memory, for as long.
   caf::expected<std::span<float>> run(const forward_batch& batch, const kv_arena& kv);
   /// As `queue`, without waiting for weights: queues the layers whose weights are there, and gives
   /// null if some are missing. The next call, with the same batch, goes on behind them.
   caf::expected<float*> advance(const forward_batch& batch, const kv_arena& kv);
   /// The next `advance` begins anew, with any batch.
-  void restart() { next_ = unstaged; }
+  void restart() {
+    next_ = unstaged;
+    held_ = {};
+  }
+  /// Device memory of `step_size::choice_bytes`, aligned to 64 bytes, for as long as the logits.
+  std::byte* choice_room() const { return choice_room_; }
   /// Layers that `advance` has run of a batch that it is not through with.
   int64_t layers_run() const { return std::max<int64_t>(next_, 0); }
 
 private:
   struct layout; // offsets into the workspace
-  graph(const model_config& config, const model_weights& weights, gpu::device& device);
+  graph(const model_config& config, const model_weights& weights, gpu::device& device,
+        const step_size& largest);
+  void put_aside() override;
+  void moves() override { device_.forget_recordings(this); }
+  caf::error enter();
+  caf::error come_back(const forward_batch& batch);
   /// What comes first is the embedding, as a layer -1; behind the last one is the head.
   static constexpr int64_t embedding = -1, unstaged = -2;
   size_t tensors_for(int64_t layer) const;
@@ -123,9 +143,11 @@ private:
   size_t first_tensors_; ///< of the plan: before the first layer, and in each
   size_t layer_tensors_;
   int64_t next_ = unstaged; ///< the layer that `advance` runs next
-  int64_t blocks_max_ = 0;
+  step_size largest_;
   rope_table rope_;
-  gpu::buffer workspace_;
+  std::shared_ptr<workspace> work_;
+  size_t staged_ = 0;       ///< rows
+  std::vector<float> held_; ///< x of those, while another one has the workspace
   // Parts of the workspace.
   float *x_ = nullptr, *normed_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr,
         *mixed_ = nullptr, *gate_ = nullptr, *up_ = nullptr, *cos_ = nullptr, *sin_ = nullptr,
@@ -133,6 +155,7 @@ private:
   int32_t *ids_ = nullptr, *row_start_ = nullptr, *context_ = nullptr, *table_ = nullptr,
           *logit_rows_ = nullptr;
   int64_t* slots_ = nullptr;
+  std::byte* choice_room_ = nullptr;
   std::vector<float> host_cos_, host_sin_, host_logits_;
 };
 

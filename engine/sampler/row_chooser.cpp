@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "engine/errors.hpp"
 #include "engine/sampler/philox.hpp"
 
 namespace troupe::engine {
@@ -19,39 +18,45 @@ bool has_penalties(const sampling_params& params) {
          params.frequency_penalty != 0.0f;
 }
 
-uint64_t rounded(uint64_t size_bytes) { return (size_bytes + 63) / 64 * 64; }
+bool chooses(const gpu::device* device, const row_chooser::extent& of) {
+  return (device == nullptr || device->chooses()) &&
+         std::min(of.width, of.vocabulary) <= gpu::choose_vocabulary_max;
+}
+
+size_t edits_of(int64_t rows_max) {
+  return static_cast<size_t>(std::min(rows_max * edits_per_row, edits_most));
+}
+
+/// Where things lie in the room, one behind the other.
+struct room_parts {
+  room_parts(size_t rows, size_t edits)
+      : edits_at{rounded(rows * sizeof(gpu::choose_row))},
+        chosen_at{edits_at + rounded(edits * sizeof(gpu::choose_edit))},
+        size_bytes{chosen_at + rounded(rows * sizeof(gpu::chosen_token))} {}
+
+  static size_t rounded(size_t size_bytes) { return (size_bytes + 63) / 64 * 64; }
+  size_t edits_at, chosen_at, size_bytes;
+};
 
 } // namespace
 
-caf::expected<row_chooser> row_chooser::create(gpu::device& device, int64_t width,
-                                               int64_t vocabulary, int64_t rows_max) {
-  row_chooser out;
-  out.device_ = &device;
-  out.width_ = width;
-  out.vocabulary_ = vocabulary;
-  out.on_device_ = device.chooses() && std::min(width, vocabulary) <= gpu::choose_vocabulary_max;
-  if (!out.on_device_)
-    return out;
-  const auto rows = static_cast<size_t>(rows_max);
-  out.edits_max_ = static_cast<size_t>(std::min(rows_max * edits_per_row, edits_most));
-  const auto how_bytes = rounded(rows * sizeof(gpu::choose_row));
-  const auto edit_bytes = rounded(out.edits_max_ * sizeof(gpu::choose_edit));
-  const auto size = how_bytes + edit_bytes + rows * sizeof(gpu::chosen_token);
-  auto memory = device.allocate(size);
-  if (!memory)
-    return caf::make_error(errc::out_of_memory, "allocating " + std::to_string(size) +
-                                                    " bytes to choose tokens on " + device.name() +
-                                                    ": " + describe(memory.error()));
-  out.memory_ = std::move(*memory);
-  auto* base = out.memory_.as<std::byte>();
-  out.how_there_ = reinterpret_cast<gpu::choose_row*>(base);
-  out.edits_there_ = reinterpret_cast<gpu::choose_edit*>(base + how_bytes);
-  out.chosen_there_ = reinterpret_cast<gpu::chosen_token*>(base + how_bytes + edit_bytes);
-  out.how_.reserve(rows);
-  out.edits_.reserve(out.edits_max_);
-  out.chosen_.resize(rows);
-  out.edit_of_.resize(static_cast<size_t>(std::min(width, vocabulary)));
-  return out;
+row_chooser::row_chooser(gpu::device& device, const extent& of)
+    : device_{&device}, width_{of.width}, vocabulary_{of.vocabulary} {
+  on_device_ = chooses(device_, of);
+  if (!on_device_)
+    return;
+  rows_max_ = static_cast<size_t>(of.rows_max);
+  edits_max_ = edits_of(of.rows_max);
+  how_.reserve(rows_max_);
+  edits_.reserve(edits_max_);
+  chosen_.resize(rows_max_);
+  edit_of_.resize(static_cast<size_t>(std::min(of.width, of.vocabulary)));
+}
+
+uint64_t row_chooser::room_bytes(const gpu::device* device, const extent& of) {
+  return chooses(device, of)
+             ? room_parts{static_cast<size_t>(of.rows_max), edits_of(of.rows_max)}.size_bytes
+             : 0;
 }
 
 void row_chooser::clear() {
@@ -151,26 +156,30 @@ caf::error row_chooser::bring(float* logits) {
   return {};
 }
 
-caf::error row_chooser::choose(float* logits) {
+caf::error row_chooser::choose(float* logits, std::byte* room) {
   logits_ = {};
   if (rows_ > 0 && on_device_) {
+    const room_parts parts{rows_max_, edits_max_};
+    auto* const how = reinterpret_cast<gpu::choose_row*>(room);
+    auto* const edits = reinterpret_cast<gpu::choose_edit*>(room + parts.edits_at);
+    auto* const chosen = reinterpret_cast<gpu::chosen_token*>(room + parts.chosen_at);
     gpu::choose_args args;
     args.logits = logits;
     args.stride = width_;
     args.rows = static_cast<int64_t>(rows_);
     args.vocabulary = std::min(width_, vocabulary_);
-    args.how = how_there_;
-    args.edits = edits_there_;
-    args.out = chosen_there_;
+    args.how = how;
+    args.edits = edits;
+    args.out = chosen;
     for (const auto& one : how_) {
       args.any_edits |= one.edits > 0;
       args.any_draws |= one.temperature > 0;
       args.any_tops |= one.top >= 0;
     }
-    device_->copy_to_device(how_there_, how_.data(), rows_ * sizeof(how_[0]));
-    device_->copy_to_device(edits_there_, edits_.data(), edits_.size() * sizeof(edits_[0]));
+    device_->copy_to_device(how, how_.data(), rows_ * sizeof(how_[0]));
+    device_->copy_to_device(edits, edits_.data(), edits_.size() * sizeof(edits_[0]));
     device_->choose(args);
-    device_->copy_to_host(chosen_.data(), chosen_there_, rows_ * sizeof(chosen_[0]));
+    device_->copy_to_host(chosen_.data(), chosen, rows_ * sizeof(chosen_[0]));
   }
   if (auto why = bring(logits))
     return why;

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -25,18 +26,23 @@ public:
     std::span<const token_id> end_tokens;
   };
 
-  row_chooser() = default;
-  /// For `rows_max` rows of `width` logits each. Tokens are below `vocabulary`: what a row has
-  /// beyond is not looked at, what it lacks is never chosen. `device` must outlive it.
-  static caf::expected<row_chooser> create(gpu::device& device, int64_t width, int64_t vocabulary,
-                                           int64_t rows_max);
-  /// Device memory that it takes, beside the logits.
-  uint64_t size_bytes() const { return memory_.size_bytes(); }
+  /// What it chooses from: rows of `width` logits. Tokens are below `vocabulary`: what a row has
+  /// beyond is not looked at, what it lacks is never chosen.
+  struct extent {
+    int64_t width = 0;
+    int64_t vocabulary = 0;
+    int64_t rows_max = 0;
+  };
+  /// `device` must outlive it.
+  row_chooser(gpu::device& device, const extent& of);
+  /// Device memory that `choose` works in, beside the logits. Null: of a device that chooses.
+  static uint64_t room_bytes(const gpu::device* device, const extent& of);
 
   void clear();
   void add(const row& next);
-  /// Waits for the device. `logits` [rows added, width] is device memory and is overwritten.
-  caf::error choose(float* logits);
+  /// Waits for the device. `logits` [rows added, width] is device memory and is overwritten, as
+  /// `room` is, which is of `room_bytes` and aligned to 64 bytes.
+  caf::error choose(float* logits, std::byte* room);
   /// What was chosen for the row with that number, whose guesses turned out right: `context` is
   /// what it was said to be. Once for each row. Fails with bad_numbers.
   caf::expected<sampled_token> take(size_t number, const sampling_context& context);
@@ -50,10 +56,7 @@ private:
   int64_t width_ = 0;
   int64_t vocabulary_ = 0;
   bool on_device_ = false;
-  gpu::buffer memory_; ///< of what follows, in this order
-  gpu::choose_row* how_there_ = nullptr;
-  gpu::choose_edit* edits_there_ = nullptr;
-  gpu::chosen_token* chosen_there_ = nullptr;
+  size_t rows_max_ = 0;
   size_t edits_max_ = 0;
   size_t rows_ = 0;
   std::vector<gpu::choose_row> how_;

@@ -126,7 +126,7 @@ TEST(wire, a_load_order_keeps_its_options) {
 }
 
 TEST(wire, every_other_message_survives_a_round_trip) {
-  const residence_report residence{{"m"}, 1, 2, 3, 0.25, 4, {5, 6, 7, 8, 9, 10, 11}, 12, 13};
+  const residence_report residence{{"m"}, {1, 13}, 2, 3, 0.25, 4, {5, 6, 7, 8, 9, 10, 11}, 12};
   const sequence_ref ref{{"m"}, {9, 8}, 7};
   expect_round_trip(ref);
   expect_round_trip(sequence_loss{ref, loss_kind::internal, "why"});

@@ -29,9 +29,9 @@ struct fixture : testing::Test {
     for (auto& x : policy.decide(now))
       done.push_back(std::move(x));
   }
-  std::optional<refusal> ask(const char* model, uint64_t bytes = 60,
+  std::optional<refusal> ask(const char* model, const footprint& takes = 60,
                              std::optional<duration> keep_alive = {}) {
-    auto why = policy.enqueue({model}, {{{++last, 0}, 1, now, now, false}}, bytes, keep_alive, now);
+    auto why = policy.enqueue({model}, {{{++last, 0}, 1, now, now, false}}, takes, keep_alive, now);
     decide();
     return why;
   }
@@ -50,8 +50,9 @@ struct fixture : testing::Test {
     policy.worker_joined(worker, "w", limit);
     decide();
   }
-  void ready(const char* model, worker_id worker = 1, uint64_t bytes = 60, uint32_t room = 2) {
-    policy.loaded(worker, {model}, bytes, room, now);
+  void ready(const char* model, worker_id worker = 1, const footprint& takes = 60,
+             uint32_t room = 2) {
+    policy.loaded(worker, {model}, takes, room, now);
     decide();
   }
   void retire(const char* model, uint64_t number, worker_id worker = 1) {
@@ -76,6 +77,21 @@ TEST_F(dispatcher_test, loads_a_cold_model_and_hands_out_once_it_is_ready) {
   ASSERT_EQ(out.size(), 1u);
   EXPECT_EQ(out[0].sequence.id.number, 1u);
   EXPECT_EQ(out[0].worker, 1u);
+}
+
+TEST_F(dispatcher_test, counts_one_workspace_for_all_models_of_a_worker) {
+  join(1);
+  ask("a", {40, 20});
+  ready("a", 1, {40, 20});
+  ask("b", {40, 15});
+  EXPECT_EQ(take<load_intent>().size(), 2u);
+  ready("b", 1, {40, 20}); // more than was thought, and still room
+  ask("c", {1, 20});
+  EXPECT_TRUE(take<load_intent>().empty());
+  ask("c", {70, 31});
+  const auto out = take<refuse_intent>();
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_EQ(out[0].why.reason, refusal_reason::too_large);
 }
 
 TEST_F(dispatcher_test, waits_for_a_first_worker_and_refuses_when_none_comes) {

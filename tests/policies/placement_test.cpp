@@ -12,7 +12,7 @@ using ids = std::vector<model_id>;
 placed_model idle(const char* name, uint64_t bytes, duration last_used) {
   placed_model out;
   out.model = {name};
-  out.bytes = bytes;
+  out.takes = bytes;
   out.idle = true;
   out.last_used = start + last_used;
   return out;
@@ -95,8 +95,45 @@ TEST(find_models_to_close, counts_on_what_is_idle_or_leaving_first) {
 TEST(largest_space, leaves_out_pinned_models) {
   auto pinned = idle("pinned", 40, 1s);
   pinned.pinned = true;
-  EXPECT_EQ(largest_space({{1, 100, {pinned}}, {2, 50, {}}}), 60u);
-  EXPECT_EQ(largest_space({}), 0u);
+  EXPECT_EQ(largest_space({{1, 100, {pinned}}, {2, 50, {}}}, 0), 60u);
+  EXPECT_EQ(largest_space({}, 0), 0u);
+}
+
+placed_model with_workspace(const char* name, uint64_t bytes, uint64_t workspace_bytes,
+                            duration last_used = 1s) {
+  auto out = idle(name, 0, last_used);
+  out.takes = {bytes, workspace_bytes};
+  return out;
+}
+
+TEST(find_place, counts_one_workspace_for_all_models_of_a_worker) {
+  const worker_space worker{1, 100, {with_workspace("a", 40, 20), with_workspace("b", 20, 10)}};
+  const auto evicted = [&](const footprint& takes) {
+    const auto place = find_place({worker}, takes);
+    return place ? place->evict : ids{{"none"}};
+  };
+  EXPECT_EQ(evicted({20, 20}), ids{}); // 80 and a workspace of 20
+  EXPECT_EQ(evicted({20, 21}), (ids{{"a"}}));
+  EXPECT_EQ(evicted({21, 5}), (ids{{"a"}}));
+  EXPECT_EQ(evicted({60, 20}), (ids{{"a"}}));
+  EXPECT_EQ(evicted({60, 21}), (ids{{"a"}, {"b"}}));
+  EXPECT_EQ(evicted({80, 21}), (ids{{"none"}}));
+}
+
+TEST(find_place, room_comes_from_a_large_workspace_that_goes_with_its_model) {
+  const worker_space worker{
+      1, 100, {with_workspace("wide", 10, 50, 1s), with_workspace("narrow", 40, 5, 2s)}};
+  const auto place = find_place({worker}, {50, 10});
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->evict, (ids{{"wide"}}));
+}
+
+TEST(largest_space, holds_the_larger_workspace_once) {
+  auto pinned = with_workspace("pinned", 40, 20);
+  pinned.pinned = true;
+  EXPECT_EQ(largest_space({{1, 100, {pinned}}}, 30), 60u); // weights of 30
+  EXPECT_EQ(largest_space({{1, 100, {pinned}}}, 10), 50u); // weights of 40
+  EXPECT_EQ(largest_space({{1, 100, {pinned}}}, 70), 0u);
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "engine/model/workspace.hpp"
 #include "tests/engine/model/golden_model.hpp"
 
 namespace {
@@ -42,21 +43,32 @@ sequence_request varied(const golden::model& model, uint64_t id) {
 }
 
 TEST(allocations, decoding_steps_take_no_memory_from_the_heap) {
+  const auto neighbour = golden::load("qwen2");
   for (const auto& name : golden::names()) {
     const auto model = golden::load(name);
     gpu::device_options device_options;
     device_options.threads = 1; // or chance would say when the last thread's scratch has grown
     auto device = gpu::make_cpu_device(device_options);
-    auto engine = model.open(*device);
+    // Another model runs in the same workspace meanwhile.
+    const device_share share{nullptr, std::make_shared<workspace>(*device)};
+    const auto open = [&](const golden::model& of) {
+      auto made =
+          engine::create(of.config, of.lookup(), of.checkpoint, *device, {}, nullptr, share);
+      EXPECT_TRUE(made) << describe(made.error());
+      return std::move(*made);
+    };
+    const auto engine = open(model), other = open(neighbour);
     // The first round is as large as the second one, so that every buffer has grown by then.
     for (const bool is_warm : {false, true}) {
       for (uint64_t id = 0; id < 8; ++id)
         ASSERT_FALSE(engine->add(varied(model, id)));
+      ASSERT_FALSE(other->add(varied(neighbour, 0)));
       for (int step = 0; !engine->idle(); ++step) {
         const auto before = allocations.load();
         const auto events = engine->step();
+        const auto beside = other->step();
         const auto after = allocations.load();
-        ASSERT_TRUE(events);
+        ASSERT_TRUE(events && beside);
         if (is_warm && step >= 4) { // all have started
           ASSERT_EQ(after - before, 0u) << name << ", step " << step;
         }

@@ -3,6 +3,7 @@
 
 #include "engine/kv/kv_arena.hpp"
 #include "engine/kv/kv_memory.hpp"
+#include "engine/model/workspace.hpp"
 #include "tests/engine/batch/answer.hpp"
 
 /// Several models that borrow from one KV memory.
@@ -125,11 +126,12 @@ protected:
         plan_kv(of.model.config, of.model.config.type.value_or(dtype::bf16), of.options);
     return (tokens / of.options.block_size + 1) * shape.block_bytes;
   }
-  std::unique_ptr<engine> open(const member& of, std::shared_ptr<kv_memory> memory) {
+  std::unique_ptr<engine> open(const member& of, device_share share) {
     const draft_source source{std::make_shared<const model_config>(draft.config), draft.lookup(),
                               draft.checkpoint};
+    const auto* guesses = of.has_draft && share.kv ? &source : nullptr;
     auto made = engine::create(of.model.config, of.model.lookup(), of.model.checkpoint, *device,
-                               of.options, of.has_draft && memory ? &source : nullptr, memory);
+                               of.options, guesses, std::move(share));
     EXPECT_TRUE(made) << describe(made.error());
     return made ? std::move(*made) : nullptr;
   }
@@ -141,7 +143,7 @@ protected:
     out.options.step_tokens_max = 16;
     out.options.preempt = static_cast<preemption>(random() % 3);
     out.options.kv_bytes = uint64_t{1} << 30;
-    auto alone = open(out, nullptr);
+    auto alone = open(out, {});
     for (uint64_t id = 0; id < requests; ++id) {
       auto prompt = out.model.prompt;
       prompt.resize(4 + random() % (prompt.size() - 4));
@@ -188,8 +190,9 @@ TEST_F(shared_kv, a_storm_of_several_models_over_a_small_arena_changes_no_text) 
     members[0].has_draft = true;
     auto memory = kv_memory::create(*device, largest * 3 / 2, seed == 1 ? 1024 : 4096);
     ASSERT_TRUE(memory) << describe(memory.error());
+    const device_share share{*memory, std::make_shared<workspace>(*device)};
     for (auto& one : members)
-      one.runs = open(one, *memory);
+      one.runs = open(one, share);
     std::map<const member*, uint64_t> next;
     const auto is_over = [&] {
       return std::all_of(members.begin(), members.end(), [&](const member& one) {
@@ -212,17 +215,18 @@ TEST_F(shared_kv, a_storm_of_several_models_over_a_small_arena_changes_no_text) 
         const auto done = one.runs->counters();
         pushed_out += done.recomputed + done.swapped;
         one.runs.reset();
-        one.runs = open(one, *memory);
+        one.runs = open(one, share);
         for (uint64_t id = 0; id < number; ++id)
           resume(one, id);
       }
       const auto events = one.runs->step();
       ASSERT_TRUE(events) << describe(events.error());
       take(one, *events);
-      uint64_t borrowed = 0;
+      engine_memory taken;
       for (const auto& other : members)
-        borrowed += other.runs->memory().kv_bytes;
-      ASSERT_EQ(borrowed, (*memory)->borrowed_bytes());
+        taken = taken + other.runs->memory();
+      ASSERT_EQ(taken.kv_bytes, (*memory)->borrowed_bytes());
+      ASSERT_EQ(taken.workspace_bytes, share.work->size_bytes());
     }
     for (auto& one : members) {
       EXPECT_EQ(one.got, one.expected);
@@ -232,6 +236,7 @@ TEST_F(shared_kv, a_storm_of_several_models_over_a_small_arena_changes_no_text) 
       one.runs.reset();
     }
     EXPECT_EQ((*memory)->borrowed_bytes(), 0u);
+    EXPECT_EQ(share.work->size_bytes(), 0u);
   }
   EXPECT_GT(pushed_out, 20u);
 }
@@ -243,9 +248,9 @@ TEST_F(shared_kv, a_long_text_ends_however_many_short_ones_of_another_model_foll
   const auto tokens = large.model.prompt.size() + 60;
   auto memory = kv_memory::create(*device, bytes_of(large, tokens) + 2560, 1024);
   ASSERT_TRUE(memory);
-  large.runs = open(large, *memory);
-  small.runs = open(small, *memory);
-  const auto alone = golden::ask(*open(large, nullptr), golden::request(1, large.model.prompt, 58));
+  large.runs = open(large, {*memory, nullptr});
+  small.runs = open(small, {*memory, nullptr});
+  const auto alone = golden::ask(*open(large, {}), golden::request(1, large.model.prompt, 58));
   uint64_t number = 0;
   ids got;
   ASSERT_FALSE(large.runs->add(golden::request(1, large.model.prompt, 58)));
@@ -272,8 +277,8 @@ TEST_F(shared_kv, prefixes_are_remembered_until_another_model_needs_the_room) {
   const auto bytes = bytes_of(second, 78);
   auto memory = kv_memory::create(*device, bytes, 1024);
   ASSERT_TRUE(memory);
-  first.runs = open(first, *memory);
-  second.runs = open(second, *memory);
+  first.runs = open(first, {*memory, nullptr});
+  second.runs = open(second, {*memory, nullptr});
   const auto reused = [&](member& of) {
     uint32_t out = 0;
     EXPECT_FALSE(of.runs->add(golden::request(1, of.model.prompt, 2)));

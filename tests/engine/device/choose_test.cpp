@@ -31,20 +31,20 @@ protected:
   }
 
   void expect_equal(const std::vector<wanted_row>& rows, int64_t width, int64_t vocabulary) {
-    auto chooser =
-        row_chooser::create(*device, width, vocabulary, static_cast<int64_t>(rows.size()));
-    ASSERT_TRUE(chooser) << describe(chooser.error());
+    const row_chooser::extent extent{width, vocabulary, static_cast<int64_t>(rows.size())};
+    row_chooser chooser{*device, extent};
     std::vector<float> all;
     for (const auto& one : rows) {
-      chooser->add({one.params, one.tokens, one.guesses, one.prompt_size, end_tokens});
+      chooser.add({one.params, one.tokens, one.guesses, one.prompt_size, end_tokens});
       all.insert(all.end(), one.logits.begin(), one.logits.end());
     }
     const auto memory = device->allocate(all.size() * sizeof(float));
-    ASSERT_TRUE(memory);
+    const auto room = device->allocate(row_chooser::room_bytes(device.get(), extent));
+    ASSERT_TRUE(memory && room);
     device->copy_to_device(memory->data(), all.data(), all.size() * sizeof(float));
-    ASSERT_FALSE(chooser->choose(memory->as<float>()));
+    ASSERT_FALSE(chooser.choose(memory->as<float>(), room->as<std::byte>()));
     for (size_t i = 0; i < rows.size(); ++i)
-      expect_equal(rows[i], vocabulary, *chooser, i);
+      expect_equal(rows[i], vocabulary, chooser, i);
   }
 
   void expect_equal(const wanted_row& one, int64_t vocabulary, row_chooser& chooser, size_t i) {

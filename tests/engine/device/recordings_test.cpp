@@ -1,5 +1,8 @@
 #include <cuda_runtime.h>
 
+#include "engine/errors.hpp"
+#include "engine/kv/kv_memory.hpp"
+#include "engine/model/workspace.hpp"
 #include "tests/engine/batch/answer.hpp"
 #include "tests/engine/device/devices.hpp"
 
@@ -12,12 +15,18 @@ class recorded_steps : public testing::Test {
 protected:
   void TearDown() override { cuda_emulation::refuse(cuda_emulation::graph_call::none); }
 
-  std::unique_ptr<engine> open(const golden::model& model, gpu::device& on) {
+  std::unique_ptr<engine> open(const golden::model& model, gpu::device& on,
+                               std::shared_ptr<workspace> work = nullptr,
+                               uint32_t step_tokens_max = 512) {
     engine_options options;
+    options.step_tokens_max = step_tokens_max;
     options.kv_bytes = 4 << 20;
     options.block_size = 4; // so that tables grow
     options.draft_tokens_max = 0;
-    return model.open(on, options);
+    auto made = engine::create(model.config, model.lookup(), model.checkpoint, on, options, nullptr,
+                               {nullptr, std::move(work)});
+    EXPECT_TRUE(made) << describe(made.error());
+    return made ? std::move(*made) : nullptr;
   }
 
   /// Texts of many lengths that begin and end at different steps.
@@ -61,7 +70,8 @@ TEST_F(recorded_steps, of_two_models_on_one_device_keep_apart) {
     ask(*model, *alone, 0);
     want[model == &other] = golden::drain(*alone);
   }
-  const std::unique_ptr<engine> both[] = {open(one, *device), open(other, *device)};
+  const auto work = std::make_shared<workspace>(*device);
+  const std::unique_ptr<engine> both[] = {open(one, *device, work), open(other, *device, work)};
   std::map<uint64_t, std::vector<token_id>> got[2];
   for (int round = 0; round < 2; ++round) {
     ask(one, *both[0], 0);
@@ -96,6 +106,78 @@ TEST_F(recorded_steps, go_with_their_model) {
     }
   }
   EXPECT_EQ(cuda_emulation::graphs().alive, alive);
+}
+
+TEST_F(recorded_steps, go_when_the_workspace_that_they_use_moves) {
+  const auto expected = open(one, plain);
+  ask(one, *expected, 0);
+  const auto want = golden::drain(*expected);
+  const auto work = std::make_shared<workspace>(*device);
+  const auto alive = cuda_emulation::graphs().alive;
+  const auto recording = open(one, *device, work);
+  ask(one, *recording, 0);
+  EXPECT_EQ(golden::drain(*recording), want);
+  EXPECT_GT(cuda_emulation::graphs().alive, alive);
+  const auto large = open(other, *device, work, 4096);
+  EXPECT_EQ(cuda_emulation::graphs().alive, alive);
+  for (int round = 0; round < 2; ++round) {
+    ask(one, *recording, 0);
+    EXPECT_EQ(golden::drain(*recording), want);
+  }
+  EXPECT_GT(cuda_emulation::graphs().alive, alive);
+}
+
+TEST(device_memory, is_what_was_foretold_to_the_byte) {
+  const auto one = golden::load("llama_gqa_tied"), other = golden::load("qwen3");
+  const std::unique_ptr<gpu::device> any = test::cuda_or_null();
+  constexpr uint64_t kv_bytes = 4 << 20;
+  engine_options options;
+  options.kv_bytes = kv_bytes_all;
+  auto foretold = estimate_memory(one.config, one.checkpoint->size_bytes(), options, any.get());
+  const auto alone = foretold.workspace_bytes;
+  foretold =
+      foretold + estimate_memory(other.config, other.checkpoint->size_bytes(), options, any.get());
+  EXPECT_GE(foretold.workspace_bytes, alone);
+  for (const bool fits : {true, false}) {
+    gpu::device_options limit;
+    limit.memory_bytes =
+        foretold.weights_bytes + kv_bytes + foretold.workspace_bytes - (fits ? 0 : 1);
+    const auto device = test::cuda_or_null(limit);
+    auto kv = kv_memory::create(*device, kv_bytes);
+    ASSERT_TRUE(kv);
+    const device_share share{*kv, std::make_shared<workspace>(*device)};
+    const auto open = [&](const golden::model& model) {
+      return engine::create(model.config, model.lookup(), model.checkpoint, *device, options,
+                            nullptr, share);
+    };
+    const auto first = open(one), second = open(other);
+    EXPECT_TRUE(first);
+    EXPECT_EQ(static_cast<bool>(second), fits);
+    if (!second) {
+      EXPECT_EQ(second.error(), errc::out_of_memory);
+    }
+  }
+}
+
+TEST(device_memory, of_a_workspace_that_could_not_be_had_again_is_had_by_the_next_step) {
+  const auto model = golden::load("llama_gqa_tied");
+  const auto device = test::cuda_or_null();
+  const auto work = std::make_shared<workspace>(*device);
+  const auto open = [&](uint32_t rows) {
+    engine_options options;
+    options.kv_bytes = 1 << 20;
+    options.step_tokens_max = rows;
+    return engine::create(model.config, model.lookup(), model.checkpoint, *device, options, nullptr,
+                          {nullptr, work});
+  };
+  auto small = open(64), large = open(512);
+  ASSERT_TRUE(small && large);
+  cuda_emulation::fail_next(cudaErrorMemoryAllocation); // while it shrinks
+  (*large).reset();
+  EXPECT_EQ(work->size_bytes(), 0u);
+  const auto got = golden::ask(**small, golden::request(1, model.prompt, 8));
+  EXPECT_EQ(got.tokens.size(), 8u);
+  EXPECT_EQ(work->size_bytes(), (*small)->memory().workspace_bytes);
 }
 
 TEST_F(recorded_steps, that_cannot_be_recorded_are_no_errors) {

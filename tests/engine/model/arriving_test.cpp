@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "engine/model/weights.hpp"
+#include "engine/model/workspace.hpp"
 #include "storage/errors.hpp"
 #include "tests/engine/model/golden_model.hpp"
 #include "tests/gpu/staged_device.hpp"
@@ -108,8 +109,9 @@ protected:
     out.on_weights = [this] { ++news; };
     return out;
   }
-  std::unique_ptr<engine> open(quantization quantize = quantization::none) {
-    auto made = engine::create(model.config, weights.lookup(), nullptr, *device, options(quantize));
+  std::unique_ptr<engine> open(device_share share = {}) {
+    auto made = engine::create(model.config, weights.lookup(), nullptr, *device,
+                               options(quantization::none), nullptr, std::move(share));
     EXPECT_TRUE(made) << describe(made.error());
     return std::move(*made);
   }
@@ -232,6 +234,49 @@ TEST_P(arriving, sequences_come_and_go_while_a_step_is_held) {
   EXPECT_FALSE(said.contains(1));
   EXPECT_EQ(said[2], right);
   EXPECT_EQ(said[3], right);
+}
+
+TEST_P(arriving, a_step_goes_on_where_it_was_held_although_others_had_its_workspace) {
+  const device_share share{nullptr, std::make_shared<workspace>(*device)};
+  const auto neighbour = golden::load("qwen2");
+  const auto beside = [&](uint32_t step_tokens) {
+    engine_options options;
+    options.kv_type = dtype::f32;
+    options.step_tokens_max = step_tokens;
+    auto made = engine::create(neighbour.config, neighbour.lookup(), nullptr, *device, options,
+                               nullptr, share);
+    EXPECT_TRUE(made) << describe(made.error());
+    return std::move(*made);
+  };
+  const auto small = beside(8);
+  const auto engine = open(share);
+  ASSERT_FALSE(engine->add(golden::request(1, model.prompt, 8)));
+  ASSERT_FALSE(small->add(golden::request(1, neighbour.prompt, 64)));
+  std::vector<token_id> said;
+  const auto step = [&](auto& one) {
+    const auto events = one->step();
+    ASSERT_TRUE(events) << describe(events.error());
+    for (const auto& event : *events)
+      said.push_back(event.token);
+  };
+  const auto layers = static_cast<uint32_t>(model.config.layers);
+  for (uint32_t n = 0; n <= layers; ++n) {
+    weights.let_in(plan_tensors(model.config, n));
+    ASSERT_NO_FATAL_FAILURE(step_to(*engine, n));
+    if (n % 2 == 0) {
+      step(small);
+    } else { // one comes that needs more, and goes
+      const auto large = beside(4096);
+      EXPECT_EQ(share.work->size_bytes(), large->memory().workspace_bytes);
+    }
+    EXPECT_EQ(engine->held()->layers_run, n);
+  }
+  weights.let_in(weights.size());
+  EXPECT_EQ(golden::drain(*engine)[1],
+            std::vector<token_id>(model.greedy.begin(), model.greedy.begin() + 8));
+  while (!small->idle())
+    step(small);
+  EXPECT_EQ(said, neighbour.greedy);
 }
 
 TEST_P(arriving, a_step_waits_where_nobody_would_hear_that_it_can_go_on) {

@@ -197,7 +197,7 @@ TEST_F(one_model, weights_that_are_not_numbers_give_an_error) {
 TEST_F(one_model, the_estimate_is_what_the_engine_takes) {
   auto engine = model.open(*device);
   const auto real = engine->memory();
-  const auto estimate = estimate_memory(model.config, real.weights_bytes, {});
+  const auto estimate = estimate_memory(model.config, real.weights_bytes, {}, device.get());
   EXPECT_EQ(estimate.kv_bytes, real.kv_bytes);
   EXPECT_EQ(estimate.workspace_bytes, real.workspace_bytes);
 }

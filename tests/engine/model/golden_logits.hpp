@@ -25,7 +25,7 @@ inline std::vector<float> logits_of(const model& model, gpu::device& device,
   auto kv =
       kv_arena::create(model.config, plan_kv(model.config, dtype::f32, options), device, nullptr);
   EXPECT_TRUE(kv);
-  auto forward = graph::create(model.config, **weights, device, rows, rows, 16);
+  auto forward = graph::create(model.config, **weights, device, {rows, rows, 16, rows});
   EXPECT_TRUE(forward);
   forward_batch batch;
   batch.tokens = model.prompt;

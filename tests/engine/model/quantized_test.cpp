@@ -35,7 +35,7 @@ struct trained {
     options.kv_type = kv_type;
     auto kv = kv_arena::create(model.config, plan_kv(model.config, dtype::bf16, options), *device,
                                nullptr);
-    auto forward = graph::create(model.config, **weights, *device, rows, rows, 16);
+    auto forward = graph::create(model.config, **weights, *device, {rows, rows, 16, rows});
     EXPECT_TRUE(kv && forward);
     forward_batch batch;
     batch.tokens = text;
