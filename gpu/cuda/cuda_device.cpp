@@ -356,7 +356,7 @@ private:
         recordings_.spoil();
         return nullptr;
       }
-      recordings_.clear(); // which use what is freed here
+      recordings_.forget_all(); // which use what is freed here
       scratch_ = {};
       auto grown = allocate(size_bytes + size_bytes / 2);
       if (!grown) {

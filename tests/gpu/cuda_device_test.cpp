@@ -147,12 +147,12 @@ TEST_F(cuda_device_test, a_large_copy_that_fails_is_reported) {
   EXPECT_NE(describe(why).find("copying to the device"), std::string::npos) << describe(why);
 }
 
-/// Copies one float by an op that is recorded when its key comes again.
+/// Copies one float by ops that are recorded when their key comes again.
 class recorded_op {
 public:
   explicit recorded_op(device& on) : on_{on}, memory_{std::move(*on.allocate(12))} {}
 
-  float run(const recording_key& key, float value) {
+  float run(const recording_key& key, float value, int calls = 1) {
     auto* floats = memory_.as<float>();
     const float before[] = {value, -1};
     const int32_t index = 0;
@@ -161,9 +161,9 @@ public:
     was_replayed = on_.replay(key);
     if (!was_replayed) {
       const bool is_recording = on_.begin_recording(key);
-      call();
+      call(calls);
       if (is_recording && !on_.end_recording())
-        call();
+        call(calls);
     }
     float out = 0;
     on_.copy_to_host(&out, floats + 1, sizeof out);
@@ -173,13 +173,14 @@ public:
   bool was_replayed = false;
 
 private:
-  void call() {
+  void call(int times) {
     gather_rows_args args;
     args.x = memory_.as<float>();
     args.out = memory_.as<float>() + 1;
     args.index = memory_.as<int32_t>() + 2;
     args.rows = args.cols = args.x_stride = 1;
-    on_.gather_rows(args);
+    for (int i = 0; i < times; ++i)
+      on_.gather_rows(args);
   }
 
   device& on_;
@@ -209,11 +210,42 @@ TEST_F(cuda_device_test, recordings_are_bounded_and_go_with_their_owner_and_devi
       EXPECT_EQ(op.run({&owners[i % 2], nullptr, i / 4, 0, 0}, static_cast<float>(i)), i);
     EXPECT_EQ(cuda_emulation::graphs().alive, 64u);
     dev->forget_recordings(&owners[0]);
-    EXPECT_EQ(cuda_emulation::graphs().alive, 32u);
+    op.run({&owners[0], nullptr, 99, 0, 0}, 1);
+    EXPECT_FALSE(op.was_replayed);
     op.run({&owners[1], nullptr, 99, 0, 0}, 1);
     EXPECT_TRUE(op.was_replayed) << "the other's stay";
   }
   EXPECT_EQ(cuda_emulation::graphs().alive, 0u);
+}
+
+TEST_F(cuda_device_test, what_is_executable_of_recordings_stays_for_others_of_the_same_kernels) {
+  const auto dev = open();
+  recorded_op op{*dev};
+  const int owners[2] = {};
+  const auto record = [&](int owner, int from, int to) {
+    const auto before = cuda_emulation::graphs();
+    for (int calls = from; calls <= to; ++calls)
+      for (int i = 1; i <= 2; ++i) {
+        const auto value = static_cast<float>(i * calls);
+        EXPECT_EQ(op.run({&owners[owner], nullptr, calls, 0, 0}, value, calls), value);
+      }
+    const auto now = cuda_emulation::graphs();
+    return std::pair{now.instantiated - before.instantiated, now.updated - before.updated};
+  };
+  using made_and_updated = std::pair<size_t, size_t>;
+  EXPECT_EQ(record(0, 1, 40), made_and_updated(40, 0));
+  EXPECT_EQ(record(1, 1, 20), made_and_updated(20, 0)) << "the first owner's are its own";
+  dev->forget_recordings(&owners[0]);
+  EXPECT_EQ(record(1, 21, 40), made_and_updated(0, 20));
+  EXPECT_EQ(record(0, 41, 60), made_and_updated(20, 0)) << "others have another shape";
+  // 20 are kept, those of 1 to 20 calls; with 60 more that are 16 too many, and the oldest go.
+  dev->forget_recordings(&owners[0]);
+  dev->forget_recordings(&owners[1]);
+  EXPECT_EQ(cuda_emulation::graphs().alive, 64u);
+  EXPECT_EQ(record(0, 41, 60), made_and_updated(0, 20));
+  EXPECT_EQ(record(0, 1, 20), made_and_updated(0, 20));
+  EXPECT_EQ(record(1, 1, 20), made_and_updated(16, 4));
+  EXPECT_EQ(cuda_emulation::graphs().not_updated, 0u);
 }
 
 TEST_F(cuda_device_test, recordings_go_when_the_memory_that_they_use_does) {

@@ -9,6 +9,27 @@
 namespace troupe::engine {
 namespace {
 
+/// A model of the same shape that says other things.
+golden::model with_other_weights(golden::model model) {
+  const auto from = model.lookup();
+  auto turned = std::make_shared<std::vector<char>>();
+  model.own_lookup = [from, turned](std::string_view name) -> std::optional<weight_view> {
+    auto out = from(name);
+    if (!out || name.find("embed_tokens") == name.npos)
+      return out;
+    // The last token's first.
+    const auto rows = static_cast<size_t>(out->shape[0]);
+    const auto row_bytes = static_cast<size_t>(out->shape[1]) * size_of(out->type);
+    turned->resize(rows * row_bytes);
+    for (size_t row = 0; row < rows; ++row)
+      std::memcpy(&(*turned)[(rows - 1 - row) * row_bytes],
+                  static_cast<const char*>(out->data) + row * row_bytes, row_bytes);
+    out->data = turned->data();
+    return out;
+  };
+  return model;
+}
+
 /// Steps that only decode are recorded and replayed; what is replayed must say what the ops say.
 /// On the emulated device alone, for only that counts recordings.
 class recorded_steps : public testing::Test {
@@ -92,20 +113,85 @@ TEST_F(recorded_steps, of_two_models_on_one_device_keep_apart) {
 }
 
 TEST_F(recorded_steps, go_with_their_model) {
-  const auto alive = cuda_emulation::graphs().alive;
   std::map<uint64_t, std::vector<token_id>> first;
   for (int load = 0; load < 3; ++load) { // in the same memory again, as like as not
+    const auto before = launched();
     const auto model = open(load == 1 ? other : one, *device);
     ask(load == 1 ? other : one, *model, 0);
     const auto got = golden::drain(*model);
-    EXPECT_GT(cuda_emulation::graphs().alive, alive);
+    EXPECT_GT(launched(), before);
     if (load == 0)
       first = got;
     if (load == 2) {
       EXPECT_EQ(got, first);
     }
   }
-  EXPECT_EQ(cuda_emulation::graphs().alive, alive);
+  device.reset();
+  EXPECT_EQ(cuda_emulation::graphs().alive, 0u);
+}
+
+TEST_F(recorded_steps, of_a_model_are_taken_over_by_the_next_one_of_its_shape) {
+  const auto twin = with_other_weights(one);
+  const auto say = [&](const golden::model& model, gpu::device& on) {
+    const auto loaded = open(model, on);
+    for (uint64_t id = 0; id < 2; ++id)
+      EXPECT_FALSE(loaded->add(golden::request(id, {1, 2, 3}, 4 + 3 * static_cast<uint32_t>(id))));
+    return golden::drain(*loaded);
+  };
+  const std::map<uint64_t, std::vector<token_id>> want[] = {say(one, plain), say(twin, plain)};
+  ASSERT_NE(want[0], want[1]);
+  const auto before = cuda_emulation::graphs();
+  size_t instantiated = 0;
+  for (int load = 0; load < 100; ++load) {
+    EXPECT_EQ(say(load % 2 == 0 ? one : twin, *device), want[load % 2]) << "load " << load;
+    const auto now = cuda_emulation::graphs();
+    if (load == 0)
+      instantiated = now.instantiated;
+    ASSERT_EQ(now.instantiated, instantiated) << "load " << load;
+  }
+  EXPECT_GT(instantiated, before.instantiated);
+  EXPECT_EQ(cuda_emulation::graphs().updated - before.updated,
+            99 * (instantiated - before.instantiated));
+  EXPECT_EQ(cuda_emulation::graphs().not_updated, before.not_updated);
+}
+
+TEST_F(recorded_steps, of_models_of_another_shape_are_not_taken_over) {
+  const auto before = cuda_emulation::graphs();
+  std::map<uint64_t, std::vector<token_id>> first[2];
+  for (int load = 0; load < 4; ++load) {
+    const auto& model = load % 2 == 0 ? one : other;
+    const auto loaded = open(model, *device);
+    ask(model, *loaded, 0);
+    auto got = golden::drain(*loaded);
+    const auto now = cuda_emulation::graphs();
+    EXPECT_EQ(now.not_updated, before.not_updated);
+    EXPECT_EQ(now.updated > before.updated, load >= 2);
+    if (load < 2)
+      first[load] = std::move(got);
+    else
+      EXPECT_EQ(got, first[load % 2]);
+  }
+}
+
+TEST_F(recorded_steps, that_cannot_be_taken_over_are_made_anew) {
+  const auto twin = with_other_weights(one);
+  const auto alone = open(twin, plain);
+  ask(twin, *alone, 0);
+  const auto want = golden::drain(*alone);
+  {
+    const auto first = open(one, *device);
+    ask(one, *first, 0);
+    golden::drain(*first);
+  }
+  cuda_emulation::refuse(cuda_emulation::graph_call::update);
+  const auto before = cuda_emulation::graphs();
+  const auto second = open(twin, *device);
+  ask(twin, *second, 0);
+  EXPECT_EQ(golden::drain(*second), want);
+  const auto now = cuda_emulation::graphs();
+  EXPECT_GT(now.instantiated, before.instantiated);
+  EXPECT_EQ(now.updated, before.updated);
+  EXPECT_EQ(now.alive, before.alive); // those that were refused have gone
 }
 
 TEST_F(recorded_steps, go_when_the_workspace_that_they_use_moves) {
@@ -113,18 +199,21 @@ TEST_F(recorded_steps, go_when_the_workspace_that_they_use_moves) {
   ask(one, *expected, 0);
   const auto want = golden::drain(*expected);
   const auto work = std::make_shared<workspace>(*device);
-  const auto alive = cuda_emulation::graphs().alive;
   const auto recording = open(one, *device, work);
-  ask(one, *recording, 0);
-  EXPECT_EQ(golden::drain(*recording), want);
-  EXPECT_GT(cuda_emulation::graphs().alive, alive);
+  const auto record_all = [&] { // each size comes twice at least
+    for (int round = 0; round < 2; ++round) {
+      ask(one, *recording, 0);
+      EXPECT_EQ(golden::drain(*recording), want);
+    }
+  };
+  record_all();
+  const auto before = cuda_emulation::graphs();
+  EXPECT_GT(before.alive, 0u);
   const auto large = open(other, *device, work, 4096);
-  EXPECT_EQ(cuda_emulation::graphs().alive, alive);
-  for (int round = 0; round < 2; ++round) {
-    ask(one, *recording, 0);
-    EXPECT_EQ(golden::drain(*recording), want);
-  }
-  EXPECT_GT(cuda_emulation::graphs().alive, alive);
+  record_all();
+  const auto now = cuda_emulation::graphs();
+  EXPECT_EQ(now.updated - before.updated, before.alive); // each was recorded anew
+  EXPECT_EQ(now.instantiated, before.instantiated);
 }
 
 TEST(device_memory, is_what_was_foretold_to_the_byte) {

@@ -11,6 +11,7 @@
 #include "base/half.hpp"
 #include "cuda_runtime.h"
 #include "delayed_copies.hpp"
+#include "emulated_graph.hpp"
 
 /// Keeps what a function must keep, stores the stack's top at `*from`, goes on at `to`. Unlike
 /// swapcontext it makes no system call, which is most of what an emulated barrier would cost.
@@ -265,12 +266,6 @@ struct emulated_stream {
   std::unique_ptr<emulated_graph> recorded;
   bool is_invalid = false; ///< something happened that cannot be recorded
 };
-struct emulated_graph {
-  std::vector<std::function<void()>> steps;
-};
-struct emulated_graph_exec {
-  std::vector<std::function<void()>> steps;
-};
 
 namespace troupe::cuda_emulation {
 namespace {
@@ -294,8 +289,8 @@ bool spoils(cudaStream_t stream) {
 } // namespace
 
 bool is_capturing(cudaStream_t stream) { return stream != nullptr && stream->recorded != nullptr; }
-void capture(cudaStream_t stream, std::function<void()> step) {
-  stream->recorded->steps.push_back(std::move(step));
+void capture(cudaStream_t stream, std::function<void()> step, const launch_shape& of) {
+  stream->recorded->steps.push_back({std::move(step), of});
 }
 graph_counts graphs() { return counted; }
 void refuse(graph_call which) { refused = which; }
@@ -428,6 +423,19 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsign
     return failed;
   *out = new emulated_graph_exec{graph->steps};
   ++counted.alive;
+  ++counted.instantiated;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo*) {
+  if (const auto failed = failure_of(graph_call::update); failed != cudaSuccess)
+    return failed;
+  if (!std::ranges::equal(exec->steps, graph->steps, &emulated_node::is_like)) {
+    ++counted.not_updated;
+    return cudaErrorGraphExecUpdateFailure;
+  }
+  exec->steps = graph->steps;
+  ++counted.updated;
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -445,7 +453,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     return failed;
   ++counted.launched;
   for (const auto& step : exec->steps)
-    step();
+    step.run();
   return cudaSuccess;
 }
 struct emulated_event {

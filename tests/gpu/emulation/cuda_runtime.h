@@ -65,6 +65,7 @@ enum cudaError_t {
   cudaErrorHostMemoryNotRegistered = 713,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorGraphExecUpdateFailure = 910,
 };
 using cudaStream_t = struct emulated_stream*;
 enum cudaMemcpyKind {
@@ -122,15 +123,23 @@ struct copy_counts {
 copy_counts copies();
 /// Whether what is queued on the stream is recorded instead of run.
 bool is_capturing(cudaStream_t stream);
-void capture(cudaStream_t stream, std::function<void()> step);
+/// What is launched, where that is a kernel.
+struct launch_shape {
+  void* kernel = nullptr;
+  dim3 grid, block;
+};
+void capture(cudaStream_t stream, std::function<void()> step, const launch_shape& of = {});
 /// Of all streams.
 struct graph_counts {
-  size_t launched = 0; ///< ever
-  size_t alive = 0;    ///< that could be launched
+  size_t launched = 0;     ///< ever
+  size_t instantiated = 0; ///< ever
+  size_t updated = 0;      ///< ever
+  size_t not_updated = 0;  ///< tried with other kernels, or launches of another size
+  size_t alive = 0;        ///< that could be launched
 };
 graph_counts graphs();
 /// Calls of that kind fail, until told otherwise.
-enum class graph_call { none, begin, end, instantiate, launch };
+enum class graph_call { none, begin, end, instantiate, update, launch };
 void refuse(graph_call which);
 
 inline unsigned lane() { return threadIdx.x % 32; }
@@ -152,10 +161,12 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     return failed;
   if (troupe::cuda_emulation::is_capturing(config->stream)) {
     troupe::cuda_emulation::capture(
-        config->stream, [grid = config->gridDim, block = config->blockDim, kernel,
-                         held = std::tuple<std::decay_t<P>...>{args...}] {
+        config->stream,
+        [grid = config->gridDim, block = config->blockDim, kernel,
+         held = std::tuple<std::decay_t<P>...>{args...}] {
           troupe::cuda_emulation::run_grid(grid, block, [&] { std::apply(kernel, held); });
-        });
+        },
+        {reinterpret_cast<void*>(kernel), config->gridDim, config->blockDim});
     return cudaSuccess;
   }
   troupe::cuda_emulation::settle(config->stream);
@@ -221,6 +232,21 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* out, cudaGraph_t graph, unsigned long long flags);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+using cudaGraphNode_t = struct emulated_node*;
+enum cudaGraphNodeType { cudaGraphNodeTypeKernel = 0, cudaGraphNodeTypeMemcpy = 1 };
+struct cudaKernelNodeParams {
+  void* func = nullptr;
+  dim3 gridDim, blockDim;
+  unsigned sharedMemBytes = 0;
+};
+struct cudaGraphExecUpdateResultInfo {};
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* out, size_t* count);
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* out);
+cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams* out);
+/// Takes less than CUDA does, for which any kernels in the same number would do: the same ones, in
+/// launches of the same sizes.
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo* out);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGetLastError();
