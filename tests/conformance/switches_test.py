@@ -17,7 +17,7 @@ MODELS = 20
 SWITCHES = int(os.environ.get("SWITCHES", "500"))
 CONFIG = """
 # Room for about four of them.
-memory_limit: 40MiB
+memory_limit: 11MiB
 engine: {kv_memory: 4MiB, sequences_max: 8}
 storage: {pool_memory: 64MiB}
 """
