@@ -20,7 +20,7 @@ struct disk_reader_options {
   disk_backend backend = disk_backend::automatic;
   /// Reads are cut into pieces of so many bytes, a multiple of 4096, and so many pieces are under
   /// way at once. The defaults are the knee of `storage_bench --benchmark_filter=disk`.
-  uint32_t piece_bytes = 512u << 10;
+  uint32_t piece_bytes = 256u << 10;
   uint32_t depth = 16;
 };
 
