@@ -19,7 +19,7 @@ enum class disk_backend : uint8_t {
 struct disk_reader_options {
   disk_backend backend = disk_backend::automatic;
   /// Reads are cut into pieces of so many bytes, a multiple of 4096, and so many pieces are under
-  /// way at once. The defaults are the knee of `storage_bench --benchmark_filter=disk`.
+  /// way at once: what a kill makes be read twice. The disk gives no more with larger pieces.
   uint32_t piece_bytes = 256u << 10;
   uint32_t depth = 16;
 };
