@@ -31,6 +31,11 @@ namespace troupe::actors {
 
 class peer_plane;
 
+template <class Handle>
+caf::strong_actor_ptr erase(const Handle& x) {
+  return caf::actor_cast<caf::strong_actor_ptr>(x);
+}
+
 /// A node and what it offers to its edges. Public calls come from any thread; everything that they
 /// touch is fixed after `boot`, or guarded by itself.
 class node_impl final : public node, public services {
