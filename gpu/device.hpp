@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/memory_pinner.hpp"
+#include "gpu/memory_home.hpp"
 #include "gpu/ops.hpp"
 
 namespace troupe::gpu {
@@ -125,6 +126,15 @@ public:
   virtual void copy_to_host(void* to, const void* from, size_t size_bytes) = 0;
   /// From device memory to device memory; the two do not overlap.
   virtual void copy(void* to, const void* from, size_t size_bytes) = 0;
+  /// Which devices' memory `copy_from` takes: those whose home this one's takes from. What lies
+  /// there as weights may be used here as it is. Fixed, so any thread may ask.
+  virtual memory_home home() const { return {}; }
+  /// From the memory of the device at `other`, which may be this one. What is read has to stay as
+  /// it is until `synchronize`; that device itself is not used.
+  virtual void copy_from(const memory_home& /*other*/, void* to, const void* from,
+                         size_t size_bytes) {
+    copy(to, from, size_bytes);
+  }
   /// After it nothing that was queued is read or written any more, whether or not it fails.
   virtual caf::error synchronize() = 0;
 

@@ -67,6 +67,11 @@ public:
     note({"copy"}, 2 * as_double(static_cast<int64_t>(size_bytes)), 0,
          [&] { inner_->copy(to, from, size_bytes); });
   }
+  memory_home home() const override { return inner_->home(); }
+  void copy_from(const memory_home& other, void* to, const void* from, size_t size_bytes) override {
+    note({"copy from a device"}, as_double(static_cast<int64_t>(size_bytes)), 0,
+         [&] { inner_->copy_from(other, to, from, size_bytes); });
+  }
   void copy_to_host(void* to, const void* from, size_t size_bytes) override {
     note({"copy to host"}, as_double(static_cast<int64_t>(size_bytes)), 0,
          [&] { inner_->copy_to_host(to, from, size_bytes); });

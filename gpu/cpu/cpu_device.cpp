@@ -54,6 +54,17 @@ std::unique_ptr<device> cpu_device::second_queue() {
   return out;
 }
 
+void cpu_device::copy_from(const memory_home&, void* to, const void* from, size_t size_bytes) {
+  constexpr size_t piece = size_t{1} << 20;
+  pages().fill(to, size_bytes);
+  const auto pieces = (size_bytes + piece - 1) / piece;
+  pool_.run(static_cast<int64_t>(pieces), [&](int64_t number, unsigned) {
+    const auto at = static_cast<size_t>(number) * piece;
+    std::memcpy(static_cast<std::byte*>(to) + at, static_cast<const std::byte*>(from) + at,
+                std::min(piece, size_bytes - at));
+  });
+}
+
 void cpu_device::embedding(const embedding_args& args) {
   const auto cols = args.table.cols;
   const auto* table = static_cast<const unsigned char*>(args.table.data);

@@ -28,6 +28,10 @@ public:
     return panel_kernel(type) != nullptr ? weight_layout::panels : weight_layout::rows;
   }
   std::unique_ptr<device> second_queue() override;
+  /// The instruction set says for which types there are panels.
+  memory_home home() const override { return {"cpu " + isa_.name + (exact_ ? " float32" : ""), 0}; }
+  /// By all threads, so that the pages come to lie next to them.
+  void copy_from(const memory_home& other, void* to, const void* from, size_t size_bytes) override;
   void embedding(const embedding_args& args) override;
   void rms_norm(const rms_norm_args& args) override;
   void linear(const linear_args& args) override;

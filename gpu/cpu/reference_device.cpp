@@ -9,6 +9,7 @@ class reference_device final : public cpu::host_device {
 public:
   std::string name() const override { return "cpu (reference)"; }
   std::unique_ptr<device> second_queue() override { return make_reference_device(); }
+  memory_home home() const override { return {"reference", 0}; }
 
   void embedding(const embedding_args& args) override { cpu::reference::embedding(args); }
   void rms_norm(const rms_norm_args& args) override { cpu::reference::rms_norm(args); }

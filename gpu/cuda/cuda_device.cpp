@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gpu/cuda/host_pinner.hpp"
+#include "gpu/cuda/peer_reader.hpp"
 #include "gpu/cuda/pinned_ring.hpp"
 #include "gpu/cuda/recordings.hpp"
 #include "gpu/cuda/staged_upload.hpp"
@@ -146,6 +147,13 @@ public:
     if (size_bytes > 0 && usable())
       note(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_),
            "copying on the device");
+  }
+
+  memory_home home() const override { return {"cuda", info_.ordinal}; }
+  void copy_from(const memory_home& other, void* to, const void* from, size_t size_bytes) override {
+    if (size_bytes > 0 && usable())
+      note(peers_.copy(to, from, other.ordinal, size_bytes, stream_),
+           "copying from another device");
   }
 
   caf::error synchronize() override {
@@ -385,6 +393,7 @@ private:
   std::vector<result> results_;
   const std::shared_ptr<upload_lanes> lanes_;
   cuda::recordings recordings_;
+  cuda::peer_reader peers_{info_.ordinal};
   buffer scratch_;
   std::optional<cuda::wide_products> wide_; ///< none where the own kernels take all
   caf::error failure_;

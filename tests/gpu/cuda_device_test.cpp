@@ -15,11 +15,12 @@ class cuda_device_test : public testing::Test {
 protected:
   void TearDown() override {
     cuda_emulation::set_device_count(1);
+    cuda_emulation::set_peer_access(true);
     cuda_emulation::fail_next(cudaSuccess);
     cuda_emulation::refuse(cuda_emulation::graph_call::none);
   }
-  static std::unique_ptr<device> open(const device_options& options = {}) {
-    auto made = make_cuda_device(0, options);
+  static std::unique_ptr<device> open(const device_options& options = {}, int ordinal = 0) {
+    auto made = make_cuda_device(ordinal, options);
     EXPECT_TRUE(made) << describe(made.error());
     return std::move(*made);
   }
@@ -145,6 +146,52 @@ TEST_F(cuda_device_test, a_large_copy_that_fails_is_reported) {
   const auto why = dev->synchronize();
   EXPECT_EQ(why, errc::device_failed);
   EXPECT_NE(describe(why).find("copying to the device"), std::string::npos) << describe(why);
+}
+
+TEST_F(cuda_device_test, memory_of_another_device_is_read_directly_or_else_through_the_host) {
+  cuda_emulation::set_device_count(3);
+  const auto there = open({}, 1), here = open({}, 2);
+  ASSERT_TRUE(here->home().takes_from(there->home()));
+  const std::vector<char> text(100'000, 'a');
+  const auto from = there->allocate(text.size()), to = here->allocate(text.size());
+  ASSERT_TRUE(from && to);
+  there->copy_to_device(from->data(), text.data(), text.size());
+  ASSERT_FALSE(there->synchronize());
+  const auto run = [&] {
+    const auto queue = here->second_queue();
+    std::vector<char> back(text.size());
+    here->copy_to_device(to->data(), back.data(), back.size());
+    EXPECT_FALSE(here->synchronize());
+    for (size_t done = 0; done < text.size(); done += text.size() / 4)
+      queue->copy_from(there->home(), to->as<char>() + done, from->as<char>() + done,
+                       text.size() / 4);
+    EXPECT_NE(*to->as<char>(), 'a') << "in the order of the queue, no sooner";
+    EXPECT_FALSE(queue->synchronize());
+    here->copy_to_host(back.data(), to->data(), back.size());
+    EXPECT_FALSE(here->synchronize());
+    EXPECT_EQ(back, text);
+  };
+  const auto before = cuda_emulation::peer_copies();
+  run();
+  EXPECT_EQ(cuda_emulation::peer_copies().direct_bytes - before.direct_bytes, text.size());
+  EXPECT_EQ(cuda_emulation::peer_copies().staged_bytes, before.staged_bytes);
+  cuda_emulation::set_peer_access(false);
+  run();
+  EXPECT_EQ(cuda_emulation::peer_copies().direct_bytes - before.direct_bytes, text.size());
+  EXPECT_EQ(cuda_emulation::peer_copies().staged_bytes - before.staged_bytes, text.size());
+}
+
+TEST_F(cuda_device_test, a_copy_from_another_device_that_fails_is_reported) {
+  cuda_emulation::set_device_count(2);
+  const auto there = open({}, 1), here = open();
+  const auto from = there->allocate(64), to = here->allocate(64);
+  ASSERT_TRUE(from && to);
+  here->copy_from({"cuda", 0}, to->data(), from->data(), 64); // which does not have it
+  const auto why = here->synchronize();
+  EXPECT_EQ(why, errc::device_failed);
+  EXPECT_NE(describe(why).find("copying from another device on cuda:0"), std::string::npos)
+      << describe(why);
+  EXPECT_FALSE(there->synchronize()) << "that one is as it was";
 }
 
 /// Copies one float by ops that are recorded when their key comes again.

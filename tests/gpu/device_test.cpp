@@ -62,6 +62,43 @@ TEST(device_test, copies_go_there_and_back) {
   EXPECT_STREQ(back, "text");
 }
 
+TEST(device_test, copies_the_memory_of_another_device) {
+  // Several pieces, and a block that is large enough for pages of its own.
+  std::vector<char> text(9'000'001), back(text.size());
+  for (size_t i = 0; i < text.size(); ++i)
+    text[i] = static_cast<char>(i * 7919 >> 8);
+  auto sets = cpu_isas();
+  sets.push_back("reference");
+  for (const auto& isa : sets) {
+    const auto here = make_cpu_device({2, precision::automatic, isa});
+    const auto there = make_cpu_device({1, precision::automatic, isa});
+    ASSERT_TRUE(here->home().takes_from(there->home())) << isa;
+    const auto from = there->allocate(text.size()), to = here->allocate(text.size());
+    ASSERT_TRUE(from && to);
+    there->copy_to_device(from->data(), text.data(), text.size());
+    ASSERT_FALSE(there->synchronize());
+    const auto queue = here->second_queue();
+    queue->copy_from(there->home(), to->data(), from->data(), text.size());
+    queue->copy_from(there->home(), to->data(), from->data(), 0);
+    ASSERT_FALSE(queue->synchronize());
+    here->copy_to_host(back.data(), to->data(), back.size());
+    EXPECT_TRUE(back == text) << isa;
+  }
+}
+
+TEST(device_test, devices_that_hold_weights_otherwise_take_none_from_each_other) {
+  std::vector<std::unique_ptr<device>> all;
+  for (const auto& isa : cpu_isas())
+    for (const auto mode : {precision::automatic, precision::float32})
+      all.push_back(make_cpu_device({1, mode, isa}));
+  all.push_back(make_reference_device());
+  for (const auto& one : all)
+    for (const auto& other : all)
+      EXPECT_EQ(one->home().takes_from(other->home()), one == other)
+          << one->name() << " " << other->name();
+  EXPECT_FALSE(memory_home{}.takes_from({})) << "nobody else reads there";
+}
+
 TEST(device_test, runs_the_instruction_set_asked_for) {
   for (const auto& isa : cpu_isas())
     EXPECT_EQ(make_cpu_device({2, precision::automatic, isa})->name(),

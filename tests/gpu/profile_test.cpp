@@ -51,6 +51,18 @@ TEST(profile, a_profiled_device_computes_the_same_bits) {
   EXPECT_FALSE(profiled->synchronize());
 }
 
+TEST(profile, what_comes_from_another_device_is_passed_on) {
+  const auto plain = cpu(1);
+  const auto profiled = make_profiled_device(cpu(1));
+  ASSERT_TRUE(profiled->home().takes_from(plain->home()));
+  const auto from = plain->allocate(6), to = profiled->allocate(6);
+  ASSERT_TRUE(from && to);
+  plain->copy_to_device(from->data(), "there", 6);
+  profiled->copy_from(plain->home(), to->data(), from->data(), 6);
+  EXPECT_STREQ(to->as<char>(), "there");
+  EXPECT_EQ(profiled->take_costs().at(0).bytes, 6);
+}
+
 TEST(profile, calls_bytes_and_operations_are_counted_by_op_and_shape) {
   test::random_data random{7};
   const test::random_weight wide{random, dtype::bf16, 40, 64}, tall{random, dtype::f32, 64, 40};

@@ -10,8 +10,7 @@
 
 #include "base/half.hpp"
 #include "cuda_runtime.h"
-#include "delayed_copies.hpp"
-#include "emulated_graph.hpp"
+#include "emulated_stream.hpp"
 
 /// Keeps what a function must keep, stores the stack's top at `*from`, goes on at `to`. Unlike
 /// swapcontext it makes no system call, which is most of what an emulated barrier would cost.
@@ -178,7 +177,6 @@ block_of_fibers fibers;
 std::mutex pending_mutex; // copies come from several threads
 cudaError_t pending = cudaSuccess;
 bool pending_stays = false;
-int device_count = 1;
 
 void block_of_fibers::enter() {
   (*fibers.thread_)();
@@ -248,7 +246,6 @@ bool is_failure_pending() {
   const std::lock_guard guard{pending_mutex};
   return pending != cudaSuccess;
 }
-void set_device_count(int count) { device_count = count; }
 cudaError_t take_failure() {
   const std::lock_guard guard{pending_mutex};
   const auto out = pending;
@@ -258,14 +255,6 @@ cudaError_t take_failure() {
 }
 
 } // namespace troupe::cuda_emulation
-
-/// Ops run when they are queued, unless the stream records them, or pinned memory is copied from.
-struct emulated_stream {
-  std::shared_ptr<troupe::cuda_emulation::delayed_copies> copies =
-      troupe::cuda_emulation::begin_stream();
-  std::unique_ptr<emulated_graph> recorded;
-  bool is_invalid = false; ///< something happened that cannot be recorded
-};
 
 namespace troupe::cuda_emulation {
 namespace {
@@ -304,45 +293,6 @@ copy_counts copies() { return {allocated_bytes, registered_bytes, pageable_bytes
 
 using namespace troupe::cuda_emulation;
 
-cudaError_t cudaGetDeviceCount(int* count) {
-  *count = device_count;
-  return device_count > 0 ? cudaSuccess : cudaErrorNoDevice;
-}
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
-  if (device < 0 || device >= device_count)
-    return cudaErrorInvalidDevice;
-  std::snprintf(out->name, sizeof out->name, "emulated");
-  out->totalGlobalMem = size_t{1} << 30;
-  out->major = 8;
-  out->minor = 0;
-  out->multiProcessorCount = 2;
-  return cudaSuccess;
-}
-cudaError_t cudaSetDevice(int device) {
-  return device >= 0 && device < device_count ? cudaSuccess : cudaErrorInvalidDevice;
-}
-cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *free = *total = size_t{1} << 30;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* out, int) {
-  *out = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
-cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t stream) {
-  if (spoils(stream))
-    return cudaErrorStreamCaptureUnsupported;
-  if (const auto failed = take_failure(); failed != cudaSuccess)
-    return failed;
-  *out = std::malloc(size);
-  return *out != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
-  settle(stream);
-  std::free(data);
-  return cudaSuccess;
-}
 cudaError_t cudaMallocHost(void** out, size_t size) {
   const auto status = cudaMallocAsync(out, size, nullptr);
   if (status == cudaSuccess)

@@ -77,6 +77,16 @@ constexpr unsigned cudaStreamNonBlocking = 1;
 constexpr unsigned cudaHostRegisterPortable = 1;
 using cudaMemPool_t = struct emulated_pool*;
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
+enum cudaMemLocationType { cudaMemLocationTypeDevice = 1 };
+enum cudaMemAccessFlags { cudaMemAccessFlagsProtReadWrite = 3 };
+struct cudaMemLocation {
+  cudaMemLocationType type;
+  int id;
+};
+struct cudaMemAccessDesc {
+  cudaMemLocation location;
+  cudaMemAccessFlags flags;
+};
 
 struct cudaDeviceProp {
   char name[256];
@@ -110,6 +120,14 @@ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
               uint32_t b1);
 /// Devices that `cudaGetDeviceCount` finds; 0 gives cudaErrorNoDevice.
 void set_device_count(int count);
+/// Whether devices can read each other's memory; who was allowed to may no more.
+void set_peer_access(bool can);
+/// Bytes that were copied between devices, ever: read by the device itself, or through the host.
+struct peer_counts {
+  uint64_t direct_bytes = 0;
+  uint64_t staged_bytes = 0;
+};
+peer_counts peer_copies();
 /// Takes a pending failure, for a launch.
 cudaError_t take_failure();
 /// Makes the copies that are queued on the stream; see `delayed_copies.hpp`.
@@ -208,6 +226,8 @@ cudaError_t cudaSetDevice(int device);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* out, int device);
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr which, void* value);
+cudaError_t cudaMemPoolSetAccess(cudaMemPool_t pool, const cudaMemAccessDesc* to, size_t count);
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer);
 cudaError_t cudaMallocAsync(void** out, size_t size, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream);
 cudaError_t cudaMallocHost(void** out, size_t size);
@@ -215,6 +235,9 @@ cudaError_t cudaFreeHost(void* data);
 cudaError_t cudaHostRegister(void* data, size_t size, unsigned flags);
 cudaError_t cudaHostUnregister(void* data);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t);
+/// Fails with cudaErrorInvalidValue for memory that is not the devices'.
+cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device,
+                                size_t size, cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);

@@ -39,7 +39,10 @@ bool overlap(const std::byte* a, size_t a_size, const std::byte* b, size_t b_siz
   return a < b + b_size && b < a + a_size;
 }
 
+} // namespace
+
 bool is_awaited(const std::byte* data, size_t size) {
+  const std::lock_guard guard{streams_mutex};
   return std::ranges::any_of(streams, [&](const auto& weak) {
     const auto stream = weak.lock();
     return stream && std::ranges::any_of(stream->steps, [&](const auto& step) {
@@ -47,8 +50,6 @@ bool is_awaited(const std::byte* data, size_t size) {
            });
   });
 }
-
-} // namespace
 
 std::shared_ptr<delayed_copies> begin_stream() {
   const std::lock_guard guard{streams_mutex};

@@ -4,8 +4,9 @@
 #include <functional>
 #include <memory>
 
-/// Copies from pinned memory as late as a device may make them: when something that is queued after
-/// them runs, or is waited for. So a source that changes or goes too early shows.
+/// Copies from pinned memory, or that of another device, as late as a device may make them: when
+/// something that is queued after them runs, or is waited for. So a source that changes or goes too
+/// early shows.
 namespace troupe::cuda_emulation {
 
 class delayed_copies;
@@ -17,6 +18,8 @@ struct stream_mark {
 };
 
 std::shared_ptr<delayed_copies> begin_stream();
+/// Whether a copy from there is still to be made.
+bool is_awaited(const std::byte* data, size_t size);
 /// Copies when the stream comes to it.
 void copy_later(delayed_copies& stream, void* to, const void* from, size_t size);
 /// Calls when the stream comes to it.
