@@ -28,6 +28,7 @@ namespace troupe::engine {
 using token_id = int32_t;
 struct model_config;
 class kv_memory;
+class weight_twins;
 class workspace;
 
 /// How the next token is chosen. Ranges are checked by `validate` before a sequence is accepted.
@@ -203,10 +204,12 @@ constexpr engine_memory operator+(const engine_memory& a, const engine_memory& b
           std::max(a.workspace_bytes, b.workspace_bytes)};
 }
 
-/// What the engines of one device share; what is null an engine has for itself.
+/// What the engines of one device share, and, of `twins`, those of all devices of the process; what
+/// is null an engine has for itself.
 struct device_share {
   std::shared_ptr<kv_memory> kv;
   std::shared_ptr<workspace> work;
+  std::shared_ptr<weight_twins> twins{};
 };
 
 /// A smaller model, of the same tokenizer, that guesses what a large one says. It never changes a
@@ -215,6 +218,7 @@ struct draft_source {
   std::shared_ptr<const model_config> config;
   weight_lookup lookup;
   std::shared_ptr<const void> keep_alive; ///< held as long as the engine
+  std::string checkpoint{};               ///< as in `engine::create`
 };
 
 /// What an engine has done since it was made.
@@ -237,12 +241,17 @@ public:
   /// With `draft`, guesses are made by that model instead of looked up; it is quantized as the
   /// large one, takes a quarter of `options.kv_bytes` in addition, and runs in the same workspace.
   /// `share` is of `device`, for all its engines; without one keys and values lie in an arena of
-  /// `kv_bytes` of their own.
+  /// `kv_bytes` of their own. `checkpoint` is a text that no other weights and no other `config`
+  /// have: by it the engines of `share.twins` find weights that another device has. Without a
+  /// `lookup` they come from there, and it fails with no_twin if they do not, or later, as a load
+  /// does.
   static caf::expected<std::unique_ptr<engine>>
   create(const model_config& config, const weight_lookup& lookup,
          std::shared_ptr<const void> keep_alive, gpu::device& device, const engine_options& options,
-         const draft_source* draft = nullptr, device_share share = {});
+         const draft_source* draft = nullptr, device_share share = {},
+         const std::string& checkpoint = {});
 
+  /// Blocks while its weights are lent, but not for long: they are called back.
   virtual ~engine() = default;
 
   /// With weights that are still on their way, a step runs the layers that it has weights for and
@@ -250,6 +259,8 @@ public:
   /// waits for them instead. It fails with the load's error if the rest will not come. May be asked
   /// by any thread.
   virtual weight_state weights() const { return {}; }
+  /// Whether another device is copying its weights; `on_weights` is called when it has.
+  virtual bool is_lent() const { return false; }
   /// The step that waits for weights, if there is one: `on_weights` tells when it can go on, and
   /// another step before that does nothing, unless sequences were added or cancelled.
   virtual std::optional<held_step> held() const { return std::nullopt; }

@@ -28,6 +28,9 @@ enum class errc : uint8_t {
   stale,
   /// The engine's own queue is full.
   busy,
+  /// The device that the weights were to be copied from has them no more, or other ones: they have
+  /// to come from the checkpoint.
+  no_twin,
 };
 
 } // namespace troupe::engine

@@ -53,8 +53,8 @@ caf::expected<std::unique_ptr<draft_model>>
 draft_model::create(const draft_source& source, gpu::device& device, int64_t vocabulary,
                     const engine_options& options, device_share share) {
   const auto& config = *source.config;
-  auto weights =
-      model_weights::bind(config, source.lookup, device, options.quantize, options.on_weights);
+  auto weights = place_weights(config, source.lookup, source.checkpoint, source.keep_alive, device,
+                               options, share.twins.get());
   if (!weights)
     return weights.error();
   const auto* memory = share.kv.get();

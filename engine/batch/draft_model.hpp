@@ -40,6 +40,7 @@ public:
   void forget(sequence_id id);
   engine_memory memory() const;
   weight_state weights() const { return parts_.weights->state(); }
+  bool is_lent() const { return parts_.weights->is_lent(); }
 
 private:
   /// What is known of one sequence.

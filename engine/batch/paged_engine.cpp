@@ -400,10 +400,12 @@ weight_state paged_engine::weights() const {
 caf::expected<std::unique_ptr<engine>>
 engine::create(const model_config& config, const weight_lookup& lookup,
                std::shared_ptr<const void> keep_alive, gpu::device& device,
-               const engine_options& options, const draft_source* draft, device_share share) {
+               const engine_options& options, const draft_source* draft, device_share share,
+               const std::string& checkpoint) {
   if (auto why = check_options(options))
     return why;
-  auto weights = model_weights::bind(config, lookup, device, options.quantize, options.on_weights);
+  auto weights =
+      place_weights(config, lookup, checkpoint, keep_alive, device, options, share.twins.get());
   if (!weights)
     return weights.error();
   auto limits = limits_of(options);

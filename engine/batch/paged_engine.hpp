@@ -36,6 +36,9 @@ public:
   explicit paged_engine(parts built);
 
   weight_state weights() const override;
+  bool is_lent() const override {
+    return parts_.weights->is_lent() || (parts_.draft && parts_.draft->is_lent());
+  }
   std::optional<held_step> held() const override;
   caf::error add(sequence_request request) override;
   void cancel(sequence_id id) override;

@@ -13,13 +13,18 @@ constexpr uint64_t news_parts = 32;
 } // namespace
 
 weight_feeder::weight_feeder(std::vector<weight_job> jobs, std::unique_ptr<gpu::device> queue,
-                             std::function<void()> news)
-    : jobs_{std::move(jobs)}, queue_{std::move(queue)}, news_{std::move(news)} {
+                             std::function<void()> news,
+                             std::shared_ptr<const weight_twins::loan> loan)
+    : jobs_{std::move(jobs)}, loan_{std::move(loan)}, queue_{std::move(queue)}, news_{std::move(
+                                                                                    news)} {
   for (const auto& job : jobs_)
     total_bytes_ += job.size_bytes();
   state_.total_bytes = state_.left_bytes = total_bytes_;
   measure_waits();
-  thread_ = std::jthread{[this](const std::stop_token& stop) { work(stop); }};
+  thread_ = std::jthread{[this](const std::stop_token& stop) {
+    work(stop);
+    loan_ = nullptr;
+  }};
 }
 
 weight_feeder::~weight_feeder() = default; // the thread is stopped and joined first

@@ -17,9 +17,10 @@ class weight_feeder {
 public:
   /// `queue` = another queue of the device that runs the model. `news` is called on the thread,
   /// about thirty times in all, when what `ready` was asked for is there, and when it is over; may
-  /// be null.
+  /// be null. `loan` = what jobs copy from, if they do; held until the last one has ended.
   weight_feeder(std::vector<weight_job> jobs, std::unique_ptr<gpu::device> queue,
-                std::function<void()> news);
+                std::function<void()> news,
+                std::shared_ptr<const weight_twins::loan> loan = nullptr);
   /// Gives up what is left.
   ~weight_feeder();
   weight_feeder(const weight_feeder&) = delete;
@@ -40,6 +41,7 @@ private:
   void note(size_t tensors, uint64_t bytes, caf::error why);
 
   std::vector<weight_job> jobs_;
+  std::shared_ptr<const weight_twins::loan> loan_; ///< of the thread
   const std::unique_ptr<gpu::device> queue_;
   const std::function<void()> news_;
   uint64_t total_bytes_ = 0;

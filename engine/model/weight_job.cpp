@@ -162,6 +162,23 @@ private:
   int64_t undropped_ = 0;      ///< rows that may be dropped then
 };
 
+/// In pieces, so that who waits for the loan, or for this to stop, does not wait for long.
+caf::error copy_twin(const weight_job& job, gpu::device& queue, const std::stop_token& stop) {
+  constexpr uint64_t piece = step_pieces * piece_bytes;
+  caf::error why;
+  const auto bytes = job.size_bytes();
+  for (uint64_t done = 0; done < bytes && !why && !stop.stop_requested(); done += piece) {
+    if (job.loan->is_called_back())
+      why = caf::make_error(errc::no_twin, "the weights that were being copied are to go");
+    else
+      queue.copy_from(job.loan->home(), static_cast<std::byte*>(job.memory) + done,
+                      static_cast<const std::byte*>(job.twin) + done,
+                      std::min(piece, bytes - done));
+  }
+  auto failed = queue.synchronize();
+  return why ? why : failed;
+}
+
 } // namespace
 
 uint64_t weight_job::size_bytes() const {
@@ -169,6 +186,8 @@ uint64_t weight_job::size_bytes() const {
 }
 
 caf::error run_job(const weight_job& job, gpu::device& queue, const std::stop_token& stop) {
+  if (job.loan != nullptr)
+    return copy_twin(job, queue, stop);
   if (job.memory != nullptr)
     return job_run{job, queue}.run(stop);
   return job.from.wait ? job.from.wait(job.from.shape[0], stop) : caf::error{};

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/errors.hpp"
 #include "engine/model/weight_binder.hpp"
 
 namespace troupe::engine {
@@ -201,7 +202,8 @@ model_weights::bind(const model_config& config, const weight_lookup& lookup, gpu
 }
 
 caf::error model_weights::fill(std::vector<weight_job> jobs, gpu::device& device,
-                               std::function<void()> news) {
+                               std::function<void()> news,
+                               std::shared_ptr<const weight_twins::loan> loan) {
   // What was copied may still be under way, and what it is read from is the caller's; and the
   // places are the first queue's until it is through with whatever they were before.
   if (auto why = device.synchronize())
@@ -209,13 +211,127 @@ caf::error model_weights::fill(std::vector<weight_job> jobs, gpu::device& device
   if (jobs.empty())
     return {};
   if (auto queue = device.second_queue()) {
-    feeder_ = std::make_unique<weight_feeder>(std::move(jobs), std::move(queue), std::move(news));
+    feeder_ = std::make_unique<weight_feeder>(std::move(jobs), std::move(queue), std::move(news),
+                                              std::move(loan));
     return {};
   }
   for (const auto& job : jobs)
     if (auto why = run_job(job, device))
       return why;
   return {};
+}
+
+/// Gives each weight of a twin its place on a device. Stops caring after the first failure.
+class twin_copier {
+public:
+  twin_copier(const weight_twins::loan& loan, gpu::device& device, model_weights& to)
+      : loan_{loan}, device_{device}, to_{to} {}
+
+  /// The twin's `from`, which is to be the tensor `want`; one that is kept in two forms, twice in a
+  /// row.
+  gpu::weight take(const weight_spec& want, const gpu::weight& from) {
+    if (want.name != std::exchange(last_name_, want.name))
+      ++tensors_;
+    const auto rows = want.shape.size() == 1 ? 1 : want.shape[0];
+    if (!error && (!from || from.rows != rows || from.cols != want.shape.back()))
+      error = other_weights();
+    if (error)
+      return {};
+    weight_job job{.from = {}, .to = from, .tensors = tensors_};
+    to_.size_bytes += job.size_bytes();
+    const auto& theirs = loan_.weights().memory_;
+    if (std::ranges::find(theirs, from.data, &gpu::buffer::data) == theirs.end())
+      return from; // in place
+    auto memory = device_.allocate(job.size_bytes());
+    if (!memory) {
+      error = caf::make_error(errc::out_of_memory, "copying tensor " + want.name + " to " +
+                                                       device_.name() + ": " +
+                                                       describe(memory.error()));
+      return {};
+    }
+    job.memory = memory->data();
+    job.to.data = job.memory;
+    job.loan = &loan_;
+    job.twin = from.data;
+    to_.memory_.push_back(std::move(*memory));
+    jobs.push_back(job);
+    return job.to;
+  }
+  static caf::error other_weights() {
+    return caf::make_error(errc::no_twin, "another device has other weights by this name");
+  }
+
+  std::vector<weight_job> jobs;
+  caf::error error;
+
+private:
+  const weight_twins::loan& loan_;
+  gpu::device& device_;
+  model_weights& to_;
+  std::string last_name_;
+  size_t tensors_ = 0;
+};
+
+caf::expected<std::unique_ptr<model_weights>>
+model_weights::copy(const model_config& config, std::shared_ptr<const weight_twins::loan> twin,
+                    gpu::device& device, std::function<void()> news) {
+  auto out = std::make_unique<model_weights>();
+  const auto& from = twin->weights();
+  twin_copier get{*twin, device, *out};
+  if (static_cast<int64_t>(from.layers.size()) != config.layers)
+    return twin_copier::other_weights();
+  out->lies_in_ = twin->keep_alive();
+  out->embedding = get.take(embedding_spec(config), from.embedding);
+  const bool shared = config.tied_embeddings && from.head.data == from.embedding.data;
+  if (config.tied_embeddings && !shared)
+    out->head = get.take(embedding_spec(config), from.head);
+  const auto rows = layer_rows(config);
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const auto& theirs = from.layers[static_cast<size_t>(i)];
+    auto& layer = out->layers.emplace_back();
+    for (const auto& row : rows)
+      layer.*row.to = get.take(spec(layer_name(i, row.name), row.rows, row.cols), theirs.*row.to);
+  }
+  out->final_norm = get.take(final_norm_spec(config), from.final_norm);
+  if (shared)
+    out->head = out->embedding;
+  else if (!config.tied_embeddings)
+    out->head = get.take(head_spec(config), from.head);
+  if (get.error)
+    return get.error;
+  if (auto why = out->fill(std::move(get.jobs), device, std::move(news), std::move(twin)))
+    return why;
+  return out;
+}
+
+void model_weights::offer(weight_twins& to, twin_name name, const gpu::device& device,
+                          std::shared_ptr<const void> keep_alive, std::function<void()> returned) {
+  offer_ = to.put(*this, std::move(name), device.home(),
+                  lies_in_ ? lies_in_ : std::move(keep_alive), std::move(returned));
+}
+
+uint64_t model_weights::own_bytes() const {
+  uint64_t out = 0;
+  for (const auto& one : memory_)
+    out += one.size_bytes();
+  return out;
+}
+
+caf::expected<std::unique_ptr<model_weights>>
+place_weights(const model_config& config, const weight_lookup& lookup,
+              const std::string& checkpoint, std::shared_ptr<const void> keep_alive,
+              gpu::device& device, const engine_options& options, weight_twins* twins) {
+  const twin_name name{checkpoint, options.quantize};
+  caf::expected<std::unique_ptr<model_weights>> out{nullptr};
+  if (lookup)
+    out = model_weights::bind(config, lookup, device, options.quantize, options.on_weights);
+  else if (auto twin = twins != nullptr ? twins->lend(name, device.home()) : nullptr)
+    out = model_weights::copy(config, std::move(twin), device, options.on_weights);
+  else
+    return caf::make_error(errc::no_twin, "no other device has these weights any more");
+  if (out && twins != nullptr && !checkpoint.empty())
+    (*out)->offer(*twins, name, device, std::move(keep_alive), options.on_weights);
+  return out;
 }
 
 } // namespace troupe::engine

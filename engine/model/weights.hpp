@@ -7,6 +7,7 @@
 #include "engine/engine.hpp"
 #include "engine/model/model_config.hpp"
 #include "engine/model/weight_feeder.hpp"
+#include "engine/model/weight_twins.hpp"
 #include "gpu/device.hpp"
 
 namespace troupe::engine {
@@ -63,6 +64,23 @@ public:
   bind(const model_config& config, const weight_lookup& lookup, gpu::device& device,
        quantization quantize = quantization::none, std::function<void()> news = {});
 
+  /// The same from a device that has them: what lies in memory of that device's own is copied to
+  /// memory of this one's, on its second queue if it has one, in the order of the plan; what is
+  /// used in place is used there too. The loan goes when all is copied. Fails with no_twin if these
+  /// are not the weights that `config` asks for, and so does the copying when they are called back.
+  static caf::expected<std::unique_ptr<model_weights>>
+  copy(const model_config& config, std::shared_ptr<const weight_twins::loan> twin,
+       gpu::device& device, std::function<void()> news = {});
+
+  /// Lets other devices copy these, from when all are there; to be called once. Nobody but `device`
+  /// does anything with it. They keep `keep_alive`, which what is used in place lies in.
+  void offer(weight_twins& to, twin_name name, const gpu::device& device,
+             std::shared_ptr<const void> keep_alive, std::function<void()> returned);
+  /// Whether another device is copying them: until it has, destroying them blocks.
+  bool is_lent() const { return offer_ && offer_->is_lent(); }
+  /// Of the device's memory that they lie in: what is not used in place.
+  uint64_t own_bytes() const;
+
   /// Blocks until the first `tensors` tensors of the plan are there; fails if the load did. May be
   /// called by any thread, as the next three.
   caf::error wait(size_t tensors) const { return feeder_ ? feeder_->wait(tensors) : caf::error{}; }
@@ -80,10 +98,22 @@ public:
   uint64_t size_bytes = 0; ///< of the tensors, in place or copied
 
 private:
-  caf::error fill(std::vector<weight_job> jobs, gpu::device& device, std::function<void()> news);
+  friend class twin_copier;
+  caf::error fill(std::vector<weight_job> jobs, gpu::device& device, std::function<void()> news,
+                  std::shared_ptr<const weight_twins::loan> loan = nullptr);
 
+  std::shared_ptr<const void> lies_in_; ///< what a twin's keep_alive was
   std::vector<gpu::buffer> memory_;
-  std::unique_ptr<weight_feeder> feeder_; ///< last: its thread writes to the memory
+  std::unique_ptr<weight_feeder> feeder_;      ///< behind the memory, which its thread writes to
+  std::unique_ptr<weight_twins::offer> offer_; ///< last: others read the memory until it is gone
 };
+
+/// What an engine of `options` binds: the checkpoint's weights or, without a `lookup`, those of a
+/// twin among `twins`; then fails with no_twin if there is none (any more). Offers them there,
+/// where `checkpoint` names them. See `engine::create`.
+caf::expected<std::unique_ptr<model_weights>>
+place_weights(const model_config& config, const weight_lookup& lookup,
+              const std::string& checkpoint, std::shared_ptr<const void> keep_alive,
+              gpu::device& device, const engine_options& options, weight_twins* twins);
 
 } // namespace troupe::engine

@@ -7,6 +7,7 @@
 
 #include "engine/errors.hpp"
 #include "gpu/cpu/cpu_device.hpp"
+#include "tests/engine/model/true_copy.hpp"
 
 namespace troupe::engine {
 namespace {
@@ -59,6 +60,11 @@ TEST_P(gguf_model, the_bytes_kept_are_those_foretold) {
       EXPECT_EQ((*weights)->size_bytes,
                 kept_bytes(model.config, model.lookup(), quantize, device.get()));
     }
+}
+
+TEST_P(gguf_model, another_device_copies_every_weight_bit_for_bit) {
+  for (const auto quantize : {quantization::none, quantization::int4})
+    golden::expect_a_true_copy(model, *gpu::make_cpu_device(), *gpu::make_cpu_device(), quantize);
 }
 
 class gguf_blocks_model : public testing::Test {
