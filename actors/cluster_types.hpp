@@ -9,6 +9,7 @@
 #include "base/ids.hpp"
 #include "base/instant.hpp"
 #include "engine/engine.hpp"
+#include "gpu/memory_home.hpp"
 #include "policies/footprint.hpp"
 #include "policies/load_cost.hpp"
 
@@ -109,9 +110,10 @@ struct load_order {
   std::vector<std::string> together{};
   uint32_t place = 0; ///< of this one there, counted from 1; 0 = not there
   // These stay on their node:
-  bool mapped = false;  ///< past the pool, which had no memory for it
-  bool whole = false;   ///< not before all of it is on this machine
-  std::string damage{}; ///< found in the files at `dir`, which are to be mended first
+  bool mapped = false;     ///< past the pool, which had no memory for it
+  bool whole = false;      ///< not before all of it is on this machine
+  std::string damage{};    ///< found in the files at `dir`, which are to be mended first
+  gpu::memory_home home{}; ///< of the worker's device, if weights may come from another one
   /// Set while weights in `dir` are still on their way from `origin`.
   std::shared_ptr<const storage::arriving_model> arriving{};
 };

@@ -18,6 +18,7 @@ std::string_view state_of(const policies::tier_bytes& bytes) {
          : has(load_tier::disk) || has(load_tier::paged) ? "disk"
          : has(load_tier::pool)                          ? "pool"
          : has(load_tier::cached)                        ? "page cache"
+         : has(load_tier::device)                        ? "device"
                                                          : "unknown";
 }
 

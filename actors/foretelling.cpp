@@ -62,8 +62,8 @@ void survey(scheduler_pointer self, policies::worker_id worker, const model_id& 
 }
 
 void note_receipt(scheduler_pointer self, const load_account& account) {
-  constexpr std::array<const char*, policies::load_tier_count> names{"remote", "disk", "pool",
-                                                                     "paged", "cached"};
+  constexpr std::array<const char*, policies::load_tier_count> names{"remote", "disk",   "pool",
+                                                                     "paged",  "cached", "device"};
   for (size_t i = 0; i < names.size(); ++i)
     self->state.setup.meters->came_from(i == 0 && account.source == peer_link ? "peer" : names[i],
                                         account.bytes[i]);

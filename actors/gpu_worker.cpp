@@ -79,20 +79,6 @@ void answer_drains(pointer self) {
     promise.deliver(true);
 }
 
-/// Frees a model that is to leave, once nothing runs on it.
-void release(pointer self, const model_id& id) {
-  auto& state = self->state;
-  const auto at = state.models.find(id);
-  if (at == state.models.end() || !at->second.leaving || !at->second.runners.empty())
-    return;
-  const model_ref gone{id}; // `id` may be the key that is about to go
-  state.models.erase(at);
-  tell(self);
-  if (state.scheduler)
-    self->send(state.scheduler, atom::unloaded_v, gone);
-  show_worker(self);
-}
-
 void lose(pointer self, const caf::strong_actor_ptr& sink, const sequence_ref& sequence,
           loss_kind kind, std::string message) {
   self->send(caf::actor_cast<token_sink_actor>(sink), atom::lost_v,
@@ -310,10 +296,24 @@ void on_down(pointer self, const caf::down_msg& down) {
 
 } // namespace
 
+void release(worker_pointer self, const model_id& id) {
+  auto& state = self->state;
+  const auto at = state.models.find(id);
+  if (at == state.models.end() || !at->second.leaving || !at->second.runners.empty() ||
+      at->second.engine->is_lent())
+    return;
+  const model_ref gone{id}; // `id` may be the key that is about to go
+  state.models.erase(at);
+  tell(self);
+  if (state.scheduler)
+    self->send(state.scheduler, atom::unloaded_v, gone);
+  show_worker(self);
+}
+
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why) {
   // Damaged files may be mended by the next load, and otherwise refuse it. So does what did not
   // come as it should: it is being fetched anew.
-  const bool again = why == storage::errc::corrupted || x.is_coming;
+  const bool again = why == storage::errc::corrupted || why == engine::errc::no_twin || x.is_coming;
   const auto kind = again ? loss_kind::retry : loss_kind::internal;
   if (again)
     self->state.doubted.insert(id);
@@ -374,8 +374,9 @@ gpu_worker_actor::behavior_type gpu_worker(pointer self, gpu_worker_setup setup)
         if (self->state.scheduler)
           self->send(self->state.scheduler, atom::receipt_v, std::move(x));
       },
-      [=](atom::survey, const load_order& order) {
+      [=](atom::survey, load_order& order) {
         count();
+        order.home = self->state.setup.home;
         tell_stager(self, atom::survey_v, order);
       },
       [=](atom::prefetch, const load_order& order, double rate) {

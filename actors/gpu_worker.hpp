@@ -21,6 +21,7 @@ struct gpu_worker_setup {
   std::string device;           ///< for people: "cpu"
   uint64_t limit_bytes = 0;     ///< of weights and the workspace
   uint64_t kv_memory_bytes = 0; ///< what its models borrow from
+  gpu::memory_home home{};      ///< of the device
   std::string data_address{};   ///< where other nodes get weights from this one; empty = nowhere
   /// Binds an engine to an opened model; runs on the worker's own thread.
   std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)> make_engine;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "actors/peer_plane.hpp"
 #include "storage/store/pull.hpp"
@@ -12,14 +13,20 @@ namespace {
 
 double seconds(duration x) { return std::chrono::duration<double>(x).count(); }
 
+double bytes_of(const load_account& x, policies::load_tier tier) {
+  return x.bytes[static_cast<size_t>(tier)];
+}
+
 } // namespace
 
 policies::load_demand demand_of(const load_account& x) {
   policies::load_demand out;
   out.wanted = x.bytes;
   out.queue_seconds = x.seconds.queued;
-  // What is fetched lies in another tier as well when it is read.
-  out.bind_bytes = std::accumulate(x.bytes.begin() + 1, x.bytes.end(), 0.0);
+  // What is fetched lies in another tier as well when it is read; what another device has made of
+  // weights is only copied.
+  out.bind_bytes = std::accumulate(x.bytes.begin() + 1, x.bytes.end(),
+                                   -bytes_of(x, policies::load_tier::device));
   out.source = x.source;
   out.binding = x.model.text;
   return out;
@@ -114,9 +121,15 @@ std::optional<load_account> load_book::settle(pending& x) {
     if (std::accumulate(out.bytes.begin() + 1, out.bytes.end(), 0.0) <= 0)
       took.read = 0;
   }
+  // All that an engine does with weights of another device is to bring them.
+  const bool copied = bytes_of(out, policies::load_tier::device) > 0;
+  const bool mixed = copied && demand_of(out).bind_bytes > 0; // a draft model from elsewhere
+  if (copied && !mixed)
+    took.bytes = took.read = std::exchange(took.bind, 0);
   took.queued = std::max(0.0, seconds(x.begun - x.announced) - fetched);
   took.total = seconds(std::max(x.ready, x.came) - x.announced);
-  cost_.observe(demand_of(out), took);
+  if (!mixed) // whose time no tier can be charged with
+    cost_.observe(demand_of(out), took);
   pending_.erase(pending_.begin() + (&x - pending_.data()));
   return out;
 }

@@ -122,7 +122,8 @@ struct status_list {
 struct opened_model {
   load_order order;
   std::shared_ptr<const engine::model_config> config;
-  engine::weight_lookup lookup;
+  engine::weight_lookup lookup; ///< none = another device has the weights
+  std::string checkpoint;       ///< what names them among devices; see `engine::engine::create`
   std::shared_ptr<const void> keep_alive;
   std::shared_ptr<const engine::draft_source> draft; ///< or none
   /// Set if weights are still on their way, with an engine that is made now waiting for them:

@@ -76,7 +76,8 @@ struct metrics::families {
         load_sources{family<prometheus::Counter>(
             in, "troupe_load_source_bytes_total",
             "Bytes of weights by where workers took them from: peer (other nodes), remote, disk, "
-            "pool, paged (a disk, through the page cache), cached (the page cache)")},
+            "pool, paged (a disk, through the page cache), cached (the page cache), "
+            "device (another one of the machine)")},
         sent{family<prometheus::Counter>(in, "troupe_peer_sent_bytes_total",
                                          "Bytes of weights that this node sent to other nodes")
                  .Add({})},

@@ -10,6 +10,7 @@
 #include "engine/model/packed_weights.hpp"
 #include "engine/model/weights.hpp"
 #include "storage/checkpoint.hpp"
+#include "storage/checkpoint_identity.hpp"
 #include "storage/errors.hpp"
 #include "storage/gguf_files.hpp"
 #include "storage/pipeline/mapped_check.hpp"
@@ -130,6 +131,20 @@ policies::tier_bytes bytes_of(const storage::tier_survey& found) {
   return out;
 }
 
+using twins_ptr = std::shared_ptr<engine::weight_twins>;
+
+/// What another device of this machine has for the device of `order`; nothing if there is none.
+std::optional<policies::tier_bytes> at_twin(const load_order& order, const std::string& checkpoint,
+                                            const twins_ptr& twins) {
+  const auto bytes =
+      twins ? twins->bytes_to_copy({checkpoint, order.options.quantize}, order.home) : std::nullopt;
+  if (!bytes)
+    return std::nullopt;
+  policies::tier_bytes out{};
+  out[static_cast<size_t>(policies::load_tier::device)] = static_cast<double>(*bytes);
+  return out;
+}
+
 /// Brings weights into memory where they are mapped.
 caf::expected<opened_weights> open_mapped(const model_parts& model, const open_progress& progress,
                                           const std::shared_ptr<storage::weight_tiers>& tiers) {
@@ -185,7 +200,7 @@ std::function<void(const open_progress&)> both(const opened_weights& first,
 
 opened_model open_model_files(const load_order& order, const open_progress& progress,
                               const std::shared_ptr<storage::weight_tiers>& tiers,
-                              const std::shared_ptr<peer_plane>& peers) {
+                              const std::shared_ptr<peer_plane>& peers, const twins_ptr& twins) {
   opened_model out;
   const auto open = [&](const std::string& dir, std::shared_ptr<const engine::model_config>& config,
                         uint64_t& bytes, const load_order& how) -> caf::expected<opened_weights> {
@@ -198,9 +213,15 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     if (!model)
       return model.error();
     bytes += model->files->size_bytes();
-    auto weights = open_weights(*model, how, progress, tiers, *found);
-    if (weights)
+    const auto checkpoint = storage::identity_of(*model->files, found->path, how.arriving.get());
+    const auto lent = at_twin(how, checkpoint, twins);
+    auto weights =
+        lent ? caf::expected{opened_weights{.lookup = {}, .whence = [lent] { return *lent; }}}
+             : open_weights(*model, how, progress, tiers, *found);
+    if (weights) {
+      weights->checkpoint = checkpoint;
       weights->keep_alive = held(std::move(weights->keep_alive), found->path);
+    }
     config = std::make_shared<const engine::model_config>(std::move(model->config));
     return weights;
   };
@@ -222,6 +243,7 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     }
     small = std::move(*opened);
     draft->lookup = small.lookup;
+    draft->checkpoint = small.checkpoint;
     draft->keep_alive = small.keep_alive;
     out.draft = std::move(draft);
   }
@@ -234,15 +256,19 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
     return bytes;
   };
   out.lookup = std::move(own->lookup);
+  out.checkpoint = std::move(own->checkpoint);
   out.keep_alive = std::move(own->keep_alive);
   return out;
 }
 
 std::optional<policies::tier_bytes>
-survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight_tiers>& tiers) {
+survey_model_files(const load_order& order, const std::string& dir,
+                   const std::shared_ptr<storage::weight_tiers>& tiers, const twins_ptr& twins) {
   const auto model = open_model(dir);
   if (!model)
     return std::nullopt;
+  if (const auto lent = at_twin(order, storage::identity_of(*model->files, dir), twins))
+    return lent;
   return bytes_of(tiers ? storage::survey(*tiers, *model->files, model->form.names)
                         : storage::survey_mapped(*model->files));
 }

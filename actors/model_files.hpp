@@ -10,6 +10,7 @@
 #include "actors/model_card.hpp"
 #include "actors/peer_plane.hpp"
 #include "actors/stager.hpp"
+#include "engine/model/weight_twins.hpp"
 #include "gpu/device.hpp"
 #include "storage/pipeline/weight_tiers.hpp"
 
@@ -19,15 +20,19 @@ namespace troupe::actors {
 /// memory: through `tiers` where that pays, mapped where it does not or where there are no tiers
 /// (null). With `peers`, files that are not on this machine come from other nodes. Blocks, but with
 /// `opened_model::follow` only until the load has begun. With `order.arriving` never for bytes that
-/// are still on their way: what cannot be done without them fails.
+/// are still on their way: what cannot be done without them fails. Where one of `twins` is what
+/// `order` would load to `order.home`, of the files the headers alone are read.
 opened_model open_model_files(const load_order& order, const open_progress& progress,
                               const std::shared_ptr<storage::weight_tiers>& tiers = {},
-                              const std::shared_ptr<peer_plane>& peers = {});
+                              const std::shared_ptr<peer_plane>& peers = {},
+                              const std::shared_ptr<engine::weight_twins>& twins = {});
 
-/// Where the bytes of a model's weights lie now; nothing if its files cannot be opened. Reads
-/// headers alone, but blocks for those.
+/// Where a load by `order` would get a model's weights from now, whose files are at `dir`; nothing
+/// if those cannot be opened. Reads headers alone, but blocks for those.
 std::optional<policies::tier_bytes>
-survey_model_files(const std::string& dir, const std::shared_ptr<storage::weight_tiers>& tiers);
+survey_model_files(const load_order& order, const std::string& dir,
+                   const std::shared_ptr<storage::weight_tiers>& tiers,
+                   const std::shared_ptr<engine::weight_twins>& twins);
 
 /// A `stager_setup::prefetch` into the pool of `tiers`, which may be null.
 std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)>

@@ -20,6 +20,9 @@
 #include "actors/supervisor.hpp"
 #include "actors/system_config.hpp"
 
+namespace troupe::engine {
+class weight_twins;
+}
 namespace troupe::gpu {
 class device;
 }
@@ -115,6 +118,7 @@ private:
   std::map<model_id, model_id> aliases_;
   std::shared_ptr<storage::weight_tiers> tiers_; ///< null = weights are mapped
   std::shared_ptr<peer_plane> peers_;            ///< null = this node is in no cluster
+  std::shared_ptr<engine::weight_twins> twins_;  ///< of all its devices
   std::shared_ptr<request_log> log_;
   std::shared_ptr<load_book> book_ = std::make_shared<load_book>();
   uint16_t cluster_port_ = 0;

@@ -49,6 +49,7 @@ caf::error node_impl::open_workers() {
   auto devices = open_by_name(options_.devices);
   if (!devices)
     return devices.error();
+  twins_ = std::make_shared<engine::weight_twins>();
   bool is_pinned = false; // for all of them, by the first that wants it
   for (auto& opened : *devices) {
     auto local = std::make_unique<local_worker>();
@@ -76,7 +77,9 @@ void node_impl::boot_workers() {
 
 caf::strong_actor_ptr node_impl::start_stager(const actor_card_ptr& stager_card) {
   stager_setup setup;
-  setup.look = [tiers = tiers_](const std::string& dir) { return survey_model_files(dir, tiers); };
+  setup.look = [tiers = tiers_, twins = twins_](const load_order& order, const std::string& dir) {
+    return survey_model_files(order, dir, tiers, twins);
+  };
   setup.find = make_model_find(options_.fetcher);
   setup.prefetch = make_prefetch(tiers_);
   setup.probe = make_probe(tiers_);
@@ -97,9 +100,9 @@ caf::strong_actor_ptr node_impl::start_stager(const actor_card_ptr& stager_card)
 
 caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   const auto loader_card = card("checkpoint-loader", "checkpoint-loader");
-  const auto open = [tiers = tiers_, peers = peers_](const load_order& order,
-                                                     const open_progress& progress) {
-    return open_model_files(order, progress, tiers, peers);
+  const auto open = [tiers = tiers_, peers = peers_,
+                     twins = twins_](const load_order& order, const open_progress& progress) {
+    return open_model_files(order, progress, tiers, peers, twins);
   };
   checkpoint_loader_setup loading;
   loading.open = open;
@@ -128,7 +131,8 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   // The rest is for what the models have of their own.
   setup.limit_bytes = limit_bytes - std::min(limit_bytes, kv_bytes);
   setup.kv_memory_bytes = kv_bytes;
-  setup.make_engine = engines_on(local.device, kv_bytes);
+  setup.home = local.device->home();
+  setup.make_engine = engines_on(local.device, kv_bytes, twins_);
   setup.loader = loader;
   setup.where = directory_;
   setup.book = book_;

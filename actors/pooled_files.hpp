@@ -36,7 +36,8 @@ struct weight_form {
 /// Weights of one checkpoint as an engine takes them.
 struct opened_weights {
   engine::weight_lookup lookup;
-  std::shared_ptr<const void> keep_alive;
+  std::string checkpoint{}; ///< as in `opened_model`
+  std::shared_ptr<const void> keep_alive{};
   uint64_t total_bytes = 0; ///< that come
   // As in `opened_model`.
   std::function<void(const open_progress&)> follow{};

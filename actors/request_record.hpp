@@ -12,7 +12,8 @@ namespace troupe::actors {
 /// What was expected of a request when it was put into the queue, or when its model's load began.
 /// Seconds from acceptance; nothing where it needs none.
 struct request_forecast {
-  /// Where the weights were: "resident", "loading", "pool", "disk", "page cache", "source".
+  /// Where the weights were: "resident", "loading", "device" (another one of the machine has
+  /// them), "pool", "disk", "page cache", "source".
   std::string state;
   policies::tier_bytes bytes{}; ///< to be loaded, by where they come from
   double queue = 0;             ///< for a place on a worker, or for other loads

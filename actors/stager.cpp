@@ -24,7 +24,7 @@ load_account account_of(pointer self, const load_order& order) {
   if (dir.empty() && setup.find)
     dir = setup.find(order.origin, order.model.text);
   if (!dir.empty())
-    if (const auto bytes = setup.look(dir)) {
+    if (const auto bytes = setup.look(order, dir)) {
       out.bytes = *bytes;
       return out;
     }

@@ -26,8 +26,9 @@ public:
 };
 
 struct stager_setup {
-  /// Where a model's bytes lie, by tier; blocks.
-  std::function<std::optional<policies::tier_bytes>(const std::string& dir)> look;
+  /// Where the bytes of a model whose files are at `dir` lie, by tier; blocks.
+  std::function<std::optional<policies::tier_bytes>(const load_order&, const std::string& dir)>
+      look;
   /// See model_fetch.hpp.
   model_find find;
   /// Begins to bring a model into the pool that is asked for so often a second; the work ends with

@@ -27,6 +27,7 @@ std::string encode(const load_account& x) {
   to.setPoolBytes(whole(x.bytes[2]));
   to.setPagedBytes(whole(x.bytes[3]));
   to.setCachedBytes(whole(x.bytes[4]));
+  to.setDeviceBytes(whole(x.bytes[5]));
   to.setQueued(x.seconds.queued);
   to.setFetch(x.seconds.fetch);
   to.setRead(x.seconds.read);
@@ -40,9 +41,10 @@ std::string encode(const load_account& x) {
 caf::error decode(std::string_view bytes, load_account& x) {
   return cp::from_bytes<cp::LoadAccount>(bytes, "a load's account", [&](auto from) -> caf::error {
     x.model.text = std::string{from.getModel().cStr()};
-    x.bytes = {static_cast<double>(from.getRemoteBytes()), static_cast<double>(from.getDiskBytes()),
-               static_cast<double>(from.getPoolBytes()), static_cast<double>(from.getPagedBytes()),
-               static_cast<double>(from.getCachedBytes())};
+    x.bytes = {
+        static_cast<double>(from.getRemoteBytes()), static_cast<double>(from.getDiskBytes()),
+        static_cast<double>(from.getPoolBytes()),   static_cast<double>(from.getPagedBytes()),
+        static_cast<double>(from.getCachedBytes()), static_cast<double>(from.getDeviceBytes())};
     x.seconds = {.queued = sane(from.getQueued()),
                  .fetch = sane(from.getFetch()),
                  .read = sane(from.getRead()),

@@ -9,13 +9,15 @@
 namespace troupe::actors {
 
 std::function<caf::expected<std::unique_ptr<engine::engine>>(const opened_model&)>
-engines_on(std::shared_ptr<gpu::device> device, uint64_t kv_bytes) {
+engines_on(std::shared_ptr<gpu::device> device, uint64_t kv_bytes,
+           std::shared_ptr<engine::weight_twins> twins) {
   struct shared {
     std::shared_ptr<gpu::device> device; // outlives the memory on it
     engine::device_share memory;
   };
   auto work = std::make_shared<engine::workspace>(*device);
-  return [has = std::make_shared<shared>(shared{std::move(device), {nullptr, std::move(work)}}),
+  return [has = std::make_shared<shared>(
+              shared{std::move(device), {nullptr, std::move(work), std::move(twins)}}),
           kv_bytes](const opened_model& x) -> caf::expected<std::unique_ptr<engine::engine>> {
     if (!has->memory.kv) {
       auto made = engine::kv_memory::create(*has->device, kv_bytes);
@@ -26,7 +28,7 @@ engines_on(std::shared_ptr<gpu::device> device, uint64_t kv_bytes) {
     auto options = x.order.options;
     options.clock = [] { return std::chrono::steady_clock::now(); };
     return engine::engine::create(*x.config, x.lookup, x.keep_alive, *has->device, options,
-                                  x.draft.get(), has->memory);
+                                  x.draft.get(), has->memory, x.checkpoint);
   };
 }
 

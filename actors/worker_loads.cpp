@@ -46,6 +46,12 @@ void load_again(worker_pointer self, const model_id& id, loading_model& x) {
   self->send(state.setup.loader, atom::load_v, x.order);
 }
 
+/// The device that had the weights has them no more.
+void load_from_files(worker_pointer self, const model_id& id, loading_model& x) {
+  x.order.home = {};
+  load_again(self, id, x);
+}
+
 /// True if what is damaged of the model's files can perhaps be had anew: that is being tried.
 bool mend(worker_pointer self, const model_id& id, loading_model& x, const caf::error& why) {
   if (why != storage::errc::corrupted || x.order.dir.empty() || !x.order.damage.empty())
@@ -192,7 +198,7 @@ void look_at_weights(worker_pointer self, const model_id& id) {
       end_coming(self, id, x);
     if (std::exchange(x.is_held, false) && !x.engine->idle())
       want_step(self);
-    return;
+    return release(self, id); // another device may have copied the last of it
   }
   const auto at = state.loading.find(id);
   if (at == state.loading.end() || !at->second.engine)
@@ -206,6 +212,8 @@ void look_at_weights(worker_pointer self, const model_id& id) {
     x.order.mapped = true;
     return load_again(self, id, x);
   }
+  if (now.why == engine::errc::no_twin)
+    return load_from_files(self, id, x);
   if (x.order.arriving && next_may_succeed(now.why)) {
     x.order.whole = true;
     return load_again(self, id, x);
@@ -241,6 +249,8 @@ void open_engine(worker_pointer self, opened_model& x) {
   };
   const auto began = self->clock().now();
   auto engine = state.setup.make_engine(x);
+  if (!engine && engine.error() == engine::errc::no_twin)
+    return load_from_files(self, id, at->second);
   if (!engine)
     return device_lost(self, engine.error()) ? void() : end_load(self, id, engine.error());
   at->second.engine = std::move(*engine);
@@ -265,9 +275,10 @@ void begin_load(worker_pointer self, const load_order& order) {
     at->second.began = self->clock().now();
     at->second.order = order;
     at->second.order.whole = order.whole || state.doubted.contains(order.model);
+    at->second.order.home = state.setup.home;
     state.setup.book->announce(self->id(), order.model, self->clock().now());
     self->send(state.setup.loader, atom::load_v, at->second.order);
-    tell_stager(self, atom::survey_v, order);
+    tell_stager(self, atom::survey_v, at->second.order);
   }
   show_worker(self);
 }

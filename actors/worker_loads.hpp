@@ -28,6 +28,8 @@ void show_worker(worker_pointer self);
 /// more. Whoever has the worker started again gives it a new device; requests go on where they
 /// were.
 bool device_lost(worker_pointer self, const caf::error& why);
+/// Frees a model that is to leave, once nothing runs on it and no other device copies it.
+void release(worker_pointer self, const model_id& id);
 /// Ends all that runs on a model whose engine failed: nothing it computes can be trusted any more.
 void abandon(worker_pointer self, const model_id& id, hosted_model& x, const caf::error& why);
 /// Frees a model and all that runs on it, of which nobody is told.

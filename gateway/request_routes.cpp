@@ -31,7 +31,8 @@ std::string_view state_name(request_state state) {
 }
 
 json tiers(const policies::tier_bytes& bytes) {
-  static constexpr const char* names[] = {"source", "disk", "pool", "disk_mapped", "page_cache"};
+  static constexpr const char* names[] = {"source",      "disk",       "pool",
+                                          "disk_mapped", "page_cache", "device"};
   static_assert(std::size(names) == policies::load_tier_count);
   json out = json::object();
   for (size_t i = 0; i < bytes.size(); ++i)

@@ -82,7 +82,8 @@ load_cost::load_cost(const tier_bytes& probed, double overhead_seconds)
               {rate_estimate{unmeasured_rates[1]}},
               {rate_estimate{unmeasured_rates[2]}},
               {rate_estimate{unmeasured_rates[3]}},
-              {rate_estimate{unmeasured_rates[4]}}}},
+              {rate_estimate{unmeasured_rates[4]}},
+              {rate_estimate{unmeasured_rates[5]}}}},
       overhead_seconds_{overhead_seconds} {
   for (size_t i = 0; i < load_tier_count; ++i)
     probe(static_cast<load_tier>(i), probed[i]);

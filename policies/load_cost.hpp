@@ -8,16 +8,17 @@
 namespace troupe::policies {
 
 /// Where a load's bytes may come from: a source on the network, the disk past the page cache, the
-/// host pool, the disk through the page cache (files that are mapped), the page cache itself.
-enum class load_tier : uint8_t { remote, disk, pool, paged, cached };
-inline constexpr size_t load_tier_count = 5;
+/// host pool, the disk through the page cache (files that are mapped), the page cache itself,
+/// another device of the machine that has the weights as they are wanted.
+enum class load_tier : uint8_t { remote, disk, pool, paged, cached, device };
+inline constexpr size_t load_tier_count = 6;
 
 /// Bytes by tier.
 using tier_bytes = std::array<double, load_tier_count>;
 
 /// Bytes per second of tiers that nobody has measured yet: slow ones of their kind, as a load that
 /// takes less time than was said disappoints nobody.
-inline constexpr tier_bytes unmeasured_rates{50e6, 1e9, 5e9, 0.8e9, 4e9};
+inline constexpr tier_bytes unmeasured_rates{50e6, 1e9, 5e9, 0.8e9, 4e9, 4e9};
 inline constexpr double unmeasured_bind_rate = 4e9;
 
 /// One load: what it needs of each tier, and what stands before it.

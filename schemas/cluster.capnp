@@ -196,6 +196,7 @@ struct LoadAccount {
   bind @10 :Float64;
   total @11 :Float64;
   source @12 :Text; # which link the remote bytes come over
+  deviceBytes @13 :UInt64; # from another device of the machine
 }
 
 struct ActorInfo {

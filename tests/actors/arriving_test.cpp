@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "engine/errors.hpp"
 #include "storage/errors.hpp"
 #include "tests/actors/cluster_fixture.hpp"
 
@@ -71,6 +72,48 @@ TEST(arriving, a_model_for_which_the_pool_has_no_memory_is_mapped) {
   nodes.advance(300ms);
   ASSERT_TRUE(x->used) << (x->failed ? x->failed->message : "did not end");
   EXPECT_EQ(x->text[0], expected_text("hello", 1, 5));
+}
+
+TEST(arriving, a_model_whose_weights_another_device_has_no_more_comes_from_its_files) {
+  const auto gone = caf::make_error(engine::errc::no_twin, "the weights are to go");
+  cluster nodes;
+  nodes.add_worker();
+  nodes.weights_of("a", {1000, 1000, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms);
+  nodes.weights_of("a", {1000, 900, gone});
+  nodes.advance(300ms);
+  ASSERT_TRUE(x->used) << (x->failed ? x->failed->message : "did not end");
+  EXPECT_EQ(x->text[0], expected_text("hello", 1, 5));
+  EXPECT_EQ(nodes.loads_begun(), 2u);
+}
+
+TEST(arriving, so_does_one_whose_weights_were_gone_before_its_engine_was_made) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.lose_twin("a");
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.advance(300ms);
+  EXPECT_FALSE(x->ended());
+  nodes.advance(300ms);
+  ASSERT_TRUE(x->used) << (x->failed ? x->failed->message : "did not end");
+  EXPECT_EQ(nodes.loads_begun(), 2u);
+}
+
+TEST(arriving, nor_does_it_matter_that_it_runs_already) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.silence_engine("a");
+  nodes.weights_of("a", {1000, 0, {}});
+  const auto x = nodes.submit(make_request("a", "hello", 5));
+  nodes.run(200);
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  ASSERT_EQ(nodes.sequences_held(), 1u);
+  nodes.weights_of("a", {1000, 1, caf::make_error(engine::errc::no_twin, "the weights are to go")});
+  nodes.run(200);
+  EXPECT_FALSE(x->ended()) << "it waits for the next load";
+  EXPECT_EQ(nodes.loads_begun(), 2u);
 }
 
 TEST(arriving, a_model_that_still_comes_makes_no_room_for_others) {

@@ -233,10 +233,13 @@ size_t cluster::add_worker(uint64_t limit_bytes) {
   setup.node = "node" + std::to_string(s.workers.size());
   setup.device = "fake";
   setup.limit_bytes = limit_bytes;
+  setup.home = {"fake", 0};
   setup.make_engine =
       [&s](const opened_model& x) -> caf::expected<std::unique_ptr<engine::engine>> {
+    if (s.ledgers.at(x.order.model.text)->twin_gone && !x.order.home.layout.empty())
+      return caf::make_error(engine::errc::no_twin, "no other device has these weights any more");
     s.ledgers.at(x.order.model.text)->news = x.order.options.on_weights;
-    if (x.order.mapped) // what is mapped is there
+    if (x.order.mapped || x.order.home.layout.empty()) // what is in files is there
       s.ledgers.at(x.order.model.text)->weights = {};
     return std::make_unique<fake_engine>(x.order.options.sequences_max,
                                          s.options.models.at(x.order.model.text),
@@ -387,6 +390,15 @@ void cluster::weights_of(const std::string& model, engine::weight_state state) {
   if (ledger.news)
     ledger.news();
 }
+
+void cluster::lend(const std::string& model, bool lent) {
+  auto& ledger = *state_->ledgers.at(model);
+  ledger.lent = lent;
+  if (!lent && ledger.news)
+    ledger.news();
+}
+
+void cluster::lose_twin(const std::string& model) { state_->ledgers.at(model)->twin_gone = true; }
 
 size_t cluster::run(size_t count) {
   auto& jobs = state_->jobs.jobs;

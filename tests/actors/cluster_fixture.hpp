@@ -94,6 +94,10 @@ public:
 
   /// What this model's engines say of their weights from now on, told by the newest of them.
   void weights_of(const std::string& model, engine::weight_state state);
+  /// Whether another device copies those weights; the newest engine tells when none does any more.
+  void lend(const std::string& model, bool lent);
+  /// The device that has those weights has them no more when the next engine is to be made.
+  void lose_twin(const std::string& model);
 
   /// Handles up to `count` messages; returns how many there were.
   size_t run(size_t count = SIZE_MAX);

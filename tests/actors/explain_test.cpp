@@ -1,6 +1,7 @@
 // What requests are told to expect, and what their records say they went through.
 #include <gtest/gtest.h>
 
+#include "actors/foresight.hpp"
 #include "actors/load_book.hpp"
 #include "actors/peer_plane.hpp"
 #include "actors/request_log.hpp"
@@ -178,6 +179,36 @@ TEST(load_book, an_account_is_complete_when_bytes_and_engine_are_there_in_any_or
     EXPECT_FALSE(book.ready(1, {"a"}, 0.1, start + 3s)) << "it is told once";
   }
   EXPECT_NEAR(book.bytes_per_second(policies::load_tier::disk), 3e9 / 1.95, 1e8);
+}
+
+TEST(load_book, what_another_device_has_teaches_its_own_rate_alone) {
+  load_book book;
+  const instant start = instant{} + 1h;
+  const auto load = [&](const policies::tier_bytes& bytes, double bind) {
+    book.announce(1, {"a"}, start);
+    book.begin(1, {"a"}, start + 500ms);
+    EXPECT_FALSE(book.came(1, {"a"}, bytes, start + 501ms)); // nothing is read
+    const auto took = book.ready(1, {"a"}, bind, start + 1s);
+    EXPECT_TRUE(took);
+    return took.value_or(load_account{});
+  };
+  const load_account files{.model = {"a"}, .bytes = {0, 3e9, 0, 0, 0, 0}};
+  const auto before = book.forecast(2, files, start);
+  for (int i = 0; i < 3; ++i) {
+    const auto took = load({0, 0, 0, 0, 0, 2e9}, 0.1);
+    EXPECT_EQ(took.seconds.bind, 0);
+    EXPECT_EQ(took.seconds.read, 0.1);
+    EXPECT_NEAR(took.seconds.total, 1, 1e-9);
+    EXPECT_EQ(state_of(took.bytes), "device");
+  }
+  EXPECT_NEAR(book.bytes_per_second(policies::load_tier::device), 2e9 / 0.1, 1e9);
+  const load_account next{.model = {"b"}, .bytes = {0, 0, 0, 0, 0, 4e9}};
+  EXPECT_NEAR(book.forecast(2, next, start).seconds.total, 0.2, 0.02);
+  // With a draft model from elsewhere nobody knows which of the two the time was for.
+  load({0, 1, 0, 0, 0, 2e9}, 10);
+  EXPECT_NEAR(book.bytes_per_second(policies::load_tier::device), 2e9 / 0.1, 1e9);
+  const auto after = book.forecast(2, files, start);
+  EXPECT_EQ(after.seconds.total, before.seconds.total);
 }
 
 TEST(load_book, what_comes_from_other_nodes_comes_at_the_same_time_as_what_is_read_here) {

@@ -18,6 +18,8 @@ struct engine_ledger {
   bool silent = false; ///< steps give no tokens, as if they computed a long prompt
   troupe::engine::weight_state weights = {}; ///< of engines whose weights arrive
   std::function<void()> news = {};           ///< the newest engine's `on_weights`
+  bool lent = false;                         ///< another device copies the weights
+  bool twin_gone = false;                    ///< they cannot come from another device
 };
 
 /// The fixture's model: the next token of a text, any of 'a' to 'z'.
@@ -41,6 +43,7 @@ public:
   uint32_t context_length() const override { return 1000; }
   troupe::engine::engine_memory memory() const override { return {bytes_, 0, 0}; }
   troupe::engine::weight_state weights() const override { return ledger_->weights; }
+  bool is_lent() const override { return ledger_->lent; }
 
 private:
   uint32_t size() const { return static_cast<uint32_t>(sequences_.size()); }

@@ -219,6 +219,21 @@ TEST(models, an_unload_lets_running_requests_finish) {
   EXPECT_EQ(nodes.status("a").state, "cold");
 }
 
+TEST(models, an_unload_waits_for_another_device_that_copies_the_weights) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.load("a", std::nullopt);
+  nodes.advance(300ms);
+  nodes.lend("a", true);
+  nodes.unload("a");
+  nodes.advance(10s);
+  EXPECT_FALSE(nodes.answer);
+  nodes.lend("a", false);
+  nodes.run();
+  ASSERT_TRUE(nodes.answer && *nodes.answer);
+  EXPECT_EQ(nodes.status("a").state, "cold");
+}
+
 TEST(models, the_inspector_sees_every_actor) {
   cluster nodes;
   nodes.add_worker();

@@ -5,8 +5,10 @@
 #include <future>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include <gtest/gtest.h>
+#include <prometheus/registry.h>
 #include <unistd.h>
 
 #include "actors/errors.hpp"
@@ -292,6 +294,101 @@ TEST(node, load_pin_unload_and_frontend_by_id_or_alias) {
   const auto unknown = get<model_status>([&](auto then) { edge.load({"nobody"}, {}, then); });
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error(), errc::model_not_found);
+}
+
+/// A node of two devices whose models are laid out for them.
+node_options with_two_devices() {
+  auto out = options();
+  out.devices = {"cpu:0", "cpu:1"};
+  out.open = [](const std::vector<std::string>& names, const gpu::device_options& how) {
+    std::vector<opened_device> made;
+    for (const auto& name : names)
+      made.push_back({name, gpu::make_cpu_device(how)});
+    return caf::expected<std::vector<opened_device>>{std::move(made)};
+  };
+  out.engine.quantize = engine::quantization::int8;
+  out.kv_memory_bytes = 16u << 20;
+  return out;
+}
+
+/// Asks again and again.
+void wait_until(const std::function<bool()>& so) {
+  for (const auto end = std::chrono::steady_clock::now() + patience; !so();)
+    ASSERT_LT(std::chrono::steady_clock::now(), end);
+}
+
+double loaded_from(node& here, const std::string& source) {
+  for (const auto& family : here.edge().metrics().Collect())
+    if (family.name == "troupe_load_source_bytes_total")
+      for (const auto& one : family.metric)
+        if (one.label.at(0).value == source)
+          return one.counter.value;
+  return 0;
+}
+
+TEST(node, a_copy_of_a_model_comes_from_the_device_that_has_one) {
+  const model_id model{"stories-llama"}, other{"parrot-mistral"};
+  const auto load = [](node& on, const model_id& id, bool pin) {
+    return get<model_status>([&](auto then) { on.edge().load(id, pin, then); });
+  };
+  const auto devices = [](node& of) {
+    return *get<std::vector<device_status>>([&](auto then) { of.edge().devices(then); });
+  };
+  uint64_t weights = 0, workspace = 0;
+  std::string text;
+  {
+    auto with = with_two_devices();
+    with.devices.pop_back();
+    const auto alone = start(std::move(with));
+    ASSERT_TRUE(load(*alone, model, false));
+    weights = devices(*alone)[0].weights_bytes;
+    ASSERT_TRUE(load(*alone, other, false));
+    workspace = devices(*alone)[0].workspace_bytes;
+    const auto x = std::make_shared<client>();
+    alone->edge().invoke(story("Once", 40), x);
+    ASSERT_TRUE(x->wait_end() && x->used);
+    text = x->text[0];
+    EXPECT_EQ(loaded_from(*alone, "device"), 0);
+  }
+  auto with = with_two_devices();
+  with.settings[model].replicas = 2;
+  with.memory_limit_bytes = with.kv_memory_bytes + workspace + weights + (100 << 10);
+  const auto here = start(std::move(with));
+  ASSERT_TRUE(here);
+  // It has a device for itself, until the other one's model goes.
+  ASSERT_TRUE(load(*here, other, true));
+  ASSERT_TRUE(load(*here, model, true));
+  const auto read = [&] { return loaded_from(*here, "paged") + loaded_from(*here, "cached"); };
+  double both = 0;
+  for (const auto& id : {model, other})
+    both += static_cast<double>(
+        get<model_status>([&](auto then) { here->edge().model(id, then); })->weight_bytes);
+  wait_until([&] { return read() >= both; });
+  const auto before = read();
+  EXPECT_EQ(loaded_from(*here, "device"), 0);
+  ASSERT_TRUE(get<model_status>([&](auto then) { here->edge().unload(other, then); }));
+  const auto has_both = [&] {
+    const auto all = devices(*here);
+    return all[0].weights_bytes == weights && all[1].weights_bytes == weights &&
+           loaded_from(*here, "device") > 0;
+  };
+  wait_until(has_both);
+  EXPECT_LT(loaded_from(*here, "device"), static_cast<double>(weights)) << "some lie in place";
+  EXPECT_EQ(read(), before);
+  std::vector<std::shared_ptr<client>> all(8);
+  std::set<std::string> workers;
+  for (size_t i = 0; i < all.size(); ++i) {
+    auto request = story("Once", 40);
+    request.id.text = "twin_" + std::to_string(i);
+    all[i] = std::make_shared<client>();
+    here->edge().invoke(std::move(request), all[i]);
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    ASSERT_TRUE(all[i]->wait_end() && all[i]->used);
+    EXPECT_EQ(all[i]->text[0], text);
+    workers.insert(here->edge().request("twin_" + std::to_string(i))->worker);
+  }
+  EXPECT_EQ(workers, (std::set<std::string>{"cpu:0@here", "cpu:1@here"}));
 }
 
 TEST(node, cancels_drains_and_then_refuses) {

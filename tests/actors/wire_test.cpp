@@ -136,7 +136,7 @@ TEST(wire, every_other_message_survives_a_round_trip) {
   expect_round_trip(load_progress{{"m"}, "loading", 1, 2});
   expect_round_trip(load_outcome{residence, 1.5, 77, "broken", true});
   const load_account account{
-      {"m"}, {1, 2, 3, 4, 5}, {0.5, 1.5, 2.5, 3.5, 4.5, 5.5}, "huggingface.co"};
+      {"m"}, {1, 2, 3, 4, 5, 6}, {0.5, 1.5, 2.5, 3.5, 4.5, 5.5}, "huggingface.co"};
   expect_round_trip(account);
   load_account copy;
   ASSERT_FALSE(wire::decode(wire::encode(account), copy));
