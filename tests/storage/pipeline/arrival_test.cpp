@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "storage/checkpoint_identity.hpp"
 #include "storage/pipeline/pooled_weights.hpp"
 #include "tests/storage/pipeline/pipeline_fixture.hpp"
 
@@ -110,6 +111,28 @@ TEST_F(arrival_test, tensors_are_there_as_they_come_and_the_last_once_all_is_rig
   waiting.join();
   EXPECT_FALSE(*why);
   expect_tensor(*weights, "c");
+}
+
+TEST_F(arrival_test, weights_are_named_alike_before_and_after_and_otherwise_once_they_change) {
+  const auto dir = place_.parent_path();
+  test::write_file(dir / "config.json", "{}");
+  const auto early = identity_of(*open_early(), dir, model_.get());
+  come(head_, end_of(2));
+  settle();
+  const auto here = [&] {
+    const auto opened = checkpoint::open(dir);
+    EXPECT_TRUE(opened);
+    return identity_of(**opened, dir);
+  };
+  EXPECT_FALSE(early.empty());
+  EXPECT_EQ(here(), early);
+  test::write_file(dir / "config.json", "{ }");
+  const auto configured = here();
+  EXPECT_NE(configured, early);
+  fs::last_write_time(place_, fs::last_write_time(place_) + std::chrono::seconds{1});
+  EXPECT_NE(here(), configured);
+  fs::remove(dir / "config.json");
+  EXPECT_EQ(here(), "") << "nobody knows what they are";
 }
 
 TEST_F(arrival_test, what_comes_out_of_turn_is_loaded_meanwhile) {
