@@ -11,7 +11,7 @@ namespace troupe::gpu {
 /// enough; all of it is rounded to what the kernels take.
 struct cuda_probe_sizes {
   uint64_t memory_bytes = uint64_t{1} << 30; ///< read and copied in the device's memory
-  uint64_t host_bytes = uint64_t{1} << 28;   ///< pinned, copied to the device and back
+  uint64_t host_bytes = uint64_t{1} << 28;   ///< pinned, copied to the device and back; on others
   int64_t product_side = 8192;               ///< of the square matrices
   int64_t product_steps = 1 << 14;           ///< matrix instructions in a row of each warp
   int reps = 5;
@@ -28,8 +28,9 @@ struct cuda_rate {
 struct cuda_rates {
   std::vector<cuda_rate> memory;  ///< bytes of its own memory, read plus written
   std::vector<cuda_rate> compute; ///< bf16 products with float sums
-  std::vector<cuda_rate> link;    ///< bytes between pinned host memory and the device
-  std::string missing;            ///< what could not be measured, and why; empty = nothing
+  /// Bytes between pinned host memory and the device, and from another device if there is one.
+  std::vector<cuda_rate> link;
+  std::string missing; ///< what could not be measured, and why; empty = nothing
 };
 
 /// Takes about a second and the memory above. Fails with errc::unavailable without such a device,

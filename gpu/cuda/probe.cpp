@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <functional>
+#include <optional>
 
 #include "gpu/cuda/cublaslt.hpp"
+#include "gpu/cuda/peer_reader.hpp"
 #include "gpu/cuda/status.hpp"
 #include "gpu/cuda_probe.hpp"
 #include "gpu/device.hpp"
@@ -14,8 +16,10 @@ namespace {
 /// Memory and times of one probe. The first failure stays, and nothing is done after it.
 class probe_run {
 public:
-  probe_run(const cuda_device_info& info, const cuda_probe_sizes& sizes)
-      : info_{info}, sizes_{sizes} {
+  /// `neighbour` = another device of the machine, or none.
+  probe_run(const cuda_device_info& info, const cuda_probe_sizes& sizes,
+            std::optional<int> neighbour)
+      : info_{info}, sizes_{sizes}, neighbour_{neighbour} {
     note(cudaSetDevice(info.ordinal));
     note(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     note(cudaEventCreate(&begun_));
@@ -37,6 +41,8 @@ public:
   caf::expected<cuda_rates> run() {
     measure_memory();
     measure_link();
+    measure_neighbour();
+    note(cudaSetDevice(info_.ordinal));
     measure_registers();
     measure_products();
     if (failed_ != cudaSuccess)
@@ -78,11 +84,11 @@ private:
     return static_cast<double>(best) / 1000;
   }
 
-  void add(std::vector<cuda_rate>& to, const char* name, std::string how, double amount,
+  void add(std::vector<cuda_rate>& to, std::string name, std::string how, double amount,
            const std::function<cudaError_t()>& queue) {
     const double seconds = best_seconds(queue);
     if (failed_ == cudaSuccess && seconds > 0)
-      to.push_back({name, std::move(how), amount / seconds});
+      to.push_back({std::move(name), std::move(how), amount / seconds});
   }
 
   void measure_memory() {
@@ -118,6 +124,24 @@ private:
     add(out_.link, "device to pinned host memory", "one cudaMemcpyAsync",
         static_cast<double>(bytes),
         [&] { return cudaMemcpyAsync(pinned_, there, bytes, cudaMemcpyDeviceToHost, stream_); });
+  }
+
+  void measure_neighbour() {
+    if (!neighbour_ || failed_ != cudaSuccess)
+      return;
+    const auto bytes = sizes_.host_bytes;
+    const auto name = "memory of cuda:" + std::to_string(*neighbour_) + " to device";
+    const auto other = make_cuda_device(*neighbour_);
+    const auto there = other ? (*other)->allocate(bytes) : other.error();
+    const auto why = there ? (*other)->synchronize() : there.error();
+    if (why) // somebody else may use all of it
+      return miss(name + ": " + describe(why));
+    note(cudaSetDevice(info_.ordinal));
+    void* here = device_memory(bytes);
+    cuda::peer_reader peers{info_.ordinal};
+    add(out_.link, name, "one cudaMemcpyPeerAsync", static_cast<double>(bytes),
+        [&] { return peers.copy(here, there->data(), *neighbour_, bytes, stream_); });
+    cudaStreamSynchronize(stream_); // it has been read, whatever failed
   }
 
   void measure_registers() {
@@ -166,6 +190,7 @@ private:
 
   const cuda_device_info& info_;
   const cuda_probe_sizes& sizes_;
+  const std::optional<int> neighbour_;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t begun_ = nullptr, ended_ = nullptr;
   std::vector<void*> device_memory_;
@@ -182,7 +207,8 @@ caf::expected<cuda_rates> measure_cuda(int ordinal, const cuda_probe_sizes& size
     return found.error();
   if (ordinal < 0 || static_cast<size_t>(ordinal) >= found->size())
     return caf::make_error(errc::unavailable, "there is no device cuda:" + std::to_string(ordinal));
-  return probe_run{(*found)[static_cast<size_t>(ordinal)], sizes}.run();
+  const auto neighbour = found->size() > 1 ? std::optional{ordinal == 0 ? 1 : 0} : std::nullopt;
+  return probe_run{(*found)[static_cast<size_t>(ordinal)], sizes, neighbour}.run();
 }
 
 } // namespace troupe::gpu

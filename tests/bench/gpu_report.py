@@ -277,6 +277,11 @@ def upload(run):
         met = share >= goal if share is not None and goal else None
         text = f">= {goal * 100:.0f} %" if goal else ""
         run.row("3 upload", what, f"{by_name[name]:.1f} GB/s", floor, share, text, met)
+    for one in report["ceilings"]["link"]:
+        if one["name"].startswith("memory of cuda:"):
+            rate = one["bytes_per_second"]
+            share = rate / run.link if run.link else None
+            run.row("3 upload", one["name"], f"{rate / 1e9:.1f} GB/s", floor, share)
     rise = by_name["token beside an upload"] / by_name["token alone"]
     run.row(
         "3 upload",

@@ -80,6 +80,9 @@ elif words[0] == "bench":
     report["ceilings"]["link"].append(
         {{"name": "pinned host memory to device", "how": "one copy", "bytes_per_second": 5e10}}
     )
+    report["ceilings"]["link"].append(
+        {{"name": "memory of cuda:1 to device", "how": "one copy", "bytes_per_second": 4e11}}
+    )
     out = json.dumps(report)
 print(out)
 sys.stderr.write(done.stderr)
@@ -107,6 +110,7 @@ def test_on_a_gpu_both_products_and_the_link_are_measured(bench_gpu, request, tm
     assert "47 tests passed" in done.stdout
     assert "50.0 GB/s (one pinned cudaMemcpyAsync)" in done.stdout
     assert "GB at the pinned rate)" in done.stdout
+    assert re.search(r"memory of cuda:1 to device +400\.0 GB/s", done.stdout), done.stdout
     for words in ("tiny bf16, 64 tokens", "tiny bf16, batch 4, context 32"):
         assert re.search(f"{words}  .*tokens/s", done.stdout), done.stdout
         assert re.search(f"{words}, products: fastest  .*tokens/s", done.stdout), done.stdout

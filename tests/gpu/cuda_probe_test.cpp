@@ -37,6 +37,19 @@ TEST_F(cuda_probe_test, every_ceiling_has_a_rate) {
     }
 }
 
+TEST_F(cuda_probe_test, another_device_is_read_where_there_is_one) {
+  cuda_emulation::set_device_count(2);
+  for (const int ordinal : {0, 1}) {
+    const auto before = cuda_emulation::peer_copies().direct_bytes;
+    const auto rates = measure_cuda(ordinal, small());
+    ASSERT_TRUE(rates) << describe(rates.error());
+    ASSERT_EQ(rates->link.size(), 3u);
+    EXPECT_EQ(rates->link[2].name, "memory of cuda:" + std::to_string(1 - ordinal) + " to device");
+    EXPECT_GT(rates->link[2].per_second, 0);
+    EXPECT_EQ(cuda_emulation::peer_copies().direct_bytes - before, 3 * small().host_bytes);
+  }
+}
+
 TEST_F(cuda_probe_test, a_device_that_is_not_there_or_fails_is_an_error) {
   EXPECT_EQ(measure_cuda(1, small()).error(), errc::unavailable);
   cuda_emulation::fail_next(cudaErrorIllegalAddress, true);

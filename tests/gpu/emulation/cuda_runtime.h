@@ -60,6 +60,7 @@ enum cudaError_t {
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
   cudaErrorIllegalAddress = 700,
   cudaErrorHostMemoryAlreadyRegistered = 712,
   cudaErrorHostMemoryNotRegistered = 713,
@@ -120,6 +121,9 @@ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
               uint32_t b1);
 /// Devices that `cudaGetDeviceCount` finds; 0 gives cudaErrorNoDevice.
 void set_device_count(int count);
+int current_device(); ///< of the calling thread
+/// Whether the stream's device is the calling thread's, without which nothing can be launched.
+bool is_current(cudaStream_t stream);
 /// Whether devices can read each other's memory; who was allowed to may no more.
 void set_peer_access(bool can);
 /// Bytes that were copied between devices, ever: read by the device itself, or through the host.
@@ -177,6 +181,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                A&&... args) {
   if (const auto failed = troupe::cuda_emulation::take_failure(); failed != cudaSuccess)
     return failed;
+  if (!troupe::cuda_emulation::is_current(config->stream))
+    return cudaErrorInvalidResourceHandle;
   if (troupe::cuda_emulation::is_capturing(config->stream)) {
     troupe::cuda_emulation::capture(
         config->stream,

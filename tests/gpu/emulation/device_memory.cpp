@@ -45,6 +45,8 @@ bool is_on(int device, const void* data, size_t size) {
 namespace troupe::cuda_emulation {
 
 void set_device_count(int count) { devices = count; }
+int current_device() { return current; }
+bool is_current(cudaStream_t stream) { return stream == nullptr || stream->device == current; }
 void set_peer_access(bool can) {
   const std::lock_guard guard{memory_mutex};
   peers_can = can;

@@ -11,4 +11,5 @@ struct emulated_stream {
       troupe::cuda_emulation::begin_stream();
   std::unique_ptr<emulated_graph> recorded;
   bool is_invalid = false; ///< something happened that cannot be recorded
+  const int device = troupe::cuda_emulation::current_device();
 };
