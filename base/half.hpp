@@ -65,4 +65,18 @@ constexpr float f8_e4m3_to_float(uint8_t bits) {
   return f16_to_float(static_cast<uint16_t>(moved)) * 256.0f;
 }
 
+/// float -> f8_e4m3 bits, round to nearest even; what is beyond the largest, 448, becomes that.
+constexpr uint8_t float_to_f8_e4m3(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 24) & 0x80u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u)
+    return static_cast<uint8_t>(sign | 0x7fu);
+  if (magnitude < 0x3c800000u) // below 2^-6: a multiple of 2^-9, as are floats from 2^14 on
+    return static_cast<uint8_t>(
+        sign | (std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0x1p14f) - 0x46800000u));
+  const uint32_t rounded = (magnitude + 0x7ffffu + ((magnitude >> 20) & 1u)) >> 20;
+  return static_cast<uint8_t>(sign | (rounded < 0x43eu ? rounded - 0x3c0u : 0x7eu));
+}
+
 } // namespace troupe

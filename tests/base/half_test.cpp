@@ -40,4 +40,30 @@ TEST(half, f16_overflow_becomes_infinity) {
   EXPECT_EQ(float_to_f16(-std::numeric_limits<float>::infinity()), 0xfc00);
 }
 
+TEST(half, every_f8_value_survives_a_round_trip) {
+  for (uint32_t bits = 0; bits < 0x100u; ++bits) {
+    const float value = f8_e4m3_to_float(static_cast<uint8_t>(bits));
+    if (std::isnan(value))
+      EXPECT_TRUE(std::isnan(f8_e4m3_to_float(float_to_f8_e4m3(value))));
+    else
+      EXPECT_EQ(float_to_f8_e4m3(value), bits);
+  }
+}
+
+TEST(half, f8_rounds_to_the_nearest_and_halves_to_even) {
+  for (uint8_t code = 0; code < 0x7e; ++code) {
+    const auto next = static_cast<uint8_t>(code + 1);
+    const float half = (f8_e4m3_to_float(code) + f8_e4m3_to_float(next)) / 2;
+    EXPECT_EQ(float_to_f8_e4m3(half), code % 2 == 0 ? code : next);
+    EXPECT_EQ(float_to_f8_e4m3(std::nextafter(half, 0.0f)), code);
+    EXPECT_EQ(float_to_f8_e4m3(-std::nextafter(half, 500.0f)), 0x80 | next);
+  }
+}
+
+TEST(half, what_is_beyond_the_largest_f8_becomes_that) {
+  EXPECT_EQ(float_to_f8_e4m3(465.0f), 0x7e);
+  EXPECT_EQ(float_to_f8_e4m3(-std::numeric_limits<float>::infinity()), 0xfe);
+  EXPECT_EQ(float_to_f8_e4m3(1e-44f), 0);
+}
+
 } // namespace troupe
