@@ -203,7 +203,7 @@ constexpr key<settings> node_table[] = {
     node<&s::engine, &e::products>(
         "engine.products", kind::choice,
         "Matrix products of many rows on CUDA devices. invariant: own kernels; a text never "
-        "depends on what shares its batch. fastest: cuBLASLt, where it is there; the last bits may "
+        "depends on what shares its batch. fastest: cuBLASLt, where it is there; a text may "
         "depend on that.",
         0, any, choice_list{products_names}),
     node<&s::engine, &e::step_target>(

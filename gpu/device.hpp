@@ -71,7 +71,10 @@ enum class products : uint8_t {
   /// Kernels of our own: a row's bits depend on that row alone, as `ops.hpp` promises.
   invariant,
   /// NVIDIA's cuBLASLt, where it is there: more of what the GPU can do, for the last bits of
-  /// `linear`. Few rows stay as they are, and so does everything under `precision::float32`.
+  /// `linear`, and for more of them where weights are 8-bit floats and the device multiplies such:
+  /// x is then rounded to 8-bit floats, too. Few rows stay as they are, and so does everything
+  /// under
+  /// `precision::float32`.
   fastest,
 };
 

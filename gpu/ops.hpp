@@ -12,8 +12,8 @@
 /// Every op is batch invariant: a row's result depends only on that row's inputs, bit for bit,
 /// never on how many other rows are in the call or how a prompt was cut into chunks. This is what
 /// lets a sequence be resumed elsewhere without changing its text. The one exception is asked for:
-/// `linear` on a CUDA device with `products::fastest`, where a row's last bits may depend on how
-/// many rows are in the call, from `cuda::wide_limits` rows on, and on nothing else.
+/// `linear` on a CUDA device with `products::fastest`, where a row may depend on how many rows are
+/// in the call, from `cuda::wide_limits` rows on, and on nothing else.
 namespace troupe::gpu {
 
 /// How a weight lies in memory; its size is the same in all layouts.

@@ -14,6 +14,20 @@ namespace {
 
 constexpr uint32_t pointer_alignment = 16;
 
+/// The first version that knows scales of 128 elements, 12.9.
+constexpr size_t f8_version_min = 120900;
+
+cudaDataType_t library_type(dtype type) {
+  switch (type) {
+  case dtype::f8_e4m3:
+    return CUDA_R_8F_E4M3;
+  case dtype::f16:
+    return CUDA_R_16F;
+  default:
+    return CUDA_R_16BF;
+  }
+}
+
 std::string status_text(cublasStatus_t status) {
   return "status " + std::to_string(static_cast<int>(status));
 }
@@ -61,7 +75,8 @@ public:
   /// For the rows that were taken last. False if the library refuses.
   bool run(const lt_product& of, void* workspace, cudaStream_t stream) {
     const float alpha = 1, beta = of.accumulate ? 1.0f : 0.0f;
-    return noted(api_.matmul(handle_, what_, &alpha, of.w, w_, of.x, x_, &beta, of.out, out_,
+    return set_scales(of) &&
+           noted(api_.matmul(handle_, what_, &alpha, of.w, w_, of.x, x_, &beta, of.out, out_,
                              of.out, out_, &chosen_.algo, workspace, workspace_bytes_, stream));
   }
   /// Of the last call that failed.
@@ -80,13 +95,27 @@ private:
   bool describe(const lt_product& of, int64_t rows) {
     const auto n = static_cast<uint64_t>(of.n), k = static_cast<uint64_t>(of.k);
     const auto count = static_cast<uint64_t>(rows);
-    const auto type = of.type == dtype::f16 ? CUDA_R_16F : CUDA_R_16BF;
+    const auto type = library_type(of.type);
     const cublasOperation_t transposed = CUBLAS_OP_T;
     return noted(api_.describe(&what_, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
            noted(api_.set(what_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed)) &&
-           noted(api_.lay_out(&w_, type, k, n, of.k)) &&
+           set_scale_modes(of) && set_scales(of) && noted(api_.lay_out(&w_, type, k, n, of.k)) &&
            noted(api_.lay_out(&x_, type, k, count, of.x_stride)) &&
            noted(api_.lay_out(&out_, CUDA_R_32F, n, count, of.out_stride));
+  }
+
+  bool set_scale_modes(const lt_product& of) {
+    const int32_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
+    return of.type != dtype::f8_e4m3 ||
+           (noted(api_.set(what_, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode)) &&
+            noted(api_.set(what_, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof mode)));
+  }
+
+  bool set_scales(const lt_product& of) {
+    const void *w = of.w_scales, *x = of.x_scales;
+    return of.type != dtype::f8_e4m3 ||
+           (noted(api_.set(what_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &w, sizeof w)) &&
+            noted(api_.set(what_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &x, sizeof x)));
   }
 
   bool prefers(cublasLtMatmulPreference_t wish) {
@@ -133,17 +162,17 @@ public:
 
   bool multiply(const lt_product& of, void* workspace, uint64_t workspace_bytes,
                 cudaStream_t stream, std::string& why) override {
-    if (plans_.size() >= plans_max)
-      plans_.clear();
-    auto* how = &plan_for(of, lt_bucket(of.rows), workspace_bytes);
-    if (!how->takes(of.rows))
-      how = &plan_for(of, of.rows, workspace_bytes);
-    if (how->takes(of.rows) && how->run(of, workspace, stream))
-      return true;
-    why = "cuBLASLt does not multiply [" + std::to_string(of.rows) + ", " + std::to_string(of.k) +
-          "] with [" + std::to_string(of.n) + ", " + std::to_string(of.k) + "] in " +
-          std::string{to_string(of.type)} + ": " + status_text(how->status());
-    return false;
+    auto& how = kernel_for(of, workspace_bytes);
+    return told(how.takes(of.rows) && how.run(of, workspace, stream), of, how, why);
+  }
+
+  bool takes(const lt_product& of, uint64_t workspace_bytes, std::string& why) override {
+    auto& how = kernel_for(of, workspace_bytes);
+    return told(how.takes(of.rows), of, how, why);
+  }
+
+  bool multiplies_f8(int major, int minor) const override {
+    return major == 9 && minor == 0 && api_.version() >= f8_version_min;
   }
 
   std::string version() const override {
@@ -155,6 +184,22 @@ public:
 private:
   /// Whole models have a dozen shapes each; what is forgotten is asked for again.
   static constexpr size_t plans_max = 512;
+
+  /// That of the bucket, or one for these rows alone where that does not take them.
+  plan& kernel_for(const lt_product& of, uint64_t workspace_bytes) {
+    if (plans_.size() >= plans_max)
+      plans_.clear();
+    auto& usual = plan_for(of, lt_bucket(of.rows), workspace_bytes);
+    return usual.takes(of.rows) ? usual : plan_for(of, of.rows, workspace_bytes);
+  }
+
+  static bool told(bool good, const lt_product& of, const plan& how, std::string& why) {
+    if (!good)
+      why = "cuBLASLt does not multiply [" + std::to_string(of.rows) + ", " + std::to_string(of.k) +
+            "] with [" + std::to_string(of.n) + ", " + std::to_string(of.k) + "] in " +
+            std::string{to_string(of.type)} + ": " + status_text(how.status());
+    return good;
+  }
 
   plan& plan_for(const lt_product& of, int64_t rows, uint64_t workspace_bytes) {
     auto& own = plans_[{of.type, rows, of.n, of.k, of.x_stride, of.out_stride, workspace_bytes}];

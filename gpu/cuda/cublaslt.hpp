@@ -11,6 +11,8 @@ namespace troupe::gpu::cuda {
 
 /// out[i, :] (+)= x[i, :] * w^T for rows of x; out and all sums are in float. Pointers are aligned
 /// to 16 bytes.
+/// With 8-bit floats each 128 elements along k share a scale, on both sides; rows, n and
+/// `out_stride` are then multiples of 4, k of 16.
 struct lt_product {
   const void* x = nullptr; ///< [rows, k], rows `x_stride` apart
   const void* w = nullptr; ///< [n, k], contiguous
@@ -18,7 +20,9 @@ struct lt_product {
   int64_t rows = 0, n = 0, k = 0;
   int64_t x_stride = 0, out_stride = 0;
   bool accumulate = false;
-  dtype type = dtype::bf16; ///< of x and w: bf16 or f16
+  dtype type = dtype::bf16;        ///< of x and w: bf16, f16 or f8_e4m3
+  const float* x_scales = nullptr; ///< [k / 128, rows], with f8_e4m3
+  const float* w_scales = nullptr; ///< [k / 128, n], with f8_e4m3
 };
 
 /// NVIDIA's library of matrix products, opened when it is first wanted: nothing links it, so the
@@ -37,6 +41,11 @@ public:
   /// 256 bytes and is in use until the product is done.
   virtual bool multiply(const lt_product& of, void* workspace, uint64_t workspace_bytes,
                         cudaStream_t stream, std::string& why) = 0;
+  /// Whether it has a kernel for a product, as `multiply` would ask for it.
+  virtual bool takes(const lt_product& of, uint64_t workspace_bytes, std::string& why) = 0;
+  /// Whether it may take products of 8-bit floats on a device of that compute capability: 12.9 and
+  /// later know scales of 128 elements, for 9.0 alone.
+  virtual bool multiplies_f8(int major, int minor) const = 0;
   /// "13.0.1"
   virtual std::string version() const = 0;
 };

@@ -284,11 +284,14 @@ private:
         warn(where + ": " + what);
     };
     std::string why;
-    if (auto library = cuda::cublaslt::open(why))
-      wide_.emplace(std::move(library), told);
-    else
+    if (auto library = cuda::cublaslt::open(why)) {
+      cuda::wide_limits limits;
+      limits.f8 = library->multiplies_f8(info_.major, info_.minor);
+      wide_.emplace(std::move(library), told, limits);
+    } else {
       told("products are asked for to be the fastest, but " + why +
            "; the kernels of `invariant` take all of them");
+    }
   }
 
   /// Queues what cuBLASLt takes of a product, and gives the columns that it leaves.

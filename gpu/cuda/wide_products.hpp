@@ -20,13 +20,19 @@ struct wide_limits {
   int64_t widened_rows_min = 256;
   /// Of weights as bf16 at a time: half a matrix of a model with 8 billion parameters.
   uint64_t widened_bytes_max = uint64_t{64} << 20;
+  /// Whether 8-bit floats are multiplied as such; for a library that `multiplies_f8` there.
+  bool f8 = false;
 };
 
-/// Products of `linear` that cuBLASLt computes: x rounded to the weight's type (bf16 for blocks),
-/// sums in float. For one device, and one thread at a time.
+/// Products of `linear` that cuBLASLt computes: x rounded to the weight's type, sums in float.
+/// Blocks are made into bf16 first, and x rounded to that; but blocks of 8-bit floats stay those
+/// where `wide_limits` says so, and x becomes 8-bit floats with a scale for each 128 columns of a
+/// row. That takes rows and columns in fours: up to three rows are left to the own kernels, and all
+/// of a product whose columns are not. For one device, and one thread at a time.
 class wide_products {
 public:
-  /// `warn` is told of the first product that the library refuses; null = nobody is.
+  /// `warn` is told of the first product that the library refuses, and of the first in 8-bit
+  /// floats; null = nobody is.
   wide_products(std::unique_ptr<cublaslt> library, std::function<void(const std::string&)> warn,
                 const wide_limits& within = {});
 
@@ -40,17 +46,25 @@ public:
   int64_t queue(const linear_args& args, void* scratch, cudaStream_t stream, cudaError_t& status);
 
 private:
-  /// Weights as the library reads them, columns of out `count` at a time.
+  /// A product as the library gets it, columns of out `count` at a time, and where in the scratch
+  /// memory its parts lie.
   struct pieces {
+    dtype type = dtype::bf16; ///< of both sides
     int64_t count = 0;
-    uint64_t widened_at = 0, widened_bytes = 0, workspace_at = 0;
+    uint64_t x_scales_at = 0, w_at = 0, w_scales_at = 0, workspace_at = 0;
   };
-  pieces cut(const linear_args& args) const;
-  bool multiply(const linear_args& args, const void* w, int64_t first, int64_t count, void* scratch,
-                cudaStream_t stream);
+  pieces cut(const linear_args& args, dtype type) const;
+  bool may_be_f8(const linear_args& args) const;
+  int64_t queue_pieces(const linear_args& args, dtype type, void* scratch, cudaStream_t stream,
+                       cudaError_t& status);
+  static cudaError_t prepare_weights(const weight& w, const pieces& part, int64_t first,
+                                     int64_t count, void* scratch, cudaStream_t stream);
+  static lt_product product_of(const linear_args& args, const pieces& part, int64_t first,
+                               void* scratch);
+  bool multiply(const lt_product& product, void* workspace, cudaStream_t stream);
 
   std::unique_ptr<cublaslt> library_;
-  std::function<void(const std::string&)> warn_;
+  std::function<void(const std::string&)> warn_, warn_of_f8_; ///< null once they were called
   const wide_limits limits_;
 };
 

@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 #include <gtest/gtest.h>
 
+#include <list>
 #include <vector>
 
 #include "base/half.hpp"
@@ -80,6 +81,84 @@ TEST_F(cublaslt_test, rows_that_a_buckets_kernel_does_not_take_get_one_of_their_
   for (const int64_t rows : {192, 130, 190, 130}) // 130 are too few for what takes 192
     EXPECT_EQ(wrong(*library, rows, 24, 16), 0) << rows << ": " << why;
   EXPECT_EQ(emulated::counted().heuristics, 2u);
+}
+
+/// Products of 8-bit floats, all ones, on a device that multiplies them.
+class scaled_cublaslt_test : public cublaslt_test {
+protected:
+  void SetUp() override {
+    cublaslt_test::SetUp();
+    cuda_emulation::set_capability(9, 0);
+  }
+  void TearDown() override {
+    cuda_emulation::set_capability(8, 0);
+    cublaslt_test::TearDown();
+  }
+
+  /// The product of 4 x n with one scale for each 128 of 256 columns: those of row r of x are r + 1
+  /// and 10 times that, of row c of w 1 and 1 / (c + 1). `all` is a factor of the former; `shift`
+  /// moves where the latter are.
+  std::vector<float> product(cublaslt& library, int64_t n, float all = 1, int64_t shift = 0) {
+    constexpr int64_t rows = 4, k = 256;
+    const std::vector<uint8_t> ones(static_cast<size_t>(std::max(rows, n) * k), 0x38);
+    auto& x_scales = held.emplace_back(); // every call has memory of its own
+    auto& w_scales = held.emplace_back(static_cast<size_t>(shift));
+    std::vector<float> out(rows * 64, -1);
+    for (const float of_part : {all, 10 * all})
+      for (int row = 1; row <= rows; ++row)
+        x_scales.push_back(of_part * static_cast<float>(row));
+    for (int64_t i = 0; i < 2 * n; ++i)
+      w_scales.push_back(i < n ? 1.0f : 1.0f / static_cast<float>(i - n + 1));
+    lt_product of;
+    of.x = of.w = ones.data();
+    of.out = out.data();
+    of.rows = rows;
+    of.n = n;
+    of.k = of.x_stride = k;
+    of.out_stride = 64;
+    of.type = dtype::f8_e4m3;
+    of.x_scales = x_scales.data();
+    of.w_scales = w_scales.data() + shift;
+    refused = !library.takes(of, workspace.size(), why) ||
+              !library.multiply(of, workspace.data(), workspace.size(), nullptr, why);
+    return out;
+  }
+
+private:
+  std::list<std::vector<float>> held;
+};
+
+TEST_F(scaled_cublaslt_test, scales_are_those_of_the_call_and_of_their_rows) {
+  const auto library = cublaslt::open(why);
+  EXPECT_TRUE(library->multiplies_f8(9, 0));
+  EXPECT_FALSE(library->multiplies_f8(8, 9));
+  EXPECT_FALSE(library->multiplies_f8(10, 0));
+  for (const float all : {1.0f, 2.0f, 3.0f}) {
+    const auto out = product(*library, 12, all);
+    ASSERT_FALSE(refused) << why;
+    for (int64_t row = 0; row < 4; ++row)
+      for (int64_t column = 0; column < 12; ++column)
+        EXPECT_FLOAT_EQ(out[static_cast<size_t>(row * 64 + column)],
+                        all * 128.0f * static_cast<float>(row + 1) *
+                            (1 + 10.0f / static_cast<float>(column + 1)));
+  }
+  EXPECT_EQ(emulated::counted().heuristics, 1u);
+  EXPECT_EQ(emulated::counted().f8_products, 3u);
+}
+
+TEST_F(scaled_cublaslt_test, what_the_library_does_not_allow_is_refused) {
+  const auto library = cublaslt::open(why);
+  product(*library, 10); // not in fours
+  EXPECT_TRUE(refused);
+  product(*library, 12, 1, 1); // scales that are not aligned
+  EXPECT_TRUE(refused);
+  cuda_emulation::set_capability(8, 9);
+  product(*library, 16);
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(why, "cuBLASLt does not multiply [4, 256] with [16, 256] in f8_e4m3: status 15");
+  EXPECT_EQ(emulated::counted().products, 0u);
+  emulated::reset({.version = 120805});
+  EXPECT_FALSE(cublaslt::open(why)->multiplies_f8(9, 0));
 }
 
 TEST_F(cublaslt_test, what_is_remembered_is_bounded_and_goes_with_the_library) {

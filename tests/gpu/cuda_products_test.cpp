@@ -18,6 +18,13 @@ protected:
     how.wide = wide;
     return how.make();
   }
+  /// Whether many rows are rounded to 8-bit floats, which are off by a sixteenth at most, where the
+  /// weights are such.
+  static bool may_round_to_f8(const linear_args& args) {
+    const auto found = cuda_devices();
+    return found && found->front().major == 9 && GetParam().mode == precision::automatic &&
+           args.w.type == dtype::f8_b128 && args.rows >= 256;
+  }
   std::unique_ptr<device> fast = opened(products::fastest);
   std::unique_ptr<device> reference = make_reference_device();
 };
@@ -53,7 +60,8 @@ TEST_P(cuda_products_test, linear_of_many_rows_matches_the_reference) {
     args.accumulate = round % 2 == 1;
     // In blocks, a weight is rounded to bf16 once more, by 2^-9 at most.
     const bool rounds = is_blocks(type) && GetParam().mode == precision::automatic;
-    expect_product_matches(*fast, *reference, args, random, rounds ? 1.0f / 512 : 4e-6f);
+    const float allowed = may_round_to_f8(args) ? 1.0f / 16 : rounds ? 1.0f / 512 : 4e-6f;
+    expect_product_matches(*fast, *reference, args, random, allowed);
   }
 }
 
@@ -76,7 +84,7 @@ TEST_P(cuda_products_test, few_rows_have_the_bits_of_the_invariant_mode) {
 
 TEST_P(cuda_products_test, the_same_call_gives_the_same_bits) {
   random_data random{63};
-  for (const auto type : {dtype::bf16, dtype::q4_k}) {
+  for (const auto type : {dtype::bf16, dtype::q4_k, dtype::f8_b128}) {
     const int64_t rows = 300, n = 72, k = 512;
     const test_weight w{random, type, n, k};
     const auto x = random.floats(rows * k);

@@ -17,7 +17,10 @@ namespace emulated = cublaslt_emulation;
 class wide_products_test : public testing::Test {
 protected:
   void SetUp() override { emulated::reset(); }
-  void TearDown() override { emulated::reset(); }
+  void TearDown() override {
+    emulated::reset();
+    cuda_emulation::set_capability(8, 0);
+  }
 
   std::unique_ptr<device> open(products wide = products::fastest,
                                precision mode = precision::automatic) {
@@ -176,9 +179,11 @@ TEST_F(split_products, what_is_left_of_a_product_begins_at_its_column) {
 
 // A recorded step may have as many rows as sequences run at once.
 TEST_F(wide_products_test, products_of_the_library_are_recorded_and_replayed) {
+  cuda_emulation::set_capability(9, 0); // which multiplies 8-bit floats, too
   const auto dev = open();
   const int64_t rows = 260, n = 24, k = 256;
-  for (const auto type : {dtype::q4_k, dtype::bf16}) { // the former takes more memory
+  for (const auto type :
+       {dtype::q4_k, dtype::bf16, dtype::f8_b128}) { // the first takes most memory
     const test_weight w{random, type, n, k};
     auto x = random.floats(rows * k);
     std::vector<float> out(rows * n);

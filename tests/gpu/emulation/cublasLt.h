@@ -7,7 +7,11 @@
 /// What the project uses of cuBLASLt, for the emulated device: the same names, numbers and layouts,
 /// computed in plain code. Strict where the library is: matrices that do not fit together, leading
 /// dimensions and pointers that are less aligned than was said, and kernels that were not made for
-/// the types at hand are refused. All of the workspace is overwritten.
+/// the types at hand are refused. All of the workspace is overwritten. Of 8-bit floats it takes
+/// what the documentation's "128-element 1D Block Scaling" allows: two matrices of e4m3, the first
+/// transposed, on compute capability 9.0, each with a scale for 128 elements along k, those of one
+/// row of the product apart and those of neighbouring rows beside one another; M and N are
+/// multiples of 4, and all is aligned to 16 bytes.
 
 enum cublasStatus_t {
   CUBLAS_STATUS_SUCCESS = 0,
@@ -17,8 +21,18 @@ enum cublasStatus_t {
 };
 enum cublasOperation_t { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
 enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68 };
-enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
-enum cublasLtMatmulDescAttributes_t { CUBLASLT_MATMUL_DESC_TRANSA = 3 };
+enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14, CUDA_R_8F_E4M3 = 28 };
+enum cublasLtMatmulDescAttributes_t {
+  CUBLASLT_MATMUL_DESC_TRANSA = 3,
+  CUBLASLT_MATMUL_DESC_A_SCALE_POINTER = 17,
+  CUBLASLT_MATMUL_DESC_B_SCALE_POINTER = 18,
+  CUBLASLT_MATMUL_DESC_A_SCALE_MODE = 31,
+  CUBLASLT_MATMUL_DESC_B_SCALE_MODE = 32,
+};
+enum cublasLtMatmulMatrixScale_t {
+  CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F = 0,
+  CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F = 4,
+};
 enum cublasLtMatrixLayoutAttribute_t { CUBLASLT_MATRIX_LAYOUT_COLS = 3 };
 enum cublasLtMatmulPreferenceAttributes_t {
   CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
@@ -84,9 +98,10 @@ namespace troupe::cublaslt_emulation {
 
 /// What was asked of the library since the last `reset`, and what there is of its objects.
 struct counts {
-  size_t heuristics = 0; ///< kernels that were looked for
-  size_t products = 0;   ///< that were queued
-  size_t alive = 0;      ///< handles, descriptions, layouts and preferences
+  size_t heuristics = 0;  ///< kernels that were looked for
+  size_t products = 0;    ///< that were queued
+  size_t f8_products = 0; ///< those among them of 8-bit floats
+  size_t alive = 0;       ///< handles, descriptions, layouts and preferences
 };
 counts counted();
 
@@ -99,6 +114,8 @@ struct behaviour {
   /// A kernel is for numbers of rows up to the one that it was looked for, but not below this
   /// share.
   double least_share = 0;
+  size_t version = 130102;
+  bool no_f8 = false; ///< no kernel for 8-bit floats
 };
 /// Starts to count anew, and behaves like this.
 void reset(const behaviour& how = {});

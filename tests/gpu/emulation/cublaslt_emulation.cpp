@@ -8,6 +8,8 @@
 struct emulated_lt {};
 struct emulated_lt_description {
   bool transposes_a = false;
+  int32_t scale_modes[2] = {}; ///< of a and b
+  const float* scales[2] = {};
 };
 struct emulated_lt_layout {
   cudaDataType_t type;
@@ -45,15 +47,27 @@ cublasStatus_t gone(T* what) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-uint64_t size_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
+uint64_t size_of(cudaDataType_t type) {
+  return type == CUDA_R_32F ? 4 : type == CUDA_R_8F_E4M3 ? 1 : 2;
+}
 
 float element(const void* data, const emulated_lt_layout& layout, uint64_t row, uint64_t col) {
   const auto at = row + col * static_cast<uint64_t>(layout.ld);
   if (layout.type == CUDA_R_32F)
     return static_cast<const float*>(data)[at];
+  if (layout.type == CUDA_R_8F_E4M3)
+    return f8_e4m3_to_float(static_cast<const uint8_t*>(data)[at]);
   const auto bits = static_cast<const uint16_t*>(data)[at];
   return layout.type == CUDA_R_16BF ? bf16_to_float(bits) : f16_to_float(bits);
 }
+
+bool is_hopper() {
+  cudaDeviceProp found;
+  return cudaGetDeviceProperties(&found, 0) == cudaSuccess && found.major == 9 && found.minor == 0;
+}
+
+/// Elements along k that share a scale.
+constexpr uint64_t scaled = 128;
 
 /// The matrices of one product.
 struct operands {
@@ -67,7 +81,17 @@ struct operands {
     return whole(a) && whole(b) && whole(c) && whole(d) && a.type == b.type &&
            a.type != CUDA_R_32F && c.type == CUDA_R_32F && d.type == CUDA_R_32F &&
            b.rows == depth() && c.rows == columns() && d.rows == columns() && c.cols == b.cols &&
-           d.cols == b.cols;
+           d.cols == b.cols && (is_f8() ? f8_fits() : !has_scale_modes());
+  }
+  bool is_f8() const { return a.type == CUDA_R_8F_E4M3; }
+  bool has_scale_modes() const { return what.scale_modes[0] != 0 || what.scale_modes[1] != 0; }
+  bool f8_fits() const {
+    const auto scales_fit = [&](int of) {
+      return what.scale_modes[of] == CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F &&
+             what.scales[of] != nullptr && reinterpret_cast<uintptr_t>(what.scales[of]) % 16 == 0;
+    };
+    return what.transposes_a && scales_fit(0) && scales_fit(1) && columns() % 4 == 0 &&
+           d.cols % 4 == 0 && depth() % 16 == 0 && aligned({16, 16, 16, 16});
   }
   /// Leading dimensions have to be as aligned as pointers.
   bool aligned(const uint64_t (&to)[4]) const {
@@ -82,14 +106,28 @@ struct operands {
            how.depth == depth() && b.cols <= how.rows &&
            static_cast<double>(b.cols) >= asked.least_share * static_cast<double>(how.rows);
   }
+  /// Of elements first .. last - 1 along k.
+  float sum_of(const void* a_data, const void* b_data, uint64_t column, uint64_t row,
+               uint64_t first, uint64_t last) const {
+    float sum = 0;
+    for (uint64_t i = first; i < last; ++i)
+      sum += (what.transposes_a ? element(a_data, a, i, column) : element(a_data, a, column, i)) *
+             element(b_data, b, i, row);
+    return sum;
+  }
+  float scaled_sum(const void* a_data, const void* b_data, uint64_t column, uint64_t row) const {
+    float sum = 0;
+    for (uint64_t i = 0; i < depth(); i += scaled)
+      sum += sum_of(a_data, b_data, column, row, i, std::min(i + scaled, depth())) *
+             what.scales[0][i / scaled * columns() + column] *
+             what.scales[1][i / scaled * d.cols + row];
+    return sum;
+  }
   void multiply(const void* a_data, const void* b_data, float* out, float beta) const {
     for (uint64_t row = 0; row < d.cols; ++row)
       for (uint64_t column = 0; column < d.rows; ++column) {
-        float sum = 0;
-        for (uint64_t i = 0; i < depth(); ++i)
-          sum +=
-              (what.transposes_a ? element(a_data, a, i, column) : element(a_data, a, column, i)) *
-              element(b_data, b, i, row);
+        const float sum = is_f8() ? scaled_sum(a_data, b_data, column, row)
+                                  : sum_of(a_data, b_data, column, row, 0, depth());
         float& to = out[row * static_cast<uint64_t>(d.ld) + column];
         to = beta == 0 ? sum : sum + beta * to;
       }
@@ -110,7 +148,7 @@ kernel kernel_for(const operands& of, const emulated_lt_preference& wish) {
 
 counts counted() { return so_far; }
 void reset(const behaviour& how) {
-  so_far.heuristics = so_far.products = 0;
+  so_far.heuristics = so_far.products = so_far.f8_products = 0;
   asked = how;
 }
 
@@ -122,7 +160,7 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t* out) {
   return asked.does_not_start ? CUBLAS_STATUS_NOT_INITIALIZED : made(out, emulated_lt{});
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return gone(handle); }
-size_t cublasLtGetVersion() { return 130102; }
+size_t cublasLtGetVersion() { return asked.version; }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* out, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
@@ -134,10 +172,30 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t what) { return gon
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t what,
                                               cublasLtMatmulDescAttributes_t which,
                                               const void* value, size_t size) {
-  if (which != CUBLASLT_MATMUL_DESC_TRANSA || size != sizeof(cublasOperation_t))
-    return CUBLAS_STATUS_INVALID_VALUE;
-  what->transposes_a = *static_cast<const cublasOperation_t*>(value) == CUBLAS_OP_T;
-  return CUBLAS_STATUS_SUCCESS;
+  const auto read = [&](auto& to) {
+    if (size != sizeof to)
+      return CUBLAS_STATUS_INVALID_VALUE;
+    std::memcpy(&to, value, size);
+    return CUBLAS_STATUS_SUCCESS;
+  };
+  const bool knows_scales = asked.version >= 120900;
+  auto operation = CUBLAS_OP_N;
+  switch (which) {
+  case CUBLASLT_MATMUL_DESC_TRANSA: {
+    const auto status = read(operation);
+    what->transposes_a = operation == CUBLAS_OP_T;
+    return status;
+  }
+  case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER:
+    return read(what->scales[0]);
+  case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER:
+    return read(what->scales[1]);
+  case CUBLASLT_MATMUL_DESC_A_SCALE_MODE:
+    return knows_scales ? read(what->scale_modes[0]) : CUBLAS_STATUS_INVALID_VALUE;
+  case CUBLASLT_MATMUL_DESC_B_SCALE_MODE:
+    return knows_scales ? read(what->scale_modes[1]) : CUBLAS_STATUS_INVALID_VALUE;
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* out, cudaDataType_t type,
@@ -184,7 +242,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const operands all{*what, *a, *b, *c, *d};
   if (!all.fit() || wanted < 1)
     return CUBLAS_STATUS_INVALID_VALUE;
-  if (all.columns() > asked.columns_max)
+  if (all.columns() > asked.columns_max || (all.is_f8() && (asked.no_f8 || !is_hopper())))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   const auto how = kernel_for(all, *wish);
   std::memcpy(&out->algo, &how, sizeof how);
@@ -227,6 +285,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t what, const
   if (so_far.products >= asked.products_max)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   ++so_far.products;
+  so_far.f8_products += all.is_f8() ? 1 : 0;
   const auto run = [=, beta = *static_cast<const float*>(beta)] {
     std::memset(workspace, 0xff, workspace_bytes);
     all.multiply(a, b, static_cast<float*>(d), beta);

@@ -121,6 +121,8 @@ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
               uint32_t b1);
 /// Devices that `cudaGetDeviceCount` finds; 0 gives cudaErrorNoDevice.
 void set_device_count(int count);
+/// Compute capability of all devices; 8.0 unless told.
+void set_capability(int major, int minor);
 int current_device(); ///< of the calling thread
 /// Whether the stream's device is the calling thread's, without which nothing can be launched.
 bool is_current(cudaStream_t stream);

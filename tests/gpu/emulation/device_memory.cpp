@@ -28,6 +28,7 @@ std::set<std::pair<int, int>> rights; ///< of a pool's device and who may read t
 bool peers_can = true;
 peer_counts counted_peers;
 int devices = 1;
+int capability[] = {8, 0};
 thread_local int current = 0;
 
 const std::byte* bytes_at(const void* data) { return static_cast<const std::byte*>(data); }
@@ -45,6 +46,10 @@ bool is_on(int device, const void* data, size_t size) {
 namespace troupe::cuda_emulation {
 
 void set_device_count(int count) { devices = count; }
+void set_capability(int major, int minor) {
+  capability[0] = major;
+  capability[1] = minor;
+}
 int current_device() { return current; }
 bool is_current(cudaStream_t stream) { return stream == nullptr || stream->device == current; }
 void set_peer_access(bool can) {
@@ -68,8 +73,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
     return cudaErrorInvalidDevice;
   std::snprintf(out->name, sizeof out->name, "emulated");
   out->totalGlobalMem = size_t{1} << 30;
-  out->major = 8;
-  out->minor = 0;
+  out->major = capability[0];
+  out->minor = capability[1];
   out->multiProcessorCount = 2;
   return cudaSuccess;
 }
