@@ -1,7 +1,7 @@
 # The CUDA backend, for its library and for the emulated device of the tests.
 set(cuda_host_sources cuda/cublaslt.cpp cuda/cuda_device.cpp cuda/devices.cpp cuda/host_pinner.cpp
-    cuda/peer_reader.cpp cuda/pinned_ring.cpp cuda/probe.cpp cuda/recordings.cpp cuda/staged_upload.cpp
-    cuda/wide_products.cpp)
+    cuda/peer_reader.cpp cuda/pinned_ring.cpp cuda/probe.cpp cuda/recordings.cpp
+    cuda/scratch_memory.cpp cuda/staged_upload.cpp cuda/wide_products.cpp)
 # Opens a library that the emulated device stands in for.
 set(cuda_library_sources cuda/cublaslt_library.cpp)
 set(cuda_kernel_sources

@@ -168,6 +168,16 @@ public:
   virtual bool chooses() const { return false; }
   virtual void choose(const choose_args&) {}
 
+  /// Memory that ops take while they run, for such a call or one of fewer rows, sequences or
+  /// positions; whatever the types of its weight and cache, and pointers need not be set.
+  virtual uint64_t scratch_bytes(const linear_args&) const { return 0; }
+  virtual uint64_t scratch_bytes(const attention_args&) const { return 0; }
+  virtual uint64_t scratch_bytes(const choose_args&) const { return 0; }
+  /// Device memory for that, aligned as `allocate` gives it, until other memory is lent; null =
+  /// none. For what does not fit there a device allocates more, and keeps it until `allocate` lacks
+  /// memory.
+  virtual void lend_scratch(void* /*memory*/, uint64_t /*size_bytes*/) {}
+
   /// Queues the ops that were recorded with this key, at less cost than calling each; false if
   /// there are none. A recording holds pointers and sizes, while what lies in the memory may
   /// change.

@@ -51,6 +51,14 @@ public:
     return inner_->allocate(size_bytes);
   }
   caf::error synchronize() override { return inner_->synchronize(); }
+  uint64_t scratch_bytes(const linear_args& a) const override { return inner_->scratch_bytes(a); }
+  uint64_t scratch_bytes(const attention_args& a) const override {
+    return inner_->scratch_bytes(a);
+  }
+  uint64_t scratch_bytes(const choose_args& a) const override { return inner_->scratch_bytes(a); }
+  void lend_scratch(void* memory, uint64_t size_bytes) override {
+    inner_->lend_scratch(memory, size_bytes);
+  }
   // What it does while the model runs is not this profile's.
   std::unique_ptr<device> second_queue() override { return inner_->second_queue(); }
   std::shared_ptr<memory_pinner> pinner() override { return inner_->pinner(); }

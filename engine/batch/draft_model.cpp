@@ -35,6 +35,9 @@ draft_shape shape_of(const model_config& config, dtype weights, int64_t vocabula
   out.largest.blocks = std::min<int64_t>(
       out.kv.blocks, (config.context_length + out.kv.block_size - 1) / out.kv.block_size);
   out.largest.choice_bytes = row_chooser::room_bytes(device, out.choices);
+  if (device != nullptr)
+    out.largest.scratch_bytes =
+        graph::scratch_bytes(config, out.largest, out.kv.block_size, *device);
   return out;
 }
 

@@ -72,8 +72,11 @@ row_chooser::extent choices_of(const model_config& config, const step_limits& li
 
 step_size largest_step(const model_config& config, const step_limits& limits, uint32_t context,
                        const gpu::device* device) {
-  return {limits.rows_max, limits.sequences_max, blocks_per_sequence(context, limits),
-          limits.logit_rows_max, row_chooser::room_bytes(device, choices_of(config, limits))};
+  step_size out{limits.rows_max, limits.sequences_max, blocks_per_sequence(context, limits),
+                limits.logit_rows_max, row_chooser::room_bytes(device, choices_of(config, limits))};
+  if (device != nullptr)
+    out.scratch_bytes = graph::scratch_bytes(config, out, limits.block_size, *device);
+  return out;
 }
 
 } // namespace

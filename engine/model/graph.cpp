@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "gpu/choose.hpp"
+
 namespace troupe::engine {
 
 void forward_batch::clear() {
@@ -59,6 +61,7 @@ struct graph::layout {
       parts.part(to != nullptr ? to->*pointer : unused, count, base);
     };
     const auto rotary = std::max<int64_t>(c.head_dim, 2);
+    part(&graph::scratch_, static_cast<int64_t>(size.scratch_bytes)); // as aligned as all of it
     part(&graph::x_, size.rows * c.hidden_size);
     part(&graph::normed_, size.rows * c.hidden_size);
     part(&graph::q_, size.rows * c.q_size());
@@ -98,6 +101,38 @@ uint64_t graph::workspace_bytes(const model_config& config, const step_size& lar
   return layout::place(nullptr, nullptr, config, largest);
 }
 
+uint64_t graph::scratch_bytes(const model_config& c, const step_size& largest, int64_t block_size,
+                              const gpu::device& device) {
+  uint64_t out = 0;
+  const auto count = [&](const auto& args) { out = std::max(out, device.scratch_bytes(args)); };
+  const auto product = [&](int64_t rows, int64_t n, int64_t k) {
+    gpu::linear_args args;
+    args.rows = rows;
+    args.w.rows = args.out_stride = n;
+    args.w.cols = args.x_stride = k;
+    count(args);
+  };
+  for (const auto n : {c.q_size(), c.kv_size(), c.intermediate_size})
+    product(largest.rows, n, c.hidden_size);
+  for (const auto k : {c.q_size(), c.intermediate_size})
+    product(largest.rows, c.hidden_size, k);
+  product(largest.logit_rows, c.vocab_size, c.hidden_size);
+  gpu::attention_args attention;
+  attention.rows = largest.rows;
+  attention.sequences = largest.sequences;
+  attention.table_stride = largest.blocks;
+  attention.heads = c.heads;
+  attention.cache.kv_heads = c.kv_heads;
+  attention.cache.head_dim = c.head_dim;
+  attention.cache.block_size = block_size;
+  count(attention);
+  gpu::choose_args choices;
+  choices.rows = largest.logit_rows;
+  choices.vocabulary = choices.stride = c.vocab_size;
+  count(choices);
+  return out;
+}
+
 caf::expected<std::unique_ptr<graph>> graph::create(const model_config& config,
                                                     const model_weights& weights,
                                                     gpu::device& device, const step_size& largest,
@@ -116,6 +151,7 @@ caf::error graph::enter() {
   if (!base)
     return base.error();
   layout::place(this, *base, config_, largest_);
+  device_.lend_scratch(scratch_, largest_.scratch_bytes);
   return {};
 }
 

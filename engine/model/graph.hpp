@@ -67,7 +67,8 @@ struct step_size {
   int64_t sequences = 0;
   int64_t blocks = 0; ///< of a sequence
   int64_t logit_rows = 0;
-  uint64_t choice_bytes = 0; ///< for what chooses from the logits
+  uint64_t choice_bytes = 0;  ///< for what chooses from the logits
+  uint64_t scratch_bytes = 0; ///< that ops take while they run, see `graph::scratch_bytes`
 };
 
 /// The decoder of every supported family, parametrised by its config, over the device's ops. Its
@@ -81,6 +82,10 @@ public:
                                                       gpu::device& device, const step_size& largest,
                                                       std::shared_ptr<workspace> work = nullptr);
   static uint64_t workspace_bytes(const model_config& config, const step_size& largest);
+  /// What the ops of such steps take on `device` while they run; keys and values in blocks of
+  /// `block_size` tokens.
+  static uint64_t scratch_bytes(const model_config& config, const step_size& largest,
+                                int64_t block_size, const gpu::device& device);
   ~graph() override;
   /// What it needs of the workspace.
   uint64_t workspace_bytes() const { return workspace_bytes(config_, largest_); }
@@ -155,7 +160,7 @@ private:
   int32_t *ids_ = nullptr, *row_start_ = nullptr, *context_ = nullptr, *table_ = nullptr,
           *logit_rows_ = nullptr;
   int64_t* slots_ = nullptr;
-  std::byte* choice_room_ = nullptr;
+  std::byte *choice_room_ = nullptr, *scratch_ = nullptr;
   std::vector<float> host_cos_, host_sin_, host_logits_;
 };
 

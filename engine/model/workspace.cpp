@@ -25,7 +25,8 @@ caf::error workspace::resize() {
   clear();
   for (const auto& one : members_)
     one.who->moves();
-  memory_ = {}; // first: there need not be room for both
+  device_.lend_scratch(nullptr, 0); // which lies there
+  memory_ = {};                     // first: there need not be room for both
   if (wanted == 0)
     return {};
   auto memory = device_.allocate(wanted);

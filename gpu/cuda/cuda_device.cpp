@@ -10,6 +10,7 @@
 #include "gpu/cuda/peer_reader.hpp"
 #include "gpu/cuda/pinned_ring.hpp"
 #include "gpu/cuda/recordings.hpp"
+#include "gpu/cuda/scratch_memory.hpp"
 #include "gpu/cuda/staged_upload.hpp"
 #include "gpu/cuda/status.hpp"
 #include "gpu/cuda/wide_products.hpp"
@@ -79,7 +80,7 @@ public:
       return;
     bind();
     recordings_.clear();
-    scratch_ = {};
+    scratch_.drop();
     cudaStreamSynchronize(stream_); // the ring may still be read
     cudaStreamDestroy(stream_);
   }
@@ -96,21 +97,8 @@ public:
   caf::expected<buffer> allocate(size_t size_bytes) override {
     if (!usable())
       return failure_;
-    void* data = nullptr;
-    auto status = cudaErrorMemoryAllocation;
-    if (size_bytes <= memory_bytes_ - std::min(allocated_bytes_, memory_bytes_))
-      status = cudaMallocAsync(&data, std::max<size_t>(size_bytes, 1), stream_);
-    if (status != cudaSuccess) {
-      cudaGetLastError();
-      return caf::make_error(errc::out_of_memory,
-                             cuda::failure_text(status, "allocating " + std::to_string(size_bytes) +
-                                                            " bytes on " + name()) +
-                                 ": " + std::to_string(allocated_bytes_) + " of " +
-                                 std::to_string(memory_bytes_) +
-                                 " bytes are in use; load a smaller model or lower the KV memory");
-    }
-    allocated_bytes_ += size_bytes;
-    return buffer{this, data, size_bytes};
+    auto out = try_allocate(size_bytes);
+    return out || !scratch_.drop() ? std::move(out) : try_allocate(size_bytes);
   }
 
   void copy_to_device(void* to, const void* from, size_t size_bytes) override {
@@ -213,9 +201,11 @@ public:
       note(kernels::launch_attention_float(args, stream_), "attention");
       return;
     }
-    const auto plan = kernels::plan_attention(args, info_.processors);
-    if (void* scratch = scratch_of(std::max<uint64_t>(plan.scratch_bytes, 1)))
-      note(kernels::launch_attention_tensor(args, plan, scratch, stream_), "attention");
+    auto plan = kernels::plan_attention(args, info_.processors);
+    void* scratch = plan.splits > 1 ? scratch_.take_spare(plan.scratch_bytes) : nullptr;
+    if (scratch == nullptr)
+      plan.splits = 1;
+    note(kernels::launch_attention_tensor(args, plan, scratch, stream_), "attention");
   }
   void gated_activation(const gated_activation_args& args) override {
     if (usable())
@@ -231,6 +221,28 @@ public:
       return;
     if (void* scratch = scratch_of(kernels::choose_scratch_bytes(args)))
       note(kernels::launch_choose(args, scratch, stream_), "choose");
+  }
+
+  uint64_t scratch_bytes(const linear_args& args) const override {
+    uint64_t out = mode_ == precision::float32 ? 0 : kernels::linear_scratch_bytes(args);
+    // Blocks are widened, but go to the library only with more rows.
+    for (const auto type : {dtype::bf16, dtype::q8_0}) {
+      auto typed = args;
+      typed.w.type = type;
+      if (wide_ && wide_->takes(typed))
+        out = std::max(out, wide_->scratch_bytes(typed));
+    }
+    return out;
+  }
+  uint64_t scratch_bytes(const attention_args& args) const override {
+    return mode_ == precision::float32 ? 0
+                                       : kernels::attention_scratch_bytes(args, info_.processors);
+  }
+  uint64_t scratch_bytes(const choose_args& args) const override {
+    return kernels::choose_scratch_bytes(args);
+  }
+  void lend_scratch(void* memory, uint64_t size_bytes) override {
+    scratch_.lend(memory, size_bytes);
   }
 
   bool replay(const recording_key& key) override {
@@ -296,9 +308,15 @@ private:
 
   /// Queues what cuBLASLt takes of a product, and gives the columns that it leaves.
   linear_args left_by_library(const linear_args& args) {
+    const auto bytes = wide_->scratch_bytes(args);
+    void* scratch = scratch_.take_spare(bytes);
+    if (scratch == nullptr) {
+      if (!recordings_.is_recording())
+        wide_->lacked_memory(bytes);
+      return args;
+    }
     auto status = cudaSuccess;
-    void* scratch = scratch_of(wide_->scratch_bytes(args));
-    const auto done = scratch != nullptr ? wide_->queue(args, scratch, stream_, status) : 0;
+    const auto done = wide_->queue(args, scratch, stream_, status);
     note(status, "linear");
     return cuda::columns_from(args, done);
   }
@@ -312,8 +330,27 @@ private:
       note(kernels::launch_linear_tensor(args, scratch, stream_), "linear");
   }
 
+  caf::expected<buffer> try_allocate(size_t size_bytes) {
+    void* data = nullptr;
+    auto status = cudaErrorMemoryAllocation;
+    if (size_bytes <= memory_bytes_ - std::min(allocated_bytes_, memory_bytes_))
+      status = cudaMallocAsync(&data, std::max<size_t>(size_bytes, 1), stream_);
+    if (status != cudaSuccess) {
+      cudaGetLastError();
+      return caf::make_error(errc::out_of_memory,
+                             cuda::failure_text(status, "allocating " + std::to_string(size_bytes) +
+                                                            " bytes on " + name()) +
+                                 ": " + std::to_string(allocated_bytes_) + " of " +
+                                 std::to_string(memory_bytes_) +
+                                 " bytes are in use; load a smaller model or lower the KV memory");
+    }
+    allocated_bytes_ += size_bytes;
+    return buffer{this, data, size_bytes};
+  }
+
   void release(void* data, size_t size_bytes) noexcept override {
     allocated_bytes_ -= size_bytes;
+    scratch_.memory_was_freed();
     bind();
     cudaFreeAsync(data, stream_);
   }
@@ -359,25 +396,8 @@ private:
     return out;
   }
 
-  /// Memory of at least that size for the op that is queued next. Freed memory is handed on in
-  /// stream order, so an op under way may still use what it was given.
-  void* scratch_of(uint64_t size_bytes) {
-    if (scratch_.size_bytes() < size_bytes) {
-      if (recordings_.is_recording()) { // the ops of the same sizes before should have had as much
-        recordings_.spoil();
-        return nullptr;
-      }
-      recordings_.forget_all(); // which use what is freed here
-      scratch_ = {};
-      auto grown = allocate(size_bytes + size_bytes / 2);
-      if (!grown) {
-        failure_ = grown.error();
-        return nullptr;
-      }
-      scratch_ = std::move(*grown);
-    }
-    return scratch_.data();
-  }
+  /// Memory for the op that is queued next; null, with the failure, if there is none.
+  void* scratch_of(uint64_t size_bytes) { return scratch_.take(size_bytes, failure_); }
 
   /// On its way to the host.
   struct result {
@@ -397,7 +417,7 @@ private:
   const std::shared_ptr<upload_lanes> lanes_;
   cuda::recordings recordings_;
   cuda::peer_reader peers_{info_.ordinal};
-  buffer scratch_;
+  cuda::scratch_memory scratch_{recordings_, [this](size_t size) { return try_allocate(size); }};
   std::optional<cuda::wide_products> wide_; ///< none where the own kernels take all
   caf::error failure_;
 };

@@ -42,17 +42,23 @@ linear_args rows_from(linear_args args, int64_t first) {
   return args;
 }
 
-void say_once(std::function<void(const std::string&)>& warn, const std::string& what) {
-  if (const auto say = std::exchange(warn, nullptr))
-    say(what);
-}
-
 } // namespace
 
 wide_products::wide_products(std::unique_ptr<cublaslt> library,
                              std::function<void(const std::string&)> warn,
                              const wide_limits& within)
-    : library_{std::move(library)}, warn_{warn}, warn_of_f8_{std::move(warn)}, limits_{within} {}
+    : library_{std::move(library)}, warn_{std::move(warn)}, limits_{within} {}
+
+void wide_products::tell_once(bool& told, const std::string& what) {
+  if (!std::exchange(told, true) && warn_)
+    warn_(what);
+}
+
+void wide_products::lacked_memory(uint64_t size_bytes) {
+  tell_once(told_lack_, "there are no " + std::to_string(size_bytes) +
+                            " bytes of memory left for products of cuBLASLt; until there are, the "
+                            "kernels of `invariant` take them");
+}
 
 bool wide_products::takes(const linear_args& args) const {
   const auto& w = args.w;
@@ -109,7 +115,8 @@ int64_t wide_products::queue(const linear_args& args, void* scratch, cudaStream_
   fours.rows -= args.rows % f8_step;
   const auto first = product_of(fours, cut(fours, dtype::f8_e4m3), 0, scratch);
   if (std::string why; !library_->takes(first, lt_workspace_bytes, why)) {
-    say_once(warn_of_f8_, why + "; weights of 8-bit floats that it refuses are made into bf16");
+    tell_once(told_f8_refusal_,
+              why + "; weights of 8-bit floats that it refuses are made into bf16");
     return queue_pieces(args, dtype::bf16, scratch, stream, status);
   }
   const auto done = queue_pieces(fours, dtype::f8_e4m3, scratch, stream, status);
@@ -180,7 +187,8 @@ bool wide_products::multiply(const lt_product& product, void* workspace, cudaStr
   std::string why;
   const bool queued = library_->multiply(product, workspace, lt_workspace_bytes, stream, why);
   if (!queued)
-    say_once(warn_, why + "; products that it refuses are left to the kernels of `invariant`");
+    tell_once(told_refusal_,
+              why + "; products that it refuses are left to the kernels of `invariant`");
   return queued;
 }
 

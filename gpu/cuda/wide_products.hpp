@@ -41,6 +41,8 @@ public:
   bool takes(const linear_args& args) const;
   /// Memory that `queue` needs, aligned to 256 bytes.
   uint64_t scratch_bytes(const linear_args& args) const;
+  /// Tells, once, that so much was not to be had.
+  void lacked_memory(uint64_t size_bytes);
   /// Queues a product that `takes` gave true for. Gives how many columns of `out`, from the first
   /// on, were queued: fewer than all where the library refused or `status` is not success.
   int64_t queue(const linear_args& args, void* scratch, cudaStream_t stream, cudaError_t& status);
@@ -62,9 +64,11 @@ private:
   static lt_product product_of(const linear_args& args, const pieces& part, int64_t first,
                                void* scratch);
   bool multiply(const lt_product& product, void* workspace, cudaStream_t stream);
+  void tell_once(bool& told, const std::string& what);
 
   std::unique_ptr<cublaslt> library_;
-  std::function<void(const std::string&)> warn_, warn_of_f8_; ///< null once they were called
+  const std::function<void(const std::string&)> warn_;
+  bool told_refusal_ = false, told_f8_refusal_ = false, told_lack_ = false;
   const wide_limits limits_;
 };
 

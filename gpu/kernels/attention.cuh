@@ -26,6 +26,11 @@ struct attention_plan {
 /// `processors` is the device's number of multiprocessors.
 attention_plan plan_attention(const attention_args& args, int processors);
 
+/// The most that plans of such calls, or of fewer rows, sequences or positions, have as
+/// `scratch_bytes`; at most `split_scratch_max`, although plans of very long sequences want more.
+uint64_t attention_scratch_bytes(const attention_args& largest, int processors);
+constexpr uint64_t split_scratch_max = uint64_t{256} << 20;
+
 /// Queries and softmax weights are rounded to bf16. `scratch` as the plan says, aligned to 16
 /// bytes. Queues on `stream`, does not wait.
 cudaError_t launch_attention_tensor(const attention_args& args, const attention_plan& plan,

@@ -372,6 +372,25 @@ cudaError_t launch_for(const attention_args& args, const attention_plan& plan, f
                                       : launch_over<dim, bf16_cache>(args, plan, scratch, stream);
 }
 
+/// A grid has fewer blocks than that along z.
+constexpr int64_t splits_end = 65536;
+
+int64_t tiles_of(const attention_args& args) {
+  const int64_t group = args.heads / args.cache.kv_heads;
+  // Every sequence may end in a tile that is not full.
+  return args.rows * group / tile_vectors + std::min(args.sequences, args.rows);
+}
+
+int64_t splits_of(const attention_args& args) {
+  const int64_t positions_max = args.table_stride * args.cache.block_size;
+  return (positions_max + split_positions - 1) / split_positions;
+}
+
+uint64_t split_bytes(int64_t warps, int64_t splits, int64_t head_dim) {
+  return static_cast<uint64_t>(warps * splits * warp_threads * floats_per_lane(head_dim)) *
+         sizeof(float);
+}
+
 } // namespace
 
 bool tensor_cores_take(const kv_cache_view& cache) {
@@ -381,20 +400,24 @@ bool tensor_cores_take(const kv_cache_view& cache) {
 }
 
 attention_plan plan_attention(const attention_args& args, int processors) {
-  const int64_t group = args.heads / args.cache.kv_heads;
   attention_plan plan;
-  // Every sequence may end in a tile that is not full.
-  plan.tiles_max = args.rows * group / tile_vectors + std::min(args.sequences, args.rows);
-  const int64_t positions_max = args.table_stride * args.cache.block_size;
-  const int64_t splits = (positions_max + split_positions - 1) / split_positions;
+  plan.tiles_max = tiles_of(args);
+  const int64_t splits = splits_of(args);
   const int64_t warps = plan.tiles_max * args.cache.kv_heads;
-  if (splits > 1 && splits < 65536 && warps < warps_wanted * processors) {
+  if (splits > 1 && splits < splits_end && warps < warps_wanted * processors) {
     plan.splits = splits;
-    plan.scratch_bytes = static_cast<uint64_t>(warps * splits * warp_threads *
-                                               floats_per_lane(args.cache.head_dim)) *
-                         sizeof(float);
+    plan.scratch_bytes = split_bytes(warps, splits, args.cache.head_dim);
   }
   return plan;
+}
+
+uint64_t attention_scratch_bytes(const attention_args& largest, int processors) {
+  const auto splits = std::min(splits_of(largest), splits_end - 1);
+  const auto warps =
+      std::min(tiles_of(largest) * largest.cache.kv_heads, warps_wanted * processors - 1);
+  return splits > 1
+             ? std::min(split_bytes(warps, splits, largest.cache.head_dim), split_scratch_max)
+             : 0;
 }
 
 cudaError_t launch_attention_tensor(const attention_args& args, const attention_plan& plan,

@@ -1,4 +1,5 @@
-#include <cuda_runtime.h>
+#include <cublasLt.h>
+#include <gmock/gmock.h>
 
 #include "engine/errors.hpp"
 #include "engine/kv/kv_memory.hpp"
@@ -245,6 +246,39 @@ TEST(device_memory, is_what_was_foretold_to_the_byte) {
     if (!second) {
       EXPECT_EQ(second.error(), errc::out_of_memory);
     }
+  }
+}
+
+TEST(device_memory, steps_take_no_more_than_was_foretold) {
+  const auto model = golden::load("llama_gqa_tied");
+  for (const auto wide : {gpu::products::invariant, gpu::products::fastest}) {
+    std::vector<std::string> warnings;
+    gpu::device_options how;
+    how.wide = wide;
+    how.warn = [&](const std::string& what) { warnings.push_back(what); };
+    engine_options options;
+    options.kv_bytes = 4 << 20;
+    options.step_tokens_max = 512;
+    const auto any = test::cuda_or_null(how);
+    const auto foretold =
+        estimate_memory(model.config, model.checkpoint->size_bytes(), options, any.get());
+    how.memory_bytes = foretold.weights_bytes + foretold.kv_bytes + foretold.workspace_bytes;
+    const auto device = test::cuda_or_null(how);
+    const auto engine = model.open(*device, options);
+    ASSERT_TRUE(engine);
+    const auto before = cublaslt_emulation::counted().products;
+    for (uint64_t id = 0; id < 8; ++id) {
+      std::vector<token_id> prompt;
+      for (size_t i = 0; i < 100; ++i)
+        prompt.push_back(model.prompt[(i + id) % model.prompt.size()]);
+      ASSERT_FALSE(engine->add(golden::request(id, prompt, 8, id % 2 == 0 ? 0.0f : 0.7f, id)));
+    }
+    const auto texts = golden::drain(*engine);
+    EXPECT_EQ(texts.size(), 8u);
+    for (const auto& [id, text] : texts)
+      EXPECT_EQ(text.size(), 8u) << id;
+    EXPECT_EQ(cublaslt_emulation::counted().products > before, wide == gpu::products::fastest);
+    EXPECT_THAT(warnings, testing::IsEmpty());
   }
 }
 
