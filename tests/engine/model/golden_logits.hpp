@@ -13,12 +13,15 @@ inline int32_t number_of(const kv_arena& kv, int32_t block) {
   return block * static_cast<int32_t>(kv.shape().block_bytes / gpu::kv_granule);
 }
 
-/// Logits of the whole prompt in one batch, straight from the graph.
+/// Logits of the whole prompt in one batch, straight from the graph; of so many copies of it, each
+/// a sequence.
 inline std::vector<float> logits_of(const model& model, gpu::device& device,
-                                    quantization quantize = quantization::none) {
+                                    quantization quantize = quantization::none,
+                                    int64_t copies = 1) {
   auto weights = model_weights::bind(model.config, model.lookup(), device, quantize);
   EXPECT_TRUE(weights) << describe(weights.error());
-  const auto rows = static_cast<int64_t>(model.prompt.size());
+  const auto each = static_cast<int64_t>(model.prompt.size()), rows = copies * each;
+  const auto blocks = (each + 15) / 16;
   engine_options options;
   options.kv_type = dtype::f32;
   options.sequences_max = static_cast<uint32_t>(rows);
@@ -28,17 +31,22 @@ inline std::vector<float> logits_of(const model& model, gpu::device& device,
   auto forward = graph::create(model.config, **weights, device, {rows, rows, 16, rows});
   EXPECT_TRUE(forward);
   forward_batch batch;
-  batch.tokens = model.prompt;
-  for (int32_t i = 0; i < rows; ++i) {
-    batch.positions.push_back(i);
-    batch.slots.push_back(int64_t{number_of(*kv, i / 16)} * 16 + i % 16);
-    batch.logit_rows.push_back(i);
+  for (int64_t copy = 0; copy < copies; ++copy) {
+    const auto number = [&](int64_t block) {
+      return number_of(*kv, static_cast<int32_t>(copy * blocks + block));
+    };
+    batch.tokens.insert(batch.tokens.end(), model.prompt.begin(), model.prompt.end());
+    for (int64_t i = 0; i < each; ++i) {
+      batch.positions.push_back(i);
+      batch.slots.push_back(int64_t{number(i / 16)} * 16 + i % 16);
+      batch.logit_rows.push_back(static_cast<int32_t>(copy * each + i));
+    }
+    batch.row_start.push_back(static_cast<int32_t>((copy + 1) * each));
+    batch.context.push_back(static_cast<int32_t>(each));
+    for (int64_t block = 0; block < blocks; ++block)
+      batch.block_table.push_back(number(block));
   }
-  batch.row_start = {0, static_cast<int32_t>(rows)};
-  batch.context = {static_cast<int32_t>(rows)};
-  for (int32_t i = 0; i < 16; ++i)
-    batch.block_table.push_back(number_of(*kv, i));
-  batch.table_stride = 16;
+  batch.table_stride = blocks;
   auto logits = (*forward)->run(batch, *kv);
   EXPECT_TRUE(logits);
   return {logits->begin(), logits->end()};
