@@ -39,7 +39,7 @@ caf::expected<opened_device> open_cuda(int ordinal, const gpu::device_options& o
   auto made = gpu::make_cuda_device(ordinal, options);
   if (!made)
     return made.error();
-  if (auto why = gpu::self_check(**made))
+  if (auto why = gpu::self_check(**made, options.wide))
     return why;
   return opened_device{cuda_id(ordinal), std::move(*made)};
 }

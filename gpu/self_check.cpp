@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/half.hpp"
@@ -11,9 +13,12 @@ namespace troupe::gpu {
 namespace {
 
 constexpr int64_t hidden = 128, heads = 2, head_dim = 64, inner = 160, vocabulary = 32;
-constexpr int64_t block_size = 16, blocks = 3, block_bytes = 2 * block_size * head_dim * 2;
+constexpr int64_t block_size = 16, blocks = 17, block_bytes = 2 * block_size * head_dim * 2;
 /// More than any kernel for few rows takes at once, and not a multiple of a tile.
 constexpr int64_t prompt_rows = 41;
+/// Enough for cuBLASLt with every type of weight, and neither a multiple of a tile.
+constexpr int64_t wide_rows = 261;
+static_assert(wide_rows < blocks * block_size);
 
 /// Numbers between -1 and 1 that are the same everywhere.
 class numbers {
@@ -30,7 +35,8 @@ private:
 /// One layer's memory on a device. Every call that fails is remembered; the others are skipped.
 class layer {
 public:
-  explicit layer(device& on) : on_{on} {}
+  /// `f8`: one weight is of 8-bit floats.
+  layer(device& on, bool f8) : on_{on}, f8_{f8} {}
 
   /// Embeds `rows` tokens at positions `past`.. and gives the last one's output.
   std::vector<float> run(int64_t past, int64_t rows) {
@@ -95,6 +101,19 @@ private:
       on_.quantize({w, out, dtype::q8_0});
     return {out, dtype::q8_0, w.rows, w.cols};
   }
+  /// Of 128 columns, so that a row is a block.
+  weight random_f8(int64_t rows) {
+    constexpr auto layout = layout_of(dtype::f8_b128);
+    static_assert(layout.elements == hidden);
+    std::vector<unsigned char> bytes(static_cast<size_t>(rows) * layout.bytes);
+    const float scale = 0.3f / 448;
+    for (size_t at = 0; at < bytes.size(); at += layout.bytes) {
+      std::memcpy(&bytes[at], &scale, sizeof scale);
+      for (size_t i = at + sizeof scale; i < at + layout.bytes; ++i)
+        bytes[i] = float_to_f8_e4m3(random_.next() * 448);
+    }
+    return {upload(bytes), dtype::f8_b128, rows, hidden};
+  }
   void load_weights() {
     if (table_)
       return;
@@ -102,7 +121,7 @@ private:
     gain_ = random_weight(1, hidden);
     q_ = random_weight(heads * head_dim, hidden);
     k_ = random_weight(head_dim, hidden);
-    v_ = random_weight(head_dim, hidden);
+    v_ = f8_ ? random_f8(head_dim) : random_weight(head_dim, hidden);
     o_ = random_weight(hidden, heads * head_dim);
     gate_ = random_weight(inner, hidden);
     up_ = in_blocks(random_weight(inner, hidden));
@@ -155,7 +174,10 @@ private:
     args.cache = cache_;
     args.row_start = upload(std::vector{0, static_cast<int32_t>(rows)});
     args.context = upload(std::vector{static_cast<int32_t>(past + rows)});
-    args.block_table = upload(std::vector<int32_t>{number_of(2), number_of(1), number_of(0)});
+    std::vector<int32_t> table;
+    for (auto block = blocks; block > 0; --block)
+      table.push_back(number_of(block - 1));
+    args.block_table = upload(table);
     args.table_stride = blocks;
     args.sequences = 1;
     args.heads = heads;
@@ -168,6 +190,7 @@ private:
   }
 
   device& on_;
+  const bool f8_;
   numbers random_;
   std::vector<buffer> held_;
   weight table_, gain_, q_, k_, v_, o_, gate_, up_, down_;
@@ -177,10 +200,14 @@ private:
 
 } // namespace
 
-caf::error self_check(device& device) {
+caf::error self_check(device& device, products wide) {
   const auto reference = make_reference_device();
-  layer right{*reference}, checked{device};
-  for (const auto& [past, rows] : {std::pair{int64_t{0}, prompt_rows}, {prompt_rows, int64_t{1}}}) {
+  const bool f8 = device.takes(dtype::f8_b128) && reference->takes(dtype::f8_b128);
+  layer right{*reference, f8}, checked{device, f8};
+  std::vector<std::pair<int64_t, int64_t>> runs{{0, prompt_rows}, {prompt_rows, 1}};
+  if (wide == products::fastest)
+    runs.push_back({0, wide_rows});
+  for (const auto& [past, rows] : runs) {
     const auto want = right.run(past, rows);
     const auto got = checked.run(past, rows);
     if (checked.failure())
@@ -194,7 +221,9 @@ caf::error self_check(device& device) {
         return caf::make_error(errc::device_failed,
                                "checking " + device.name() + ": it computes " +
                                    std::to_string(got[i]) + " where " + std::to_string(want[i]) +
-                                   " is right; update its driver, or use the device cpu");
+                                   " is right; update its driver, " +
+                                   (rows == wide_rows ? "take `products: invariant`, " : "") +
+                                   "or use the device cpu");
   }
   return {};
 }

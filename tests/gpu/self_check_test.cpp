@@ -50,7 +50,7 @@ private:
 };
 
 TEST(self_check_test, passes_on_the_cpu_backends) {
-  EXPECT_FALSE(self_check(*make_reference_device()));
+  EXPECT_FALSE(self_check(*make_reference_device(), products::fastest));
   for (const auto& isa : cpu_isas()) {
     const auto dev = make_cpu_device({2, precision::automatic, isa});
     const auto why = self_check(*dev);

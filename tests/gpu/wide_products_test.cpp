@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "gpu/device.hpp"
+#include "gpu/self_check.hpp"
 #include "tests/gpu/linear_cases.hpp"
 
 namespace troupe::gpu {
@@ -209,6 +210,22 @@ TEST_F(wide_products_test, products_of_the_library_are_recorded_and_replayed) {
     }
     EXPECT_FALSE(dev->synchronize());
     EXPECT_EQ(emulated::counted().products - products, 6u); // four, one before, and one recorded
+  }
+}
+
+TEST_F(wide_products_test, the_check_of_a_device_reaches_the_library) {
+  for (const bool is_hopper : {false, true}) {
+    cuda_emulation::set_capability(is_hopper ? 9 : 8, 0);
+    emulated::reset();
+    const auto dev = open();
+    EXPECT_FALSE(self_check(*dev));
+    EXPECT_EQ(emulated::counted().products, 0u);
+    EXPECT_FALSE(self_check(*dev, products::fastest));
+    EXPECT_EQ(emulated::counted().products, 7u);
+    EXPECT_EQ(emulated::counted().f8_products, is_hopper ? 1u : 0u);
+    emulated::reset({.is_wrong = true});
+    const auto why = describe(self_check(*dev, products::fastest));
+    EXPECT_NE(why.find("take `products: invariant`"), std::string::npos) << why;
   }
 }
 

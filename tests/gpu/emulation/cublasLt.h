@@ -115,7 +115,8 @@ struct behaviour {
   /// share.
   double least_share = 0;
   size_t version = 130102;
-  bool no_f8 = false; ///< no kernel for 8-bit floats
+  bool is_wrong = false; ///< the last row of a product is zeros
+  bool no_f8 = false;    ///< no kernel for 8-bit floats
 };
 /// Starts to count anew, and behaves like this.
 void reset(const behaviour& how = {});
