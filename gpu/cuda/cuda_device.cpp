@@ -173,9 +173,20 @@ public:
     if (usable())
       note(kernels::launch_rms_norm(args, stream_), "rms_norm");
   }
-  void linear(const linear_args& args) override {
-    if (args.rows > 0 && usable())
-      multiply(wide_ && wide_->takes(args) ? left_by_library(args) : args);
+  void linear(const linear_args& args) override { linear_group({&args, 1}); }
+  void linear_group(std::span<const linear_args> group) override {
+    if (group.empty() || group[0].rows == 0 || !usable())
+      return;
+    void* scratch = room_for_library(group);
+    std::optional<dtype> rounded; // as what x lies there
+    for (const auto& one : group) {
+      const bool is_taken = scratch != nullptr && wide_->takes(one);
+      const auto left = is_taken ? left_by_library(one, scratch, rounded) : one;
+      if (left.w.rows > 0) {
+        multiply(left);
+        rounded.reset(); // which takes the same memory
+      }
+    }
   }
   void quantize(const quantize_args& args) override {
     if (!usable())
@@ -306,24 +317,28 @@ private:
     }
   }
 
+  /// For those of the products that cuBLASLt may take; null if it gets none.
+  void* room_for_library(std::span<const linear_args> group) {
+    uint64_t bytes = 0;
+    for (const auto& one : group)
+      if (wide_ && wide_->takes(one))
+        bytes = std::max(bytes, wide_->scratch_bytes(one));
+    void* out = bytes > 0 ? scratch_.take_spare(bytes) : nullptr;
+    if (bytes > 0 && out == nullptr && !recordings_.is_recording())
+      wide_->lacked_memory(bytes);
+    return out;
+  }
+
   /// Queues what cuBLASLt takes of a product, and gives the columns that it leaves.
-  linear_args left_by_library(const linear_args& args) {
-    const auto bytes = wide_->scratch_bytes(args);
-    void* scratch = scratch_.take_spare(bytes);
-    if (scratch == nullptr) {
-      if (!recordings_.is_recording())
-        wide_->lacked_memory(bytes);
-      return args;
-    }
+  linear_args left_by_library(const linear_args& args, void* scratch,
+                              std::optional<dtype>& rounded) {
     auto status = cudaSuccess;
-    const auto done = wide_->queue(args, scratch, stream_, status);
+    const auto done = wide_->queue(args, scratch, stream_, status, rounded);
     note(status, "linear");
     return cuda::columns_from(args, done);
   }
 
   void multiply(const linear_args& args) {
-    if (args.w.rows == 0)
-      return;
     if (mode_ == precision::float32 || !kernels::tensor_cores_take(args.w))
       note(kernels::launch_linear_float(args, stream_), "linear");
     else if (void* scratch = scratch_of(kernels::linear_scratch_bytes(args)))

@@ -108,34 +108,34 @@ uint64_t wide_products::scratch_bytes(const linear_args& args) const {
 }
 
 int64_t wide_products::queue(const linear_args& args, void* scratch, cudaStream_t stream,
-                             cudaError_t& status) {
+                             cudaError_t& status, std::optional<dtype>& rounded) {
   if (!may_be_f8(args))
-    return queue_pieces(args, multiplied_type(args.w), scratch, stream, status);
+    return queue_pieces(args, multiplied_type(args.w), scratch, stream, status, rounded);
   auto fours = args;
   fours.rows -= args.rows % f8_step;
-  const auto first = product_of(fours, cut(fours, dtype::f8_e4m3), 0, scratch);
+  const auto part = cut(fours, dtype::f8_e4m3);
+  const auto first = product_of(fours, part, 0, scratch);
   if (std::string why; !library_->takes(first, lt_workspace_bytes, why)) {
     tell_once(told_f8_refusal_,
               why + "; weights of 8-bit floats that it refuses are made into bf16");
-    return queue_pieces(args, dtype::bf16, scratch, stream, status);
+    return queue_pieces(args, dtype::bf16, scratch, stream, status, rounded);
   }
-  const auto done = queue_pieces(fours, dtype::f8_e4m3, scratch, stream, status);
+  const auto done = queue_pieces(fours, part.type, scratch, stream, status, rounded);
   if (status == cudaSuccess && done > 0 && fours.rows < args.rows) {
     auto rest = rows_from(args, fours.rows);
     rest.w.rows = done;
-    status = kernels::launch_linear_tensor(rest, scratch, stream);
+    // Where the library is through by then; x stays where it is.
+    status = kernels::launch_linear_tensor(rest, at(scratch, part.workspace_at), stream);
   }
   return done;
 }
 
 /// The whole product with both sides of that type, as far as the library takes it.
 int64_t wide_products::queue_pieces(const linear_args& args, dtype type, void* scratch,
-                                    cudaStream_t stream, cudaError_t& status) {
+                                    cudaStream_t stream, cudaError_t& status,
+                                    std::optional<dtype>& rounded) {
   const auto part = cut(args, type);
-  status =
-      type == dtype::f8_e4m3
-          ? kernels::launch_round_f8(args, scratch, floats_at(scratch, part.x_scales_at), stream)
-          : kernels::launch_round_rows(args, type, scratch, stream);
+  status = round(args, part, scratch, stream, rounded);
   int64_t done = 0;
   while (status == cudaSuccess && done < args.w.rows) {
     const auto product = product_of(args, part, done, scratch);
@@ -150,6 +150,16 @@ int64_t wide_products::queue_pieces(const linear_args& args, dtype type, void* s
     status = kernels::launch_add_bias(biased, stream);
   }
   return done;
+}
+
+cudaError_t wide_products::round(const linear_args& args, const pieces& part, void* scratch,
+                                 cudaStream_t stream, std::optional<dtype>& rounded) {
+  if (rounded == part.type)
+    return cudaSuccess;
+  rounded = part.type;
+  return part.type == dtype::f8_e4m3
+             ? kernels::launch_round_f8(args, scratch, floats_at(scratch, part.x_scales_at), stream)
+             : kernels::launch_round_rows(args, part.type, scratch, stream);
 }
 
 /// Makes what is in blocks into what the library reads.

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "gpu/cuda/cublaslt.hpp"
@@ -45,7 +46,10 @@ public:
   void lacked_memory(uint64_t size_bytes);
   /// Queues a product that `takes` gave true for. Gives how many columns of `out`, from the first
   /// on, were queued: fewer than all where the library refused or `status` is not success.
-  int64_t queue(const linear_args& args, void* scratch, cudaStream_t stream, cudaError_t& status);
+  /// `rounded` says as what x, of those rows, lies in `scratch` already, if it does, and is set to
+  /// what does then.
+  int64_t queue(const linear_args& args, void* scratch, cudaStream_t stream, cudaError_t& status,
+                std::optional<dtype>& rounded);
 
 private:
   /// A product as the library gets it, columns of out `count` at a time, and where in the scratch
@@ -58,7 +62,9 @@ private:
   pieces cut(const linear_args& args, dtype type) const;
   bool may_be_f8(const linear_args& args) const;
   int64_t queue_pieces(const linear_args& args, dtype type, void* scratch, cudaStream_t stream,
-                       cudaError_t& status);
+                       cudaError_t& status, std::optional<dtype>& rounded);
+  static cudaError_t round(const linear_args& args, const pieces& part, void* scratch,
+                           cudaStream_t stream, std::optional<dtype>& rounded);
   static cudaError_t prepare_weights(const weight& w, const pieces& part, int64_t first,
                                      int64_t count, void* scratch, cudaStream_t stream);
   static lt_product product_of(const linear_args& args, const pieces& part, int64_t first,

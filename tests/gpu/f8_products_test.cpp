@@ -193,7 +193,8 @@ TEST_F(f8_products_test, weights_are_split_in_pieces_and_a_refusal_leaves_the_re
     EXPECT_TRUE(wide.takes(args));
     std::vector<unsigned char> scratch(wide.scratch_bytes(args) + 16, 0xff);
     auto status = cudaSuccess;
-    const auto done = wide.queue(args, scratch.data(), nullptr, status);
+    std::optional<dtype> rounded;
+    const auto done = wide.queue(args, scratch.data(), nullptr, status, rounded);
     EXPECT_EQ(status, cudaSuccess);
     for (size_t i = wide.scratch_bytes(args); i < scratch.size(); ++i)
       EXPECT_EQ(scratch[i], 0xff) << "behind its memory";

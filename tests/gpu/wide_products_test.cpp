@@ -126,7 +126,8 @@ protected:
     EXPECT_TRUE(wide.takes(args));
     std::vector<unsigned char> scratch(wide.scratch_bytes(args) + 16, 0xff);
     auto status = cudaSuccess;
-    const auto done = wide.queue(args, scratch.data(), nullptr, status);
+    std::optional<dtype> rounded;
+    const auto done = wide.queue(args, scratch.data(), nullptr, status, rounded);
     EXPECT_EQ(status, cudaSuccess);
     for (size_t i = wide.scratch_bytes(args); i < scratch.size(); ++i)
       EXPECT_EQ(scratch[i], 0xff) << "behind its memory";
@@ -176,6 +177,48 @@ TEST_F(split_products, what_is_left_of_a_product_begins_at_its_column) {
     reference->linear(args);
     EXPECT_EQ(parts, whole) << to_string(type);
   }
+}
+
+// Queries, keys and values of the same x.
+TEST_F(wide_products_test, a_group_rounds_x_once_and_has_the_bits_of_single_products) {
+  cuda_emulation::set_capability(9, 0);
+  const int64_t rows = 258, k = 256; // two more than fours
+  const auto x = random.floats(rows * k);
+  const test_weight floats[] = {
+      {random, dtype::bf16, 24, k}, {random, dtype::bf16, 8, k}, {random, dtype::bf16, 16, k}};
+  const test_weight f8[] = {{random, dtype::f8_b128, 24, k},
+                            {random, dtype::f8_b128, 8, k},
+                            {random, dtype::f8_b128, 16, k}};
+  const test_weight mixed[] = {
+      {random, dtype::bf16, 24, k}, {random, dtype::f32, 8, k}, {random, dtype::f8_b128, 16, k}};
+  const test_weight both[] = {
+      {random, dtype::q8_0, 24, k}, {random, dtype::f8_b128, 8, k}, {random, dtype::bf16, 16, k}};
+  struct {
+    std::span<const test_weight> weights;
+    size_t spared; ///< roundings of x
+  } groups[] = {{floats, 2}, {f8, 2}, {mixed, 0}, {both, 0}};
+  const auto dev = open();
+  for (const auto& [weights, spared] : groups) {
+    std::vector<linear_args> all;
+    std::vector<std::vector<float>> got, want;
+    for (const auto& w : weights) {
+      got.emplace_back(static_cast<size_t>(rows * w.get().rows), 1.0f);
+      want.push_back(got.back());
+    }
+    auto before = cuda_emulation::grids_run();
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const auto w = weights[i].get();
+      all.push_back({x.data(), w, {}, want[i].data(), rows, k, w.rows, true});
+      dev->linear(all.back());
+      all.back().out = got[i].data();
+    }
+    const auto singly = cuda_emulation::grids_run() - before;
+    before = cuda_emulation::grids_run();
+    dev->linear_group(all);
+    EXPECT_EQ(cuda_emulation::grids_run() - before + spared, singly);
+    EXPECT_EQ(got, want);
+  }
+  EXPECT_FALSE(dev->synchronize());
 }
 
 // A recorded step may have as many rows as sequences run at once.

@@ -177,6 +177,7 @@ block_of_fibers fibers;
 std::mutex pending_mutex; // copies come from several threads
 cudaError_t pending = cudaSuccess;
 bool pending_stays = false;
+size_t grids = 0;
 
 void block_of_fibers::enter() {
   (*fibers.thread_)();
@@ -186,6 +187,7 @@ void block_of_fibers::enter() {
 } // namespace
 
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread) {
+  ++grids;
   gridDim = grid;
   blockDim = block;
   for (unsigned z = 0; z < grid.z; ++z)
@@ -196,6 +198,7 @@ void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread) {
       }
 }
 
+size_t grids_run() { return grids; }
 void sync_block() { fibers.wait(fibers.block()); }
 void sync_warp() { fibers.wait(fibers.own_warp().gate); }
 uint32_t* warp_words(unsigned lane) {

@@ -134,6 +134,8 @@ struct peer_counts {
   uint64_t staged_bytes = 0;
 };
 peer_counts peer_copies();
+/// Grids that ran, ever.
+size_t grids_run();
 /// Takes a pending failure, for a launch.
 cudaError_t take_failure();
 /// Makes the copies that are queued on the stream; see `delayed_copies.hpp`.
