@@ -27,7 +27,7 @@ struct cuda_rate {
 /// Ceilings of a CUDA device, found by doing nothing else on it.
 struct cuda_rates {
   std::vector<cuda_rate> memory;  ///< bytes of its own memory, read plus written
-  std::vector<cuda_rate> compute; ///< bf16 products with float sums
+  std::vector<cuda_rate> compute; ///< products with float sums: bf16; on Hopper also 8-bit floats
   /// Bytes between pinned host memory and the device, and from another device if there is one.
   std::vector<cuda_rate> link;
   std::string missing; ///< what could not be measured, and why; empty = nothing

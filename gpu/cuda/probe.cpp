@@ -9,6 +9,7 @@
 #include "gpu/device.hpp"
 #include "gpu/errors.hpp"
 #include "gpu/kernels/probe.cuh"
+#include "gpu/kernels/widen.cuh"
 
 namespace troupe::gpu {
 namespace {
@@ -171,19 +172,46 @@ private:
     product.x = x;
     product.w = w;
     product.rows = product.n = product.k = product.x_stride = product.out_stride = side;
+    if (add_products("bf16 products", *library, product, workspace) &&
+        library->multiplies_f8(info_.major, info_.minor) && side % kernels::f8_scaled == 0)
+      measure_f8_products(*library, product, workspace);
+  }
+
+  /// With what the product before gave on both sides.
+  void measure_f8_products(cuda::cublaslt& library, cuda::lt_product product, void* workspace) {
+    const auto count = static_cast<uint64_t>(product.k * product.k);
+    void* codes = device_memory(count);
+    auto* scales = static_cast<float*>(device_memory(count / kernels::f8_scaled * sizeof(float)));
+    if (failed_ != cudaSuccess)
+      return;
+    linear_args from;
+    from.x = product.out;
+    from.rows = from.x_stride = from.w.cols = product.k;
+    note(kernels::launch_round_f8(from, codes, scales, stream_));
+    product.x = product.w = codes;
+    product.x_scales = product.w_scales = scales;
+    product.type = dtype::f8_e4m3;
+    add_products("f8 products", library, product, workspace);
+  }
+
+  /// False if the library refuses.
+  bool add_products(const char* name, cuda::cublaslt& library, const cuda::lt_product& of,
+                    void* workspace) {
     bool queued = true;
+    std::string why;
     const auto before = out_.compute.size();
-    add(out_.compute, "bf16 products",
-        "cuBLASLt " + library->version() + ", square of " + std::to_string(side),
-        2.0 * static_cast<double>(side) * static_cast<double>(count), [&] {
-          queued = queued &&
-                   library->multiply(product, workspace, cuda::lt_workspace_bytes, stream_, why);
+    add(out_.compute, name, "cuBLASLt " + library.version() + ", square of " + std::to_string(of.k),
+        2.0 * static_cast<double>(of.k) * static_cast<double>(of.k) * static_cast<double>(of.k),
+        [&] {
+          queued =
+              queued && library.multiply(of, workspace, cuda::lt_workspace_bytes, stream_, why);
           return cudaSuccess;
         });
     if (!queued) {
       out_.compute.resize(before);
       miss(why);
     }
+    return queued;
   }
 
   void miss(const std::string& what) { out_.missing += (out_.missing.empty() ? "" : "; ") + what; }
