@@ -74,22 +74,10 @@ TEST_P(cuda_blocks_test, linear_matches_the_reference) {
     const int64_t rows = random.one_of<int64_t>({1, 2, 8, 9, 16, 17, 32, 33, 97, 130});
     const int64_t n = random.between(1, 150);
     const int64_t k = whole_blocks(type, random.one_of<int64_t>({1, random.between(1, 1300)}));
-    const test_weight w{random, type, n, k};
-    const random_weight bias{random, dtype::bf16, 1, n};
-    auto x = random.floats(rows * k);
-    round_to_bf16(x);
-    linear_args args;
-    args.x = x.data();
-    args.w = w.get();
-    if (round % 3 != 0)
-      args.bias = bias.get();
-    args.rows = rows;
-    args.x_stride = k;
-    args.out_stride = n;
-    args.accumulate = round % 2 == 1;
+    const random_product one{random, type, rows, n, k, round};
     // In blocks, a weight is rounded to bf16 once more, by 2^-9 at most.
     const bool rounds = is_blocks(type) && GetParam().mode == precision::automatic;
-    expect_product_matches(*fast, *reference, args, random, rounds ? 1.0f / 512 : 2e-6f);
+    expect_product_matches(*fast, *reference, one.args(), random, rounds ? 1.0f / 512 : 2e-6f);
   }
 }
 

@@ -44,24 +44,18 @@ TEST_P(cuda_products_test, linear_of_many_rows_matches_the_reference) {
     const int64_t rows = random.one_of<int64_t>({127, 128, 129, 200, 255, 256, 300, 513});
     const int64_t n = random.one_of<int64_t>({1, 8, 40, random.between(1, 50)});
     const int64_t k = whole_blocks(type, random.between(1, 300));
-    const test_weight w{random, type, n, k};
-    const random_weight bias{random, dtype::bf16, 1, n};
-    const auto x_stride = k + random.one_of<int64_t>({0, 4, 5});
-    auto x = random.floats(rows * x_stride);
-    round_to_bf16(x);
-    linear_args args;
-    args.x = x.data();
-    args.w = w.get();
-    if (round % 3 != 0)
-      args.bias = bias.get();
-    args.rows = rows;
-    args.x_stride = x_stride;
-    args.out_stride = n + random.one_of<int64_t>({0, 4, 7});
-    args.accumulate = round % 2 == 1;
+    const random_product one{random,
+                             type,
+                             rows,
+                             n,
+                             k,
+                             round,
+                             random.one_of<int64_t>({0, 4, 5}),
+                             random.one_of<int64_t>({0, 4, 7})};
     // In blocks, a weight is rounded to bf16 once more, by 2^-9 at most.
     const bool rounds = is_blocks(type) && GetParam().mode == precision::automatic;
-    const float allowed = may_round_to_f8(args) ? 1.0f / 16 : rounds ? 1.0f / 512 : 4e-6f;
-    expect_product_matches(*fast, *reference, args, random, allowed);
+    const float allowed = may_round_to_f8(one.args()) ? 1.0f / 16 : rounds ? 1.0f / 512 : 4e-6f;
+    expect_product_matches(*fast, *reference, one.args(), random, allowed);
   }
 }
 

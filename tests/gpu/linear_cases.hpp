@@ -40,6 +40,31 @@ private:
   std::vector<unsigned char> bytes_;
 };
 
+/// A random product, x in values of bf16, rows of x and of out `x_gap` and `out_gap` apart. Some
+/// have a bias, some are added to what is there: which, `kind` decides.
+class random_product {
+public:
+  random_product(random_data& random, dtype type, int64_t rows, int64_t n, int64_t k, int kind,
+                 int64_t x_gap = 0, int64_t out_gap = 0)
+      : w_{random, type, n, k}, bias_{random, dtype::bf16, 1, n},
+        x_(random.floats(rows * (k + x_gap))) {
+    round_to_bf16(x_);
+    args_ = {x_.data(), w_.get(), {}, nullptr, rows, k + x_gap, n + out_gap, kind % 2 == 1};
+    if (kind % 3 != 0)
+      args_.bias = bias_.get();
+  }
+  random_product(const random_product&) = delete;
+
+  /// `out` is the caller's.
+  const linear_args& args() const { return args_; }
+
+private:
+  test_weight w_;
+  random_weight bias_;
+  std::vector<float> x_;
+  linear_args args_;
+};
+
 /// Runs a product on both devices, over what `out` holds. Outputs may differ by `allowed` of the
 /// sum of the products' magnitudes; what lies between the rows of `out` may not change.
 inline void expect_product_matches(device& device, gpu::device& reference, linear_args args,

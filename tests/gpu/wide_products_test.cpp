@@ -100,12 +100,8 @@ TEST_F(wide_products_test, products_that_are_refused_are_computed_all_the_same) 
   for (int i = 0; i < 2; ++i)
     for (const auto type : {dtype::bf16, dtype::f16, dtype::q8_0}) {
       const int64_t rows = 260, n = 24, k = 128;
-      const test_weight w{random, type, n, k};
-      const random_weight bias{random, dtype::bf16, 1, n};
-      auto x = random.floats(rows * k);
-      round_to_bf16(x);
-      linear_args args{x.data(), w.get(), bias.get(), nullptr, rows, k, n, true};
-      expect_product_matches(*dev, *reference, args, random, 1.0f / 512);
+      const random_product one{random, type, rows, n, k, 1};
+      expect_product_matches(*dev, *reference, one.args(), random, 1.0f / 512);
     }
   EXPECT_EQ(emulated::counted().products, 0u);
   ASSERT_EQ(warnings.size(), 1u);
