@@ -174,19 +174,23 @@ TEST_F(f8_products_test, x_is_rounded_by_row_and_128_columns_and_scales_are_thos
   EXPECT_TRUE(warnings.empty());
 }
 
-TEST_F(f8_products_test, weights_are_split_in_pieces_and_a_refusal_leaves_the_rest_as_it_was) {
-  const int64_t rows = 258, n = 68, k = 256;
-  for (const size_t products_max : {SIZE_MAX, size_t{2}, size_t{0}}) {
+/// Products that are queued without a device.
+class split_f8_products : public f8_products_test {
+protected:
+  /// Queues one over what is there, weights about `piece` rows at a time; checks what was queued,
+  /// and gives how many columns that are.
+  int64_t queue(int64_t rows, int64_t n, int64_t k, int64_t piece) {
     const auto bytes = uneven_weights(n, k);
     const random_weight bias{random, dtype::bf16, 1, n};
     const auto x = uneven_rows(rows, k);
     const auto before = random.floats(rows * n);
     auto got = before;
-    emulated::reset({.products_max = products_max});
-    std::string why;
     cuda::wide_limits limits;
     limits.f8 = true;
-    limits.widened_bytes_max = 20 * (k + k / scaled * sizeof(float));
+    limits.widened_rows_min = 1;
+    limits.widened_bytes_max =
+        static_cast<uint64_t>(piece * (k + k / scaled * static_cast<int64_t>(sizeof(float))));
+    std::string why;
     cuda::wide_products wide{cuda::cublaslt::open(why), nullptr, limits};
     const linear_args args{
         x.data(), {bytes.data(), dtype::f8_b128, n, k}, bias.get(), got.data(), rows, k, n, true};
@@ -198,8 +202,24 @@ TEST_F(f8_products_test, weights_are_split_in_pieces_and_a_refusal_leaves_the_re
     EXPECT_EQ(status, cudaSuccess);
     for (size_t i = wide.scratch_bytes(args); i < scratch.size(); ++i)
       EXPECT_EQ(scratch[i], 0xff) << "behind its memory";
-    EXPECT_EQ(done, products_max == 0 ? 0 : products_max == 2 ? 48 : n); // 24, 24, 20
     expect_product(args, got, before, done);
+    return done;
+  }
+};
+
+TEST_F(split_f8_products, weights_are_split_in_pieces_and_a_refusal_leaves_the_rest_as_it_was) {
+  for (const size_t products_max : {SIZE_MAX, size_t{2}, size_t{0}}) {
+    emulated::reset({.products_max = products_max});
+    const auto done = queue(258, 68, 256, 20);
+    EXPECT_EQ(done, products_max == 0 ? 0 : products_max == 2 ? 48 : 68); // 24, 24, 20
+  }
+}
+
+TEST_F(split_f8_products, any_number_of_rows_may_be_multiplied) {
+  for (const int64_t rows : {1, 3, 4, 5, 31, 63, 64, 66, 127, 129, 255}) {
+    emulated::reset();
+    EXPECT_EQ(queue(rows, 12, 384, 1000), 12) << rows;
+    EXPECT_EQ(emulated::counted().f8_products, rows < 4 ? 0u : 1u) << rows;
   }
 }
 
