@@ -4,13 +4,15 @@ pool of a quarter of their size. Of the last one the memory is told, too: at mos
 themselves.
 
 usage: python3 tests/bench/coldstart_bench.py path/to/troupe DIRECTORY [--gigabytes 2.5] [--rounds 5]
+       [--disk-mbps 500]
 
 Makes a model in DIRECTORY (on the disk that is meant), unless it is there already: random weights in
 the shapes of Llama-3.2-1B with as many layers as it takes, the tokenizer of an example. Every round
 goes through all states; the floor of a state is reading the same bytes in the plainest fast way, in
 the same round: from the disk, from the page cache, from a file in /dev/shm, or, of two at once, the
-longer one. "less a warm request" is the same without what a loaded model takes: goal 1.15. Standard
-library only. Medians over the rounds, with minimum and maximum.
+longer one. "less a warm request" is the same without what a loaded model takes: goal 1.15. --disk-mbps
+holds the disk to that rate, with root (shaped_disk.py). Standard library only. Medians over the rounds,
+with minimum and maximum.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import threading
 import time
 
 from serve_bench import EXAMPLES, Server, spread
+from shaped_disk import disk_at
 
 Sizes = collections.namedtuple("Sizes", "hidden inner heads kv_heads vocabulary")
 ONE_B = Sizes(2048, 8192, 32, 8, 32768)  # of Llama-3.2-1B
@@ -168,9 +171,17 @@ def main():
         default=5,
         help="seconds without a read before each one from the disk, for disks that save up bursts",
     )
+    parser.add_argument("--disk-mbps", type=float)
     options = parser.parse_args()
     model = options.directory / "coldstart-model"
     weights = make_model(model, options.gigabytes)
+    other = options.directory / "coldstart-other"  # of other bytes: equal chunks are held once
+    make_model(other, options.gigabytes, 2)
+    with disk_at(options.directory, options.disk_mbps):
+        measure(options, model, weights, other)
+
+
+def measure(options, model, weights, other):
     pool = pathlib.Path("/dev/shm/troupe-coldstart-bench")
     pool.mkdir(exist_ok=True)
     size = weights.stat().st_size
@@ -231,7 +242,21 @@ def main():
         with Server(options.binary, [model]) as server:
             share = held_bytes(server) / size
             rest()
-            note("pool: half of it there", cold(server), max((1 - share) * disk, share * shared))
+            half = max((1 - share) * disk, share * shared)
+            note("pool: half of it there, after a start", cold(server), half)
+        empty()
+        rest()
+        os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(large + size)
+        with Server(options.binary, [model]) as server:
+            read_half(server, model, size)
+        with Server(options.binary, [model, other]) as server:
+            share = held_bytes(server) / size
+            server.first_token_seconds(other.name, 1)
+            server.post(f"/admin/models/{other.name}/unload")
+            rest()
+            half = max((1 - share) * disk, share * shared)
+            note("pool: half of it there, after another model", cold(server), half)
+        os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(large)
         read_plainly(weights, False)
         empty()
         with Server(options.binary, [model]) as server:

@@ -2,11 +2,14 @@
 were: on the disk, in the host pool, in both, in the page cache, loaded.
 
 usage: python3 tests/bench/foresight_bench.py path/to/troupe DIRECTORY [--gigabytes 0.5] [--rounds 6]
+       [--disk-mbps 500]
 
 Makes two models in DIRECTORY (on the disk that is meant) unless they are there already, and asks a
 server with a pool that holds one and a half of them, in turn and both at once, so that loads queue.
 The first `--learning` loads only teach. Standard library only. Prints the median and the 95th
-percentile of |predicted / measured - 1| of loads and of the time to the first token.
+percentile of |predicted / measured - 1| of loads and of the time to the first token. --disk-mbps holds
+the disk to that rate, with root (shaped_disk.py); then the disk is also throttled four-fold in the end,
+and the errors of the loads after that are printed, one by one.
 """
 
 import argparse
@@ -18,6 +21,9 @@ import threading
 
 from coldstart_bench import drop_cache, make_model
 from serve_bench import Server
+from shaped_disk import disk_at
+
+THROTTLED_LOADS = 8
 
 
 def quantile(values, share):
@@ -34,6 +40,74 @@ def load_error(one):
     return forecast["load_seconds"] / real - 1 if real > 0 else None
 
 
+class Bench:
+    """Two models, the server that loads them, and what it told of its requests."""
+
+    def __init__(self, server, models, weights):
+        self.server, self.models, self.weights = server, models, weights
+
+    def unload(self):
+        for model in self.models:
+            self.server.post(f"/admin/models/{model.name}/unload")
+
+    def ask(self, *which):
+        threads = [
+            threading.Thread(target=self.server.first_token_seconds, args=(self.models[i].name, 2))
+            for i in which
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def ask_cold(self, *which):
+        self.unload()
+        for file in self.weights:
+            drop_cache(file)
+        self.ask(*which)
+
+    def round(self, number):
+        for order in ((0,), (1,), (0,), (0, 1), (1, 0)):
+            self.ask_cold(*order)
+            self.ask(order[0])  # it is loaded now
+        if number % 2 == 1:  # the files lie in the page cache, and are mapped
+            self.unload()
+            for file in self.weights:
+                file.read_bytes()
+            self.ask(0)
+
+    def told(self):
+        """What became of the requests, oldest first."""
+        return json.loads(self.server.get("/admin/requests")[1])["data"][::-1]
+
+    def throttled(self, disk):
+        """Errors of the loads after the disk has become four times as slow, in their order."""
+        disk.limit(disk.rate / 4)
+        before = len(self.told())
+        for i in range(THROTTLED_LOADS):
+            self.ask_cold(i % 2)
+        return [load_error(one) for one in self.told()[before:]]
+
+
+def print_errors(told, learning):
+    """Of what came after so many loads. Gives how many loads there were."""
+    errors, seen = {}, 0
+    for one in told:
+        load = load_error(one)
+        seen += load is not None
+        if not one["forecast"] or seen <= learning:
+            continue
+        state = one["forecast"]["model_state"]
+        if load is not None:
+            errors.setdefault(f"load, weights: {state}", []).append(abs(load))
+        errors.setdefault(f"first token, weights: {state}", []).append(abs(one["prediction_error"]))
+    print(f"After {learning} loads of {seen}:\n")
+    print("| what | requests | median error | 95th percentile |\n| --- | --- | --- | --- |")
+    for name, values in sorted(errors.items()):
+        middle, most = quantile(values, 0.5), quantile(values, 0.95)
+        print(f"| {name} | {len(values)} | {middle:.0%} | {most:.0%} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary")
@@ -41,6 +115,7 @@ def main():
     parser.add_argument("--gigabytes", type=float, default=0.5)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--learning", type=int, default=20)
+    parser.add_argument("--disk-mbps", type=float)
     options = parser.parse_args()
     models = [options.directory / f"foresight-model-{i}" for i in range(2)]
     # Of two seeds: equal chunks would be held once.
@@ -52,51 +127,21 @@ def main():
     os.environ["TROUPE_STORAGE_POOL_MEMORY"] = str(size * 3 // 2 + (64 << 20))
     os.environ["XDG_CACHE_HOME"] = str(options.directory / "foresight-cache")
 
-    def unload(server):
-        for model in models:
-            server.post(f"/admin/models/{model.name}/unload")
-
-    def ask(server, *which):
-        threads = [
-            threading.Thread(target=server.first_token_seconds, args=(models[i].name, 2))
-            for i in which
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    with Server(options.binary, models) as server:
-        for i in range(options.rounds):
-            for order in ((0,), (1,), (0,), (0, 1), (1, 0)):
-                unload(server)
-                for file in weights:
-                    drop_cache(file)
-                ask(server, *order)
-                ask(server, order[0])  # it is loaded now
-            if i % 2 == 1:  # the files lie in the page cache, and are mapped
-                unload(server)
-                for file in weights:
-                    file.read_bytes()
-                ask(server, 0)
-        told = json.loads(server.get("/admin/requests")[1])["data"]
+    throttled = []
+    with disk_at(options.directory, options.disk_mbps) as disk:
+        with Server(options.binary, models) as server:
+            bench = Bench(server, models, weights)
+            for number in range(options.rounds):
+                bench.round(number)
+            told = bench.told()
+            if options.disk_mbps:
+                throttled = bench.throttled(disk)
     shutil.rmtree(pool)
-    told.reverse()
-    errors, seen = {}, 0
-    for one in told:
-        load = load_error(one)
-        seen += load is not None
-        if not one["forecast"] or seen <= options.learning:
-            continue
-        state = one["forecast"]["model_state"]
-        if load is not None:
-            errors.setdefault(f"load, weights: {state}", []).append(abs(load))
-        errors.setdefault(f"first token, weights: {state}", []).append(abs(one["prediction_error"]))
-    print(f"2 models of {size / 1e9:.2f} GB, after {options.learning} loads of {seen}\n")
-    print("| what | requests | median error | 95th percentile |\n| --- | --- | --- | --- |")
-    for name, values in sorted(errors.items()):
-        middle, most = quantile(values, 0.5), quantile(values, 0.95)
-        print(f"| {name} | {len(values)} | {middle:.0%} | {most:.0%} |")
+    print(f"2 models of {size / 1e9:.2f} GB\n")
+    print_errors(told, options.learning)
+    if throttled:
+        shown = ", ".join("-" if x is None else f"{x:+.0%}" for x in throttled)
+        print(f"\nLoads after the disk became four times as slow: {shown}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 and beside other loaders, and how much sooner they are there when the pool holds a part of them.
 
 usage: python3 tests/bench/tiers_bench.py path/to/build/bin DIRECTORY [--gigabytes 1.2] [--rounds 5]
-       [--pause 4] [--python build/venv/bin/python]
+       [--pause 4] [--python build/venv/bin/python] [--disk-mbps 500]
 
 Makes a model in DIRECTORY (on the disk that is meant) unless it is there already. Every round goes
 through everything, each round in another order and with a pause before each read, because disks save up
@@ -29,6 +29,7 @@ import time
 
 from coldstart_bench import drop_cache, make_model
 from serve_bench import spread
+from shaped_disk import disk_at
 
 BLOCK, DEPTHS, STRIDE = 512 << 10, (4, 8, 16, 32), 4096
 SHARES = (0, 0.25, 0.5, 0.75, 1)
@@ -194,14 +195,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pause", type=float, default=4)
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--disk-mbps", type=float, help="hold the disk to this rate")
     options = parser.parse_args()
     if shutil.which("fio") is None:
         raise SystemExit("fio is missing: install the packages of tests/bench/debian-packages.txt")
     weights = make_model(options.directory / "coldstart-model", options.gigabytes)
     try:
-        bench = Bench(options, weights)
-        for number in range(options.rounds):
-            bench.round(number)
+        with disk_at(options.directory, options.disk_mbps):
+            bench = Bench(options, weights)
+            for number in range(options.rounds):
+                bench.round(number)
     finally:
         POOL.unlink(missing_ok=True)
         shutil.rmtree(f"{POOL}.sums", ignore_errors=True)
