@@ -139,6 +139,24 @@ void load_book::drop(uint64_t worker, const model_id& model) {
   std::erase_if(pending_, [&](const pending& x) { return x.worker == worker && x.model == model; });
 }
 
+double load_book::coming_bytes(uint64_t worker, const model_id& model, instant now) const {
+  using policies::load_tier;
+  const std::lock_guard guard{mutex_};
+  double out = 0;
+  for (const auto& x : pending_) {
+    if (x.worker == worker && x.model == model)
+      break; // whatever was announced later comes later
+    const auto read =
+        bytes_of(x.forecast, load_tier::remote) + bytes_of(x.forecast, load_tier::disk);
+    // Files of which all is cached are mapped, and need no pool.
+    const bool pooled = read + bytes_of(x.forecast, load_tier::pool) > 0;
+    const auto all = x.forecast.seconds.bytes;
+    out += (read + (pooled ? bytes_of(x.forecast, load_tier::cached) : 0)) *
+           (all > 0 ? std::min(1.0, x.left(now) / all) : 1);
+  }
+  return out;
+}
+
 load_account load_book::forecast(uint64_t worker, load_account wanted, instant now) {
   const std::lock_guard guard{mutex_};
   auto demand = demand_of(wanted);

@@ -33,6 +33,8 @@ public:
   /// It failed, or nothing can be learned from it.
   void drop(uint64_t worker, const model_id& model);
 
+  /// Bytes that will still come into the host pool for loads that were announced before this one.
+  double coming_bytes(uint64_t worker, const model_id& model, instant now) const;
   /// What a load of these bytes will take on `worker`. If it was announced, counted from then, and
   /// remembered for those behind it.
   load_account forecast(uint64_t worker, load_account wanted, instant now);

@@ -263,13 +263,14 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
 
 std::optional<policies::tier_bytes>
 survey_model_files(const load_order& order, const std::string& dir,
-                   const std::shared_ptr<storage::weight_tiers>& tiers, const twins_ptr& twins) {
+                   const std::shared_ptr<storage::weight_tiers>& tiers, const twins_ptr& twins,
+                   uint64_t coming_bytes) {
   const auto model = open_model(dir);
   if (!model)
     return std::nullopt;
   if (const auto lent = at_twin(order, storage::identity_of(*model->files, dir), twins))
     return lent;
-  return bytes_of(tiers ? storage::survey(*tiers, *model->files, model->form.names)
+  return bytes_of(tiers ? storage::survey(*tiers, *model->files, model->form.names, coming_bytes)
                         : storage::survey_mapped(*model->files));
 }
 
@@ -295,8 +296,7 @@ make_prefetch(std::shared_ptr<storage::weight_tiers> tiers) {
     const auto model = open_model(dir);
     if (!model)
       return nullptr;
-    const auto speed = std::max(tiers->pipeline().origin_rate(), 1e6);
-    const auto worth = rate * tiers->chunk_bytes() / speed;
+    const auto worth = rate * tiers->pipeline().reload_seconds(tiers->chunk_bytes());
     auto work = storage::prefetch::start(*tiers, *model->files, model->form.names, worth,
                                          std::chrono::steady_clock::now());
     if (!work || !*work)

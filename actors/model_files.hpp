@@ -27,12 +27,13 @@ opened_model open_model_files(const load_order& order, const open_progress& prog
                               const std::shared_ptr<peer_plane>& peers = {},
                               const std::shared_ptr<engine::weight_twins>& twins = {});
 
-/// Where a load by `order` would get a model's weights from now, whose files are at `dir`; nothing
-/// if those cannot be opened. Reads headers alone, but blocks for those.
+/// Where a load by `order` would get a model's weights from, whose files are at `dir`, once others
+/// have brought `coming_bytes` into the host pool; nothing if those files cannot be opened. Reads
+/// headers alone, but blocks for those.
 std::optional<policies::tier_bytes>
 survey_model_files(const load_order& order, const std::string& dir,
                    const std::shared_ptr<storage::weight_tiers>& tiers,
-                   const std::shared_ptr<engine::weight_twins>& twins);
+                   const std::shared_ptr<engine::weight_twins>& twins, uint64_t coming_bytes);
 
 /// A `stager_setup::prefetch` into the pool of `tiers`, which may be null.
 std::function<std::shared_ptr<staged_model>(const std::string& dir, double rate)>

@@ -77,8 +77,9 @@ void node_impl::boot_workers() {
 
 caf::strong_actor_ptr node_impl::start_stager(const actor_card_ptr& stager_card) {
   stager_setup setup;
-  setup.look = [tiers = tiers_, twins = twins_](const load_order& order, const std::string& dir) {
-    return survey_model_files(order, dir, tiers, twins);
+  setup.look = [tiers = tiers_, twins = twins_](const load_order& order, const std::string& dir,
+                                                uint64_t coming_bytes) {
+    return survey_model_files(order, dir, tiers, twins, coming_bytes);
   };
   setup.find = make_model_find(options_.fetcher);
   setup.prefetch = make_prefetch(tiers_);

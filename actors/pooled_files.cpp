@@ -127,11 +127,16 @@ open_pooled(const std::shared_ptr<storage::weight_tiers>& tiers,
   out.whence = [weights, received = found.received] {
     const auto counts = weights->counts();
     const auto remote = received ? std::min(received->load(), counts.disk_bytes) : 0;
+    const auto here = counts.disk_bytes - remote;
+    const auto cached = std::min(counts.cached_bytes, here);
     policies::tier_bytes bytes{};
-    bytes[static_cast<size_t>(policies::load_tier::remote)] = static_cast<double>(remote);
-    bytes[static_cast<size_t>(policies::load_tier::disk)] =
-        static_cast<double>(counts.disk_bytes - remote);
-    bytes[static_cast<size_t>(policies::load_tier::pool)] = static_cast<double>(counts.pool_bytes);
+    const auto set = [&](policies::load_tier tier, uint64_t count) {
+      bytes[static_cast<size_t>(tier)] = static_cast<double>(count);
+    };
+    set(policies::load_tier::remote, remote);
+    set(policies::load_tier::disk, here - cached);
+    set(policies::load_tier::cached, cached);
+    set(policies::load_tier::pool, counts.pool_bytes);
     return bytes;
   };
   return std::optional{std::move(out)};

@@ -15,8 +15,8 @@ namespace {
 
 using pointer = stager_actor::stateful_pointer<stager_state>;
 
-/// What a load of the model would bring, as far as can be said.
-load_account account_of(pointer self, const load_order& order) {
+/// What a load of the model would bring after others have come, as far as can be said.
+load_account account_of(pointer self, const load_order& order, double coming_bytes) {
   auto& setup = self->state.setup;
   load_account out;
   out.model = order.model;
@@ -24,7 +24,7 @@ load_account account_of(pointer self, const load_order& order) {
   if (dir.empty() && setup.find)
     dir = setup.find(order.origin, order.model.text);
   if (!dir.empty())
-    if (const auto bytes = setup.look(order, dir)) {
+    if (const auto bytes = setup.look(order, dir, static_cast<uint64_t>(coming_bytes))) {
       out.bytes = *bytes;
       return out;
     }
@@ -68,10 +68,11 @@ stager_actor::behavior_type stager(pointer self, stager_setup setup) {
         count();
         auto& state = self->state;
         const auto worker = caf::actor_cast<gpu_worker_actor>(self->current_sender());
-        auto account = account_of(self, order);
-        self->send(
-            worker, atom::forecast_v,
-            state.setup.book->forecast(worker.id(), std::move(account), self->clock().now()));
+        auto& book = *state.setup.book;
+        const auto now = self->clock().now();
+        auto account = account_of(self, order, book.coming_bytes(worker.id(), order.model, now));
+        self->send(worker, atom::forecast_v,
+                   book.forecast(worker.id(), std::move(account), self->clock().now()));
       },
       [=](atom::prefetch, const load_order& order, double rate) {
         count();

@@ -26,8 +26,10 @@ public:
 };
 
 struct stager_setup {
-  /// Where the bytes of a model whose files are at `dir` lie, by tier; blocks.
-  std::function<std::optional<policies::tier_bytes>(const load_order&, const std::string& dir)>
+  /// Where the bytes of a model whose files are at `dir` will lie, by tier, once loads have brought
+  /// `coming_bytes` of others into the host pool; blocks.
+  std::function<std::optional<policies::tier_bytes>(const load_order&, const std::string& dir,
+                                                    uint64_t coming_bytes)>
       look;
   /// See model_fetch.hpp.
   model_find find;

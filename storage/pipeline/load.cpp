@@ -119,14 +119,15 @@ bool load::over() const {
          (stopped_ || (asked_ == chunks_.size() && again_.empty() && parked_ == 0));
 }
 
-void load::deliver(size_t index, chunk_lease lease, bool from_pool) {
+void load::deliver(size_t index, chunk_lease lease, chunk_place from) {
   const std::lock_guard turn{delivery_};
   if (stopped_)
     return;
   const auto& chunk = chunks_[index];
   {
     const std::lock_guard guard{mutex_};
-    (from_pool ? counts_.pool_bytes : counts_.disk_bytes) += chunk.length;
+    (from == chunk_place::pool ? counts_.pool_bytes : counts_.disk_bytes) += chunk.length;
+    counts_.cached_bytes += from == chunk_place::page_cache ? chunk.length : 0;
   }
   if (events_.chunk)
     if (auto why = events_.chunk({chunk.file, chunk.offset, std::move(lease)}))

@@ -56,11 +56,15 @@ struct load_events {
   std::function<void(caf::error)> done{};
 };
 
+/// Where a chunk came from; `origin` = from neither memory of this machine.
+enum class chunk_place : uint8_t { pool, page_cache, origin };
+
 /// Where a load's bytes came from.
 struct load_counts {
   uint64_t total_bytes = 0;
-  uint64_t pool_bytes = 0; ///< held already
-  uint64_t disk_bytes = 0; ///< read for it, or for another load that wanted the same
+  uint64_t pool_bytes = 0;   ///< held already
+  uint64_t disk_bytes = 0;   ///< read for it, or for another load that wanted the same
+  uint64_t cached_bytes = 0; ///< of those, what the page cache had
 };
 
 /// Wakes a pipeline's conductor. It has a mutex of its own, because leases may end, and so make
@@ -103,7 +107,7 @@ private:
        std::shared_ptr<waker> conductor, uint32_t chunk_bytes);
   void cut(uint32_t chunk_bytes);
   /// Hands a verified chunk to the caller.
-  void deliver(size_t index, chunk_lease lease, bool from_pool);
+  void deliver(size_t index, chunk_lease lease, chunk_place from);
   void fail(caf::error why);
   bool over() const;
   /// A chunk that was not asked for before may be asked for now.

@@ -10,8 +10,12 @@ namespace troupe::storage {
 
 namespace {
 
-/// The rate forgets what is older than so many seconds of reading.
-constexpr double rate_memory_seconds = 2;
+/// The rate forgets what is older than so many seconds of reading. Long, as chunks that differ in
+/// nothing but the moment at which the disk was fast or slow shall not differ in what they are
+/// worth.
+constexpr double rate_memory_seconds = 30;
+/// Bytes per second of a disk that nothing was read from yet.
+constexpr double unknown_rate = 1e9;
 
 uint32_t window_of(const chunk_pool& pool, const load_pipeline_options& options) {
   return std::max(std::min(pool.chunk_count() / 4, options.chunks_in_flight), 1u);
@@ -69,6 +73,11 @@ std::shared_ptr<load> load_pipeline::start(load_plan plan, load_priority priorit
 double load_pipeline::origin_rate() const {
   const std::lock_guard guard{mutex_};
   return read_seconds_ > 0 ? read_bytes_ / read_seconds_ : 0;
+}
+
+double load_pipeline::reload_seconds(uint64_t length) const {
+  const auto rate = origin_rate();
+  return static_cast<double>(length) / (rate > 0 ? rate : unknown_rate);
 }
 
 void load_pipeline::on_landed(std::function<void()> callback) {
@@ -189,12 +198,12 @@ std::shared_ptr<load_pipeline::flight> load_pipeline::next() {
 
 void load_pipeline::process(const std::shared_ptr<flight>& what) {
   if (auto held = find_held(*what))
-    return land(*what, std::move(held), true, {});
+    return land(*what, std::move(held), chunk_place::pool, {});
   // Looked at before the attempt: room that comes after it ends the wait at once.
   const auto room = room_->load();
   auto fill = pool_->begin(what->length, what->used);
   if (!fill && pool_->starved())
-    return land(*what, {}, false,
+    return land(*what, {}, chunk_place::origin,
                 caf::make_error(errc::no_memory, "loading " + what->file.origin->name() +
                                                      ": the machine has no memory for the host "
                                                      "pool; lower storage.pool_memory"));
@@ -237,23 +246,28 @@ void load_pipeline::put_back(flight& what, uint64_t room) {
 }
 
 void load_pipeline::read(const std::shared_ptr<flight>& what) {
-  {
-    const std::lock_guard guard{mutex_};
-    if (reading_++ == 0)
-      reading_since_ = now();
-  }
+  auto& origin = *what->file.origin;
   const auto room = what->fill.room();
-  what->file.origin->read(what->key.offset, room,
-                          [this, what, bytes = room.size()](caf::error why) {
-                            count(why ? 0 : bytes);
-                            // Somebody waits for this one; for the next ones the disk does.
-                            workers_.post_urgent([this, what, why = std::move(why)]() mutable {
-                              arrived(what, std::move(why));
-                            });
-                          });
+  const bool cached = origin.is_cached(what->key.offset, room.size());
+  what->from = cached ? chunk_place::page_cache : chunk_place::origin;
+  if (!cached) // says nothing about what reading it again will take
+    begin_reading();
+  origin.read(what->key.offset, room, [this, what, cached, bytes = room.size()](caf::error why) {
+    if (!cached)
+      end_reading(why ? 0 : bytes);
+    // Somebody waits for this one; for the next ones the disk does.
+    workers_.post_urgent(
+        [this, what, why = std::move(why)]() mutable { arrived(what, std::move(why)); });
+  });
 }
 
-void load_pipeline::count(uint64_t bytes) {
+void load_pipeline::begin_reading() {
+  const std::lock_guard guard{mutex_};
+  if (reading_++ == 0)
+    reading_since_ = now();
+}
+
+void load_pipeline::end_reading(uint64_t bytes) {
   const std::lock_guard guard{mutex_};
   const auto at = now();
   const double seconds =
@@ -279,15 +293,15 @@ void load_pipeline::arrived(const std::shared_ptr<flight>& what, caf::error why)
     why = sums.check(what->key.offset, sum);
     if (why)
       (void)sums.save(false);
-    const auto seconds = static_cast<double>(what->length) / std::max(origin_rate(), 1.0);
     if (!why)
-      lease = pool_->publish(std::move(what->fill), what->key, sum, seconds, what->used);
+      lease = pool_->publish(std::move(what->fill), what->key, sum, reload_seconds(what->length),
+                             what->used);
   }
   what->fill.drop();
-  land(*what, std::move(lease), false, std::move(why));
+  land(*what, std::move(lease), what->from, std::move(why));
 }
 
-void load_pipeline::land(flight& what, chunk_lease lease, bool from_pool, caf::error why) {
+void load_pipeline::land(flight& what, chunk_lease lease, chunk_place from, caf::error why) {
   std::vector<waiter> waiters;
   {
     const std::lock_guard guard{mutex_};
@@ -303,7 +317,7 @@ void load_pipeline::land(flight& what, chunk_lease lease, bool from_pool, caf::e
     if (why)
       who->fail(last ? std::move(why) : why);
     else
-      who->deliver(index, last ? std::move(lease) : pool_->share(lease), from_pool);
+      who->deliver(index, last ? std::move(lease) : pool_->share(lease), from);
   }
   {
     const std::lock_guard guard{mutex_};

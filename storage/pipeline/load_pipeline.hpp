@@ -47,9 +47,11 @@ public:
 
   /// Chunks that may be read at once, for all loads together.
   uint32_t window() const { return window_; }
-  /// Bytes per second that origins delivered while they were asked for something, lately; 0 before
-  /// the first.
+  /// Bytes per second that origins delivered while they were asked for something that no memory of
+  /// this machine had, lately; 0 before the first.
   double origin_rate() const;
+  /// What it would take to get so many bytes again, at that rate.
+  double reload_seconds(uint64_t length) const;
   /// Called, on any thread, after a chunk has come into the pool. One at a time; null = none.
   void on_landed(std::function<void()> callback);
 
@@ -66,6 +68,7 @@ private:
     bool held = false; ///< by the pool, when its turn came
     instant used{};
     chunk_fill fill;
+    chunk_place from = chunk_place::origin;
     bool read_again = false;
     std::vector<waiter> waiters; ///< under the mutex while the flight is listed
   };
@@ -97,11 +100,12 @@ private:
   void put_back(flight& what, uint64_t room);
   void read(const std::shared_ptr<flight>& what);
   void arrived(const std::shared_ptr<flight>& what, caf::error why);
-  void land(flight& what, chunk_lease lease, bool from_pool, caf::error why);
+  void land(flight& what, chunk_lease lease, chunk_place from, caf::error why);
 
   std::vector<std::shared_ptr<load>> take_finished();
   static void finish(load& who);
-  void count(uint64_t bytes);
+  void begin_reading();
+  void end_reading(uint64_t bytes);
 
   const std::shared_ptr<chunk_pool> pool_;
   const std::shared_ptr<waker> conductor_ = std::make_shared<waker>();

@@ -22,6 +22,9 @@ public:
   void read(uint64_t offset, std::span<std::byte> into, read_done done) override {
     reader_.read(file_, offset, into, std::move(done));
   }
+  bool is_cached(uint64_t offset, uint64_t length) const override {
+    return file_->is_cached(offset, length);
+  }
   caf::error check_unchanged() const override { return file_->check_unchanged(); }
 
 private:

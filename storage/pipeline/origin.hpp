@@ -27,6 +27,8 @@ public:
   virtual bool is_there(uint64_t, uint64_t /*length*/, std::function<void()> /*then*/) {
     return true;
   }
+  /// Whether a read of that range comes out of this machine's memory.
+  virtual bool is_cached(uint64_t, uint64_t /*length*/) const { return false; }
   /// Fails with `changed` if the file is no longer what it was.
   virtual caf::error check_unchanged() const = 0;
 };

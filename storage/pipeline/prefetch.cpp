@@ -16,7 +16,7 @@ caf::expected<std::unique_ptr<prefetch>> prefetch::start(weight_tiers& tiers,
                                                          const std::vector<std::string>& names,
                                                          double worth, instant now) {
   const auto found = survey(tiers, files, names);
-  const auto chunks = (found.disk + tiers.chunk_bytes() - 1) / tiers.chunk_bytes();
+  const auto chunks = (found.disk + found.cached + tiers.chunk_bytes() - 1) / tiers.chunk_bytes();
   if (chunks == 0 || tiers.pool().room_below(worth_margin * worth, now) < chunks)
     return std::unique_ptr<prefetch>{};
   auto sums = tiers.open_sums(files);

@@ -54,7 +54,7 @@ tier_survey mapped(const chunk_list& list) {
 } // namespace
 
 tier_survey survey(weight_tiers& tiers, const checkpoint& files,
-                   const std::vector<std::string>& names) {
+                   const std::vector<std::string>& names, uint64_t coming_bytes) {
   const auto list = chunks_of(files, names, tiers.chunk_bytes());
   // Ends at the first chunk that is not cached: the kernel looks at every page of the others.
   const bool cached =
@@ -64,12 +64,22 @@ tier_survey survey(weight_tiers& tiers, const checkpoint& files,
   // What is set aside now does not count: it may be set aside for these very files.
   if (cached || !tiers.pool().could_reserve(static_cast<uint32_t>(list.chunks.size())))
     return mapped(list);
-  tier_survey out;
-  std::vector<checksum> keys;
+  std::vector<checksum> of_file;
   for (const auto& file : list.files)
-    keys.push_back(make_disk_origin(tiers.reader(), file)->key());
+    of_file.push_back(make_disk_origin(tiers.reader(), file)->key());
+  std::vector<chunk_key> keys;
   for (const auto& [file, offset] : list.chunks)
-    (tiers.pool().holds({keys[file], offset}) ? out.pool : out.disk) += list.length(file, offset);
+    keys.push_back({of_file[file], offset});
+  const auto coming = (coming_bytes + tiers.chunk_bytes() - 1) / tiers.chunk_bytes();
+  const auto held =
+      tiers.pool().would_hold(keys, coming, tiers.pipeline().reload_seconds(tiers.chunk_bytes()),
+                              std::chrono::steady_clock::now());
+  tier_survey out;
+  auto is_held = held.begin();
+  for (const auto& [file, offset] : list.chunks)
+    (*is_held++                     ? out.pool
+     : list.is_cached(file, offset) ? out.cached
+                                    : out.disk) += list.length(file, offset);
   return out;
 }
 

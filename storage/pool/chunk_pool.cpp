@@ -84,6 +84,23 @@ bool chunk_pool::holds(const chunk_key& key) const {
   return index_.contains(key);
 }
 
+std::vector<bool> chunk_pool::would_hold(std::span<const chunk_key> keys, uint64_t coming,
+                                         double reload_seconds, instant now) const {
+  const std::lock_guard guard{mutex_};
+  std::vector<bool> goes(slots_.size());
+  const auto newcomer =
+      options_.worth({.reload_seconds = reload_seconds, .heat = options_.warmed(0, 0)});
+  if (coming > free_.size())
+    for (const auto& one : least_worth(coming - free_.size(), now))
+      goes[one.slot] = one.worth <= newcomer;
+  std::vector<bool> out;
+  for (const auto& key : keys) {
+    const auto at = index_.find(key);
+    out.push_back(at != index_.end() && !goes[entry_records_[at->second].key.slot]);
+  }
+  return out;
+}
+
 void chunk_pool::expect(std::span<const chunk_key> keys, instant used) {
   const std::lock_guard guard{mutex_};
   for (const auto& key : keys)
@@ -323,10 +340,12 @@ std::optional<uint32_t> chunk_pool::take_free() {
 std::optional<uint32_t> chunk_pool::evict(instant now) {
   // Victims are chosen many at a time, so that a large pool is not searched for every chunk.
   for (const bool fresh : {false, true}) {
-    if (fresh)
-      choose_victims(now);
+    if (fresh) {
+      victims_ = least_worth(std::max<size_t>(8, slots_.size() / 64), now);
+      std::ranges::reverse(victims_);
+    }
     while (!victims_.empty()) {
-      const auto [slot, used_ns] = victims_.back();
+      const auto [slot, used_ns, _] = victims_.back();
       victims_.pop_back();
       auto& x = record(slot);
       if (slots_[slot].readers != 0 || slots_[slot].doomed || x.state.load() != phase::ready ||
@@ -358,9 +377,8 @@ uint32_t chunk_pool::room_below(double worth, instant now) const {
   return std::min(out, chunk_count() - std::min(reserved_, chunk_count()));
 }
 
-void chunk_pool::choose_victims(instant now) {
+std::vector<chunk_pool::victim> chunk_pool::least_worth(size_t count, instant now) const {
   struct candidate {
-    double worth;
     uint32_t order;
     victim who;
   };
@@ -370,18 +388,19 @@ void chunk_pool::choose_victims(instant now) {
     if (slots_[i].readers != 0 || slots_[i].doomed || x.state.load() != phase::ready)
       continue;
     const auto use = use_of(i, now);
-    found.push_back({options_.worth(use), use.order, {i, x.used_ns}});
+    found.push_back({use.order, {i, x.used_ns, options_.worth(use)}});
   }
   // Of equals the end of a file goes before its beginning: a load can start with what is left.
   const auto less = [](const candidate& a, const candidate& b) {
-    return a.worth != b.worth ? a.worth < b.worth : a.order > b.order;
+    return a.who.worth != b.who.worth ? a.who.worth < b.who.worth : a.order > b.order;
   };
-  const auto wanted = std::min<size_t>(found.size(), std::max<size_t>(8, slots_.size() / 64));
-  std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(wanted), found.end(),
+  count = std::min(found.size(), count);
+  std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count), found.end(),
                     less);
-  victims_.clear();
-  for (size_t i = wanted; i-- > 0;)
-    victims_.push_back(found[i].who);
+  std::vector<victim> out;
+  for (size_t i = 0; i < count; ++i)
+    out.push_back(found[i].who);
+  return out;
 }
 
 void chunk_pool::touch(uint32_t slot, uint64_t length, bool fresh) {

@@ -137,6 +137,11 @@ public:
   std::optional<chunk_lease> find(const chunk_key& key, instant used);
   /// Whether the chunk is held; says nothing to the policy of eviction.
   bool holds(const chunk_key& key) const;
+  /// Which of the chunks would be held after `coming` others had come for a load that begins at
+  /// `now`, each at a cost of `reload_seconds`, if nothing else changed: what is leased now stays,
+  /// and so does what is worth more than those that come.
+  std::vector<bool> would_hold(std::span<const chunk_key> keys, uint64_t coming,
+                               double reload_seconds, instant now) const;
   /// Says that a load that began at `used` will find those of the chunks that are held.
   void expect(std::span<const chunk_key> keys, instant used);
   /// The same by content, whatever file it came from; `key` will find it from now on.
@@ -205,6 +210,7 @@ private:
   struct victim {
     uint32_t slot = 0;
     int64_t used_ns = 0;
+    double worth = 0;
   };
   struct hash_key {
     size_t operator()(const chunk_key& key) const noexcept {
@@ -230,7 +236,8 @@ private:
   void empty(uint32_t slot);
   std::optional<uint32_t> take_free();
   std::optional<uint32_t> evict(instant now);
-  void choose_victims(instant now);
+  /// The chunks that go first, of those that nobody uses; `count` at most.
+  std::vector<victim> least_worth(size_t count, instant now) const;
 
   void end_filling();
   /// A free slot to be made ready, if there are too few that are and nothing is being filled.

@@ -33,6 +33,13 @@ struct stager_test : testing::Test {
       started.emplace_back(dir, rate);
       return has_room ? std::make_shared<fake_work>(alive, over) : nullptr;
     };
+    setup.book = book;
+    setup.look = [this](const load_order&, const std::string&, uint64_t coming_bytes) {
+      asked_after.push_back(coming_bytes);
+      policies::tier_bytes out{};
+      out[static_cast<size_t>(policies::load_tier::disk)] = 1000;
+      return out;
+    };
     setup.find = [](const std::string& origin, const std::string&) {
       return origin == "hf://org/here" ? "/hub/here" : std::string{};
     };
@@ -55,6 +62,8 @@ struct stager_test : testing::Test {
   caf::actor_system system{config};
   caf::scheduler::test_coordinator& jobs =
       dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler());
+  std::shared_ptr<load_book> book = std::make_shared<load_book>();
+  std::vector<uint64_t> asked_after;
   std::vector<std::pair<std::string, double>> started;
   int alive = 0;
   bool over = false, has_room = true;
@@ -96,6 +105,22 @@ TEST_F(stager_test, nothing_is_fetched_from_a_network_ahead_of_time) {
   prefetch("here", "", "hf://org/here");
   ASSERT_EQ(started.size(), 1u);
   EXPECT_EQ(started[0].first, "/hub/here");
+}
+
+TEST_F(stager_test, a_load_is_foreseen_by_what_those_before_it_leave_in_the_pool) {
+  const caf::scoped_actor worker{system};
+  const auto survey = [&](const std::string& model) {
+    load_order order;
+    order.model = {model};
+    order.dir = "/models/" + model;
+    worker->send(actor, atom::survey_v, order);
+    jobs.run();
+  };
+  book->announce(worker->id(), {"a"}, {});
+  book->announce(worker->id(), {"b"}, {});
+  survey("a");
+  survey("b");
+  EXPECT_EQ(asked_after, (std::vector<uint64_t>{0, 1000}));
 }
 
 } // namespace

@@ -120,11 +120,11 @@ TEST_F(twin_files_test, files_of_a_model_that_a_device_has_are_not_read_again) {
   file.read(reinterpret_cast<char*>(&header), sizeof header);
   spoil(fs::path{order_.dir} / "model.safetensors", 8 + header);
   const auto chunks = tiers_->pool().usage();
-  EXPECT_EQ(from_device(*survey_model_files(order_, order_.dir, tiers_, twins_)), 0);
+  EXPECT_EQ(from_device(*survey_model_files(order_, order_.dir, tiers_, twins_, 0)), 0);
 
   auto here = order_;
   here.home = places_[1].device->home();
-  EXPECT_EQ(from_device(*survey_model_files(here, order_.dir, tiers_, twins_)), size);
+  EXPECT_EQ(from_device(*survey_model_files(here, order_.dir, tiers_, twins_, 0)), size);
   const auto opened = open(1);
   EXPECT_FALSE(opened.lookup);
   EXPECT_FALSE(opened.follow);

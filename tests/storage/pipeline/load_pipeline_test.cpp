@@ -63,6 +63,7 @@ TEST(load_pipeline_test, a_second_load_reads_nothing) {
   file->open();
   const auto pool = open_pool({}, 16);
   load_pipeline pipeline{pool};
+  const auto guessed = pipeline.reload_seconds(1000);
   for (const bool warm : {false, true}) {
     load_record record;
     const auto load = pipeline.start(plan_of(file), load_priority::demand, record.events());
@@ -71,7 +72,8 @@ TEST(load_pipeline_test, a_second_load_reads_nothing) {
     EXPECT_EQ(load->counts().pool_bytes, warm ? load->counts().total_bytes : 0);
   }
   EXPECT_EQ(file->asked().size(), 7u);
-  EXPECT_GT(pipeline.origin_rate(), 0);
+  EXPECT_GT(pipeline.reload_seconds(1000), 0);
+  EXPECT_NE(pipeline.reload_seconds(1000), guessed);
 }
 
 TEST(load_pipeline_test, a_file_of_many_times_the_pool_streams_through_it) {

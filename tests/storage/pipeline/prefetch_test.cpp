@@ -14,6 +14,10 @@ namespace fs = std::filesystem;
 using test::small_chunk;
 using test::text_of;
 
+/// What a load would have to bring into the pool. Files that were just written lie in the page
+/// cache.
+uint64_t to_read(const tier_survey& x) { return x.disk + x.cached; }
+
 /// Models of one tensor, of `chunks` chunks each.
 class prefetch_test : public testing::Test {
 protected:
@@ -58,14 +62,14 @@ TEST_F(prefetch_test, what_was_prefetched_is_found_by_the_load_and_nothing_is_he
   const auto files = model("m", 8, 1);
   const auto before = survey(*into, *files, {"a"});
   EXPECT_EQ(before.pool, 0u);
-  EXPECT_GT(before.disk, 7 * small_chunk);
+  EXPECT_GT(to_read(before), 7 * small_chunk);
   const auto work = start(*into, *files, 1);
   ASSERT_TRUE(work);
   finish(*work);
   EXPECT_EQ(into->pool().usage().leased_bytes, 0u);
   const auto after = survey(*into, *files, {"a"});
-  EXPECT_EQ(after.disk, 0u);
-  EXPECT_EQ(after.pool, before.disk);
+  EXPECT_EQ(to_read(after), 0u);
+  EXPECT_EQ(after.pool, to_read(before));
   const auto load = pooled_weights::start(into, files, {{"a"}});
   ASSERT_TRUE(load && *load);
   EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
@@ -81,7 +85,7 @@ TEST_F(prefetch_test, only_what_is_worth_less_than_half_makes_room) {
   const auto work = start(*into, *wanted, 2.1);
   ASSERT_TRUE(work);
   finish(*work);
-  EXPECT_EQ(survey(*into, *wanted, {"a"}).disk, 0u);
+  EXPECT_EQ(to_read(survey(*into, *wanted, {"a"})), 0u);
 }
 
 TEST_F(prefetch_test, what_a_loaded_model_uses_never_makes_room) {
@@ -94,7 +98,7 @@ TEST_F(prefetch_test, what_a_loaded_model_uses_never_makes_room) {
   const auto work = start(*into, *wanted, 1e9);
   ASSERT_TRUE(work);
   finish(*work);
-  EXPECT_EQ(survey(*into, *used, {"a"}).disk, 0u);
+  EXPECT_EQ(to_read(survey(*into, *used, {"a"})), 0u);
 }
 
 TEST_F(prefetch_test, ending_it_half_way_leaves_nothing_behind_that_is_in_use) {
@@ -107,6 +111,57 @@ TEST_F(prefetch_test, ending_it_half_way_leaves_nothing_behind_that_is_in_use) {
   load->reset();
   while (into->pool().usage().leased_bytes != 0)
     std::this_thread::yield();
+}
+
+TEST_F(prefetch_test, a_survey_foresees_what_loads_before_it_push_out) {
+  const auto into = tiers(24);
+  const auto older = model("older", 5, 1), wanted = model("wanted", 8, 2),
+             other = model("o", 18, 3);
+  finish(*start(*into, *older, 1));
+  finish(*start(*into, *wanted, 1));
+  const auto all = survey(*into, *wanted, {"a"}).pool;
+  EXPECT_EQ(survey(*into, *wanted, {"a"}, 11 * small_chunk).pool, all) << "there is room";
+  const auto foreseen = survey(*into, *wanted, {"a"}, 18 * small_chunk);
+  EXPECT_GT(to_read(foreseen), 0u);
+  EXPECT_GT(foreseen.pool, 0u);
+  const auto load = pooled_weights::start(into, other, {{"a"}});
+  ASSERT_TRUE(load && *load);
+  EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
+  const auto then = survey(*into, *wanted, {"a"});
+  EXPECT_EQ(to_read(foreseen), to_read(then));
+  EXPECT_EQ(foreseen.pool, then.pool);
+}
+
+TEST_F(prefetch_test, a_survey_foresees_that_what_is_worth_more_than_what_comes_stays) {
+  const auto into = tiers(24);
+  const auto older = model("older", 5, 1), wanted = model("wanted", 8, 2),
+             other = model("o", 18, 3);
+  finish(*start(*into, *older, 1));
+  for (int use = 0; use < 2; ++use) {
+    const auto load = pooled_weights::start(into, wanted, {{"a"}});
+    ASSERT_TRUE(load && *load);
+    EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
+  }
+  EXPECT_EQ(to_read(survey(*into, *wanted, {"a"}, 18 * small_chunk)), 0u);
+  finish(*start(*into, *other, 10)); // holds nothing, so that its own chunks may go, too
+  EXPECT_EQ(to_read(survey(*into, *wanted, {"a"})), 0u);
+}
+
+TEST_F(prefetch_test, what_the_page_cache_has_is_told_from_what_the_disk_gives) {
+  const auto into = tiers(64);
+  const auto files = model("m", 8, 1);
+  const auto file = disk_file::open(root_.path() / "m" / "model.safetensors");
+  ASSERT_TRUE(file);
+  if (!(*file)->is_cached(0, (*file)->size_bytes()))
+    GTEST_SKIP() << "this kernel does not tell";
+  const auto foreseen = survey(*into, *files, {"a"});
+  EXPECT_EQ(foreseen.disk, 0u);
+  EXPECT_GT(foreseen.cached, 7 * small_chunk);
+  const auto load = pooled_weights::start(into, files, {{"a"}});
+  ASSERT_TRUE(load && *load);
+  EXPECT_FALSE((*load)->wait("a", (*load)->find("a")->bytes.size()));
+  EXPECT_EQ((*load)->counts().cached_bytes, foreseen.cached);
+  EXPECT_EQ((*load)->counts().disk_bytes, foreseen.cached);
 }
 
 TEST_F(prefetch_test, a_survey_counts_as_no_use) {
