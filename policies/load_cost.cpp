@@ -121,6 +121,11 @@ double load_cost::bind_rate(const std::string& binding) const {
   return (known != nullptr ? *known : any_binding_.rate).bytes_per_second();
 }
 
+/// The tier that the weights come from last.
+size_t load_cost::bringing_tier(const load_demand& load, const load_phases& took) const {
+  return took.fetch > took.read ? 0 : slowest(load);
+}
+
 load_phases load_cost::predict(const load_demand& load) const {
   load_phases out;
   out.queued = load.queue_seconds;
@@ -130,7 +135,9 @@ load_phases load_cost::predict(const load_demand& load) const {
   out.bytes = fetching_.joined(out.fetch, out.read);
   if (load.bind_bytes > 0)
     out.bind = load.bind_bytes / bind_rate(load.binding);
-  out.total = out.queued + binding_.joined(out.bytes, out.bind);
+  const auto& own = binding_[bringing_tier(load, out)];
+  const auto& binding = own.is_measured() ? own : any_joined_binding_;
+  out.total = out.queued + binding.joined(out.bytes, out.bind);
   return out;
 }
 
@@ -174,8 +181,10 @@ void load_cost::observe(const load_demand& load, const load_phases& took) {
   }
   if (took.fetch > 0 && took.read > 0 && took.bytes > 0)
     fetching_.observe(took.fetch, took.read, took.bytes);
-  if (took.bytes > 0 && took.bind > 0 && took.total > 0)
-    binding_.observe(took.bytes, took.bind, took.total - took.queued);
+  if (took.bytes > 0 && took.bind > 0 && took.total > 0) {
+    binding_[bringing_tier(load, took)].observe(took.bytes, took.bind, took.total - took.queued);
+    any_joined_binding_.observe(took.bytes, took.bind, took.total - took.queued);
+  }
 }
 
 void load_cost::probe(load_tier tier, double bytes_per_second) {

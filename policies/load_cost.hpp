@@ -61,6 +61,7 @@ class overlap_estimate {
 public:
   double joined(double a, double b) const;
   void observe(double a, double b, double joined);
+  bool is_measured() const { return is_measured_; }
 
 private:
   double share_ = 0;
@@ -99,12 +100,17 @@ private:
   double time_of(const load_demand& load, size_t tier) const;
   double fetch_rate(const std::string& source) const;
   double bind_rate(const std::string& binding) const;
+  size_t bringing_tier(const load_demand& load, const load_phases& took) const;
   void learn_read(const load_demand& load, double seconds);
 
   std::array<tier_state, load_tier_count> tiers_;
   std::map<std::string, rate_estimate> sources_, bindings_; ///< of each the first thousand
   tier_state any_binding_{rate_estimate{unmeasured_bind_rate}};
-  overlap_estimate fetching_, binding_;
+  /// Weights that a disk delivers are bound while the next ones come; those of the pool are all
+  /// there before much is bound. So by the tier that takes longest, and for what none has shown
+  /// yet, of all loads.
+  std::array<overlap_estimate, load_tier_count> binding_;
+  overlap_estimate any_joined_binding_, fetching_;
   double overhead_seconds_;
 };
 

@@ -104,6 +104,23 @@ TEST(load_cost, fetching_and_binding_come_one_after_the_other_until_they_are_see
   EXPECT_NEAR(cost.seconds(load), 3, 1e-9);
 }
 
+TEST(load_cost, how_far_binding_overlaps_is_learned_for_each_tier) {
+  load_cost cost{{1e9, 1e9, 10e9}, 0};
+  const load_demand disk{.wanted = {0, 1e9, 0}, .bind_bytes = 1e9};
+  const load_demand pool{.wanted = {0, 0, 1e9}, .bind_bytes = 1e9};
+  for (int i = 0; i < 3; ++i) {
+    cost.observe(disk, {.read = 1, .bytes = 1, .bind = 0.2, .total = 1});
+    cost.observe(pool, {.read = 0.1, .bytes = 0.1, .bind = 0.2, .total = 0.3});
+  }
+  EXPECT_NEAR(cost.seconds(disk), 1, 1e-6);
+  EXPECT_NEAR(cost.seconds(pool), 0.3, 1e-6);
+  // What no load has shown yet is as the loads before it were, on the whole.
+  const load_demand cached{.wanted = {0, 0, 0, 0, 1e9}, .bind_bytes = 1e9};
+  const auto parts = cost.predict(cached);
+  EXPECT_GT(parts.total, std::max(parts.bytes, parts.bind));
+  EXPECT_LT(parts.total, parts.bytes + parts.bind);
+}
+
 TEST(load_cost, a_probe_counts_until_a_load_has_shown_the_rate) {
   load_cost cost;
   cost.probe(load_tier::disk, 3e9);
