@@ -45,6 +45,7 @@ class Bench:
 
     def __init__(self, server, models, weights):
         self.server, self.models, self.weights = server, models, weights
+        self.told = {}  # by the request's id, oldest first
 
     def unload(self):
         for model in self.models:
@@ -75,18 +76,21 @@ class Bench:
             for file in self.weights:
                 file.read_bytes()
             self.ask(0)
+        self.note()
 
-    def told(self):
-        """What became of the requests, oldest first."""
-        return json.loads(self.server.get("/admin/requests")[1])["data"][::-1]
+    def note(self):
+        """What became of the requests; the server remembers the newest ones only."""
+        for one in json.loads(self.server.get("/admin/requests")[1])["data"][::-1]:
+            self.told.setdefault(one["id"], one)
 
     def throttled(self, disk):
         """Errors of the loads after the disk has become four times as slow, in their order."""
         disk.limit(disk.rate / 4)
-        before = len(self.told())
+        before = len(self.told)
         for i in range(THROTTLED_LOADS):
             self.ask_cold(i % 2)
-        return [load_error(one) for one in self.told()[before:]]
+        self.note()
+        return [load_error(one) for one in list(self.told.values())[before:]]
 
 
 def print_errors(told, learning):
@@ -133,7 +137,7 @@ def main():
             bench = Bench(server, models, weights)
             for number in range(options.rounds):
                 bench.round(number)
-            told = bench.told()
+            told = list(bench.told.values())
             if options.disk_mbps:
                 throttled = bench.throttled(disk)
     shutil.rmtree(pool)
