@@ -73,8 +73,7 @@ enum class products : uint8_t {
   /// NVIDIA's cuBLASLt, where it is there: more of what the GPU can do, for the last bits of
   /// `linear`, and for more of them where weights are 8-bit floats and the device multiplies such:
   /// x is then rounded to 8-bit floats, too. Few rows stay as they are, and so does everything
-  /// under
-  /// `precision::float32`.
+  /// under `precision::float32`.
   fastest,
 };
 
