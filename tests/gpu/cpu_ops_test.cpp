@@ -27,8 +27,8 @@ void expect_close(const std::vector<float>& got, const std::vector<float>& want,
     ASSERT_NEAR(got[i], want[i], absolute + relative * std::abs(want[i])) << "element " << i;
 }
 
-/// Rounding a query or a weight moves it by 2^-9 of itself, so an output by a few times that of the
-/// largest value; on average by far less.
+/// Rounding a query or a weight moves it by up to 2^-8 of itself, an output by a few times that of
+/// the largest value; on average by far less.
 void expect_close_in_bf16(const std::vector<float>& got, const std::vector<float>& want) {
   ASSERT_EQ(got.size(), want.size());
   double squares = 0;

@@ -75,7 +75,7 @@ TEST_P(cuda_blocks_test, linear_matches_the_reference) {
     const int64_t n = random.between(1, 150);
     const int64_t k = whole_blocks(type, random.one_of<int64_t>({1, random.between(1, 1300)}));
     const random_product one{random, type, rows, n, k, round};
-    // In blocks, a weight is rounded to bf16 once more, by 2^-9 at most.
+    // In blocks, a weight is rounded to bf16 once more: by 2^-8 at most, less in a sum.
     const bool rounds = is_blocks(type) && GetParam().mode == precision::automatic;
     expect_product_matches(*fast, *reference, one.args(), random, rounds ? 1.0f / 512 : 2e-6f);
   }

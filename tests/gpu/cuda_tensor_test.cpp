@@ -17,7 +17,7 @@ protected:
   std::unique_ptr<device> fast = GetParam().make();
   std::unique_ptr<device> reference = make_reference_device();
 
-  /// Rounding a weight moves it by 2^-9 of itself, so an output by that much of the largest value.
+  /// Rounding a weight moves it by 2^-8 of itself at most, an output by that much of the largest.
   void expect_attention_close(attention_case& test) {
     const auto got = test.run(*fast), want = test.run(*reference);
     for (size_t i = 0; i < got.size(); ++i)
