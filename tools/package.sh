@@ -68,7 +68,7 @@ add_gpu_bench() { # binary, directory
   local test script
   cp tools/bench-gpu "$2/bin/"
   mkdir -p "$2/tests/bench"
-  for script in gpu_report torch_gpu_peer coldstart_bench serve_bench; do
+  for script in gpu_report torch_gpu_peer coldstart_bench serve_bench shaped_disk; do
     cp "tests/bench/$script.py" "$2/tests/bench/"
   done
   test=$(dirname "$1")/cuda_test
