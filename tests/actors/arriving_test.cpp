@@ -10,6 +10,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// A request that an engine has, none of whose weights have come.
+std::shared_ptr<recorder> run_without_weights(cluster& nodes) {
+  nodes.add_worker();
+  nodes.silence_engine("a");
+  nodes.weights_of("a", {1000, 0, {}});
+  auto out = nodes.submit(make_request("a", "hello", 5));
+  nodes.run(200);
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  return out;
+}
+
 TEST(arriving, a_model_is_ready_when_the_rest_of_its_weights_is_half_a_second_away) {
   cluster nodes;
   nodes.add_worker();
@@ -45,13 +57,7 @@ TEST(arriving, weights_that_will_not_come_end_the_load) {
 
 TEST(arriving, weights_that_fail_at_the_end_take_the_model_with_them) {
   cluster nodes;
-  nodes.add_worker();
-  nodes.silence_engine("a");
-  nodes.weights_of("a", {1000, 0, {}});
-  const auto x = nodes.submit(make_request("a", "hello", 5));
-  nodes.run(200);
-  nodes.advance_clock(300ms);
-  nodes.run(200);
+  const auto x = run_without_weights(nodes);
   ASSERT_EQ(nodes.sequences_held(), 1u);
   nodes.weights_of("a", {1000, 1, caf::make_error(storage::errc::corrupted, "w: at byte 7")});
   // The sequence goes back to the queue, a load fails, and one more that was to be mended first.
@@ -102,13 +108,7 @@ TEST(arriving, so_does_one_whose_weights_were_gone_before_its_engine_was_made) {
 
 TEST(arriving, nor_does_it_matter_that_it_runs_already) {
   cluster nodes;
-  nodes.add_worker();
-  nodes.silence_engine("a");
-  nodes.weights_of("a", {1000, 0, {}});
-  const auto x = nodes.submit(make_request("a", "hello", 5));
-  nodes.run(200);
-  nodes.advance_clock(300ms);
-  nodes.run(200);
+  const auto x = run_without_weights(nodes);
   ASSERT_EQ(nodes.sequences_held(), 1u);
   nodes.weights_of("a", {1000, 1, caf::make_error(engine::errc::no_twin, "the weights are to go")});
   nodes.run(200);

@@ -8,6 +8,7 @@
 #include "actors/model_files.hpp"
 #include "actors/pooled_files.hpp"
 #include "gpu/device.hpp"
+#include "tests/actors/first_tokens.hpp"
 #include "tests/storage/model_files.hpp"
 
 /// Weights that a CUDA device, emulated, reads from the host pool by itself.
@@ -49,24 +50,7 @@ protected:
     auto made = engine::engine::create(*opened.config, opened.lookup, opened.keep_alive, *device_,
                                        engine::engine_options{});
     EXPECT_TRUE(made) << describe(made.error());
-    engine::sequence_request request;
-    request.id = {1, 0};
-    request.tokens = {1, 5, 9};
-    request.prompt_size = 3;
-    request.sampling.temperature = 0;
-    request.sampling.max_tokens = 6;
-    request.sampling.ignore_eos = true;
-    EXPECT_FALSE((*made)->add(std::move(request)));
-    std::vector<engine::token_id> out;
-    while (!(*made)->idle()) {
-      auto events = (*made)->step();
-      EXPECT_TRUE(events) << describe(events.error());
-      if (!events)
-        break;
-      for (const auto& event : *events)
-        out.push_back(event.token);
-    }
-    return out;
+    return made ? test::first_tokens(**made) : std::vector<engine::token_id>{};
   }
   static uint64_t direct_bytes() { return cuda_emulation::copies().registered_bytes; }
   static void wait_until_pinned(const storage::weight_tiers& tiers, uint64_t bytes) {

@@ -12,6 +12,7 @@
 #include "actors/model_files.hpp"
 #include "actors/worker_engines.hpp"
 #include "engine/errors.hpp"
+#include "tests/actors/first_tokens.hpp"
 #include "tests/storage/model_files.hpp"
 
 /// Models that come from another device of the machine, here of two CUDA devices that are emulated,
@@ -79,26 +80,6 @@ protected:
     EXPECT_TRUE(out) << describe(out.error());
     return out ? std::move(*out) : nullptr;
   }
-  static std::vector<engine::token_id> ask(engine::engine& one) {
-    engine::sequence_request request;
-    request.id = {1, 0};
-    request.tokens = {1, 5, 9};
-    request.prompt_size = 3;
-    request.sampling.temperature = 0;
-    request.sampling.max_tokens = 8;
-    request.sampling.ignore_eos = true;
-    EXPECT_FALSE(one.add(std::move(request)));
-    std::vector<engine::token_id> out;
-    while (!one.idle()) {
-      auto events = one.step();
-      EXPECT_TRUE(events) << describe(events.error());
-      if (!events)
-        break;
-      for (const auto& event : *events)
-        out.push_back(event.token);
-    }
-    return out;
-  }
   static double from_device(const policies::tier_bytes& bytes) {
     return bytes[static_cast<size_t>(policies::load_tier::device)];
   }
@@ -112,7 +93,7 @@ protected:
 
 TEST_F(twin_files_test, files_of_a_model_that_a_device_has_are_not_read_again) {
   const auto first = make(0, open(0));
-  const auto expected = ask(*first);
+  const auto expected = test::first_tokens(*first);
   const auto size = static_cast<double>(open(0).weight_bytes);
   // From the files nothing right could come any more, and the pool forgets.
   std::ifstream file{fs::path{order_.dir} / "model.safetensors", std::ios::binary};
@@ -132,7 +113,7 @@ TEST_F(twin_files_test, files_of_a_model_that_a_device_has_are_not_read_again) {
   EXPECT_EQ(opened.weight_bytes, size);
   const auto before = cuda_emulation::peer_copies();
   const auto second = make(1, opened);
-  EXPECT_EQ(ask(*second), expected);
+  EXPECT_EQ(test::first_tokens(*second), expected);
   EXPECT_EQ(static_cast<double>(cuda_emulation::peer_copies().direct_bytes - before.direct_bytes),
             size);
   const auto after = tiers_->pool().usage();
@@ -142,7 +123,7 @@ TEST_F(twin_files_test, files_of_a_model_that_a_device_has_are_not_read_again) {
 
 TEST_F(twin_files_test, a_model_of_other_files_or_another_form_is_read) {
   const auto first = make(0, open(0));
-  ask(*first); // all is there
+  test::first_tokens(*first); // all is there
   order_.options.quantize = engine::quantization::int8;
   EXPECT_TRUE(open(1).lookup);
   order_.options.quantize = engine::quantization::none;
@@ -155,25 +136,25 @@ TEST_F(twin_files_test, a_model_of_other_files_or_another_form_is_read) {
 
 TEST_F(twin_files_test, weights_that_went_since_they_were_found_have_to_come_from_the_files) {
   auto first = make(0, open(0));
-  const auto expected = ask(*first);
+  const auto expected = test::first_tokens(*first);
   const auto opened = open(1);
   ASSERT_FALSE(opened.lookup);
   first = nullptr;
   EXPECT_EQ(places_[1].make(opened).error(), engine::errc::no_twin);
   const auto again = open(1);
   EXPECT_TRUE(again.lookup);
-  EXPECT_EQ(ask(*make(1, again)), expected);
+  EXPECT_EQ(test::first_tokens(*make(1, again)), expected);
 }
 
 TEST_F(twin_files_test, draft_models_come_from_there_too) {
   order_.draft_dir = (fs::path{TROUPE_SOURCE_DIR} / "tests/golden/models/llama_mha").string();
   const auto first = make(0, open(0));
-  const auto expected = ask(*first);
+  const auto expected = test::first_tokens(*first);
   const auto opened = open(1);
   ASSERT_TRUE(opened.draft);
   EXPECT_FALSE(opened.draft->lookup);
   const auto second = make(1, opened);
-  EXPECT_EQ(ask(*second), expected);
+  EXPECT_EQ(test::first_tokens(*second), expected);
   EXPECT_EQ(second->memory().weights_bytes, first->memory().weights_bytes);
   EXPECT_FALSE(first->is_lent());
 }

@@ -6,6 +6,7 @@
 #include "gpu/cuda/wide_products.hpp"
 #include "gpu/device.hpp"
 #include "tests/gpu/linear_cases.hpp"
+#include "tests/gpu/queued_pieces.hpp"
 
 namespace troupe::gpu {
 namespace {
@@ -190,18 +191,9 @@ protected:
     limits.widened_rows_min = 1;
     limits.widened_bytes_max =
         static_cast<uint64_t>(piece * (k + k / scaled * static_cast<int64_t>(sizeof(float))));
-    std::string why;
-    cuda::wide_products wide{cuda::cublaslt::open(why), nullptr, limits};
     const linear_args args{
         x.data(), {bytes.data(), dtype::f8_b128, n, k}, bias.get(), got.data(), rows, k, n, true};
-    EXPECT_TRUE(wide.takes(args));
-    std::vector<unsigned char> scratch(wide.scratch_bytes(args) + 16, 0xff);
-    auto status = cudaSuccess;
-    std::optional<dtype> rounded;
-    const auto done = wide.queue(args, scratch.data(), nullptr, status, rounded);
-    EXPECT_EQ(status, cudaSuccess);
-    for (size_t i = wide.scratch_bytes(args); i < scratch.size(); ++i)
-      EXPECT_EQ(scratch[i], 0xff) << "behind its memory";
+    const auto done = queued_columns(args, limits);
     expect_product(args, got, before, done);
     return done;
   }

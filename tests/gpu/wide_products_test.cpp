@@ -6,6 +6,7 @@
 #include "gpu/device.hpp"
 #include "gpu/self_check.hpp"
 #include "tests/gpu/linear_cases.hpp"
+#include "tests/gpu/queued_pieces.hpp"
 
 namespace troupe::gpu {
 namespace {
@@ -117,17 +118,7 @@ protected:
   int64_t queue(const linear_args& args, int64_t piece) {
     cuda::wide_limits limits;
     limits.widened_bytes_max = static_cast<uint64_t>(piece * args.w.cols) * 2;
-    std::string why;
-    cuda::wide_products wide{cuda::cublaslt::open(why), nullptr, limits};
-    EXPECT_TRUE(wide.takes(args));
-    std::vector<unsigned char> scratch(wide.scratch_bytes(args) + 16, 0xff);
-    auto status = cudaSuccess;
-    std::optional<dtype> rounded;
-    const auto done = wide.queue(args, scratch.data(), nullptr, status, rounded);
-    EXPECT_EQ(status, cudaSuccess);
-    for (size_t i = wide.scratch_bytes(args); i < scratch.size(); ++i)
-      EXPECT_EQ(scratch[i], 0xff) << "behind its memory";
-    return done;
+    return queued_columns(args, limits);
   }
 };
 
