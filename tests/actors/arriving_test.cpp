@@ -10,11 +10,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A request that an engine has, none of whose weights have come.
-std::shared_ptr<recorder> run_without_weights(cluster& nodes) {
+/// A request for the model "a", which takes it with `left` of its 1000 bytes still missing.
+std::shared_ptr<recorder> ask_while_it_comes(cluster& nodes, uint64_t left = 600) {
   nodes.add_worker();
   nodes.silence_engine("a");
-  nodes.weights_of("a", {1000, 0, {}});
+  nodes.weights_of("a", {1000, left, {}});
   auto out = nodes.submit(make_request("a", "hello", 5));
   nodes.run(200);
   nodes.advance_clock(300ms);
@@ -57,7 +57,7 @@ TEST(arriving, weights_that_will_not_come_end_the_load) {
 
 TEST(arriving, weights_that_fail_at_the_end_take_the_model_with_them) {
   cluster nodes;
-  const auto x = run_without_weights(nodes);
+  const auto x = ask_while_it_comes(nodes, 0);
   ASSERT_EQ(nodes.sequences_held(), 1u);
   nodes.weights_of("a", {1000, 1, caf::make_error(storage::errc::corrupted, "w: at byte 7")});
   // The sequence goes back to the queue, a load fails, and one more that was to be mended first.
@@ -108,7 +108,7 @@ TEST(arriving, so_does_one_whose_weights_were_gone_before_its_engine_was_made) {
 
 TEST(arriving, nor_does_it_matter_that_it_runs_already) {
   cluster nodes;
-  const auto x = run_without_weights(nodes);
+  const auto x = ask_while_it_comes(nodes, 0);
   ASSERT_EQ(nodes.sequences_held(), 1u);
   nodes.weights_of("a", {1000, 1, caf::make_error(engine::errc::no_twin, "the weights are to go")});
   nodes.run(200);
@@ -146,18 +146,6 @@ TEST(arriving, a_model_that_still_comes_goes_when_somebody_says_so) {
   nodes.unload("a");
   nodes.run();
   EXPECT_EQ(nodes.status("a").state, "cold");
-}
-
-/// A request for the model "a", which takes it with 600 of its 1000 bytes still missing.
-std::shared_ptr<recorder> ask_while_it_comes(cluster& nodes) {
-  nodes.add_worker();
-  nodes.silence_engine("a");
-  nodes.weights_of("a", {1000, 600, {}});
-  auto out = nodes.submit(make_request("a", "hello", 5));
-  nodes.run(200);
-  nodes.advance_clock(300ms);
-  nodes.run(200);
-  return out;
 }
 
 TEST(arriving, weights_that_stop_coming_fail_those_that_wait_for_them_at_once) {
