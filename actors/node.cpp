@@ -85,8 +85,10 @@ node_impl::~node_impl() {
   scheduler_ = nullptr;
   gateway_ = nullptr;
   supervisor_ = nullptr;
-  for (const auto& worker : local_workers_)
+  for (const auto& worker : local_workers_) {
     worker->actor = nullptr;
+    worker->link = nullptr;
+  }
   children_.clear();
   started_.clear();
   directory_ = nullptr;

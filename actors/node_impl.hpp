@@ -91,6 +91,7 @@ private:
     gpu::profiled_device* profile = nullptr; ///< `device`, when a profile is wanted
     actor_card_ptr card;
     gpu_worker_actor actor;
+    caf::strong_actor_ptr link; ///< CAF ends an actor that nobody holds
   };
   caf::strong_actor_ptr start_stager(const actor_card_ptr& card);
   caf::strong_actor_ptr start_worker(local_worker& worker);

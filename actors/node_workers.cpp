@@ -141,14 +141,17 @@ caf::strong_actor_ptr node_impl::start_worker(local_worker& local) {
   setup.self_card = local.card;
   const auto worker = system_->spawn<caf::detached>(gpu_worker, std::move(setup));
   enrol(erase(worker), local.card);
+  caf::strong_actor_ptr link;
   if (options_.role == node_role::all) {
     caf::anon_send(worker, atom::enlist_v, caf::actor_cast<cluster_actor>(scheduler_));
   } else {
     const auto link_card = card("cluster-link", "cluster-link");
-    enrol(erase(spawn_cluster_link(*system_, worker, *options_.join, link_card)), link_card);
+    link = erase(spawn_cluster_link(*system_, worker, *options_.join, link_card));
+    enrol(link, link_card);
   }
   const std::lock_guard guard{mutex_};
   local.actor = worker;
+  local.link = std::move(link);
   started_.push_back(erase(worker)); // its loader and its link are linked to it
   return erase(worker);
 }

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -39,6 +40,6 @@ def until(condition):
     alarm.start()
     try:
         while not condition():
-            pass
+            time.sleep(0.002)
     finally:
         alarm.cancel()

@@ -13,6 +13,7 @@ import time
 
 import httpx
 import pytest
+from http_asking import until
 
 STREAMS = 20
 PROMPTS = [
@@ -124,3 +125,24 @@ def test_killing_a_worker_changes_no_text(cluster):
             assert not running.done(), "the streams were over before the kill"
             worker = start_worker()
             assert running.result() == undisturbed
+
+
+def workers_of(url):
+    """Of each worker that the head knows: its node, what it says of itself, how often it started."""
+    rows = httpx.get(f"{url}/admin/actors").json()["data"]
+    return [
+        (row["node"], row["detail"], row["restarts"]) for row in rows if row["type"] == "gpu-worker"
+    ]
+
+
+def test_a_worker_that_nothing_befalls_keeps_its_models(cluster):
+    url, start_worker = cluster
+    for _ in range(2):
+        start_worker()
+    until(lambda: len(workers_of(url)) == 2)
+    stream(url, 0, lambda: None)
+    before = workers_of(url)
+    assert any("1 models" in detail for _, detail, _ in before)
+    time.sleep(12)  # longer than a worker waits for a head's answer when it joins
+    assert workers_of(url) == before
+    assert all(restarts == 0 for _, _, restarts in before)
