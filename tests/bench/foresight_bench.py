@@ -7,19 +7,24 @@ usage: python3 tests/bench/foresight_bench.py path/to/troupe DIRECTORY [--gigaby
 Makes two models in DIRECTORY (on the disk that is meant) unless they are there already, and asks a
 server with a pool that holds one and a half of them, in turn and both at once, so that loads queue.
 The first `--learning` loads only teach. Standard library only. Prints the median and the 95th
-percentile of |predicted / measured - 1| of loads and of the time to the first token. --disk-mbps holds
+percentile of |predicted / measured - 1| of loads and of the time to the first token, and how well the
+median of plain copies of a model's bytes, made between the requests, foretells the next one: what the
+machine's memory alone makes uncertain. --disk-mbps holds
 the disk to that rate, with root (shaped_disk.py); then the disk is also throttled four-fold in the end,
 and the errors of the loads after that are printed, one by one.
 """
 
 import argparse
 import json
+import mmap
 import os
 import pathlib
 import shutil
+import statistics
 import threading
+import time
 
-from coldstart_bench import drop_cache, make_model
+from coldstart_bench import BLOCK, drop_cache, make_model
 from serve_bench import Server
 from shaped_disk import disk_at
 
@@ -40,12 +45,44 @@ def load_error(one):
     return forecast["load_seconds"] / real - 1 if real > 0 else None
 
 
+class PlainCopies:
+    """Copies of the first bytes of a file in memory by two threads, and how long each took."""
+
+    def __init__(self, source, size):
+        self.descriptor = os.open(source, os.O_RDONLY)
+        self.copy = memoryview(mmap.mmap(-1, size))
+        self.seconds = []
+        self.run()  # makes the memory
+        self.seconds.clear()
+
+    def part(self, begin, end):
+        for at in range(begin, end, BLOCK):
+            os.preadv(self.descriptor, [self.copy[at : min(at + BLOCK, end)]], at)
+
+    def run(self):
+        half = len(self.copy) // 2
+        beside = threading.Thread(target=self.part, args=(0, half))
+        begun = time.perf_counter()
+        beside.start()
+        self.part(half, len(self.copy))
+        beside.join()
+        self.seconds.append(time.perf_counter() - begun)
+
+    def errors(self, learning):
+        """Of foretelling each by the median of those before."""
+        return [
+            abs(statistics.median(self.seconds[:i]) / self.seconds[i] - 1)
+            for i in range(max(learning, 1), len(self.seconds))
+        ]
+
+
 class Bench:
     """Two models, the server that loads them, and what it told of its requests."""
 
-    def __init__(self, server, models, weights):
+    def __init__(self, server, models, weights, pool):
         self.server, self.models, self.weights = server, models, weights
         self.told = {}  # by the request's id, oldest first
+        self.copies = PlainCopies(next(pool.iterdir()), weights[0].stat().st_size)
 
     def unload(self):
         for model in self.models:
@@ -71,6 +108,7 @@ class Bench:
         for order in ((0,), (1,), (0,), (0, 1), (1, 0)):
             self.ask_cold(*order)
             self.ask(order[0])  # it is loaded now
+            self.copies.run()
         if number % 2 == 1:  # the files lie in the page cache, and are mapped
             self.unload()
             for file in self.weights:
@@ -93,8 +131,8 @@ class Bench:
         return [load_error(one) for one in list(self.told.values())[before:]]
 
 
-def print_errors(told, learning):
-    """Of what came after so many loads. Gives how many loads there were."""
+def print_errors(told, copies, learning):
+    """Of what came after so many loads, and so many copies."""
     errors, seen = {}, 0
     for one in told:
         load = load_error(one)
@@ -105,6 +143,8 @@ def print_errors(told, learning):
         if load is not None:
             errors.setdefault(f"load, weights: {state}", []).append(abs(load))
         errors.setdefault(f"first token, weights: {state}", []).append(abs(one["prediction_error"]))
+    if plain := copies.errors(learning):
+        errors["plain copies, by the median of those before"] = plain
     print(f"After {learning} loads of {seen}:\n")
     print("| what | requests | median error | 95th percentile |\n| --- | --- | --- | --- |")
     for name, values in sorted(errors.items()):
@@ -134,7 +174,7 @@ def main():
     throttled = []
     with disk_at(options.directory, options.disk_mbps) as disk:
         with Server(options.binary, models) as server:
-            bench = Bench(server, models, weights)
+            bench = Bench(server, models, weights, pool)
             for number in range(options.rounds):
                 bench.round(number)
             told = list(bench.told.values())
@@ -142,7 +182,7 @@ def main():
                 throttled = bench.throttled(disk)
     shutil.rmtree(pool)
     print(f"2 models of {size / 1e9:.2f} GB\n")
-    print_errors(told, options.learning)
+    print_errors(told, bench.copies, options.learning)
     if throttled:
         shown = ", ".join("-" if x is None else f"{x:+.0%}" for x in throttled)
         print(f"\nLoads after the disk became four times as slow: {shown}")
