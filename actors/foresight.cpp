@@ -6,7 +6,18 @@ namespace troupe::actors {
 
 namespace {
 
+/// Of small models: the scheduler does not know how many a model has, and the last of more is
+/// little beside a load.
+constexpr uint32_t usual_layers = 16;
+
 double seconds(duration x) { return std::chrono::duration<double>(x).count(); }
+
+/// What comes from elsewhere may be run as soon as it comes.
+double early_seconds(const load_account& load) {
+  return load.bytes[static_cast<size_t>(policies::load_tier::remote)] > 0
+             ? load.seconds.total
+             : policies::early_seconds_max;
+}
 
 } // namespace
 
@@ -73,6 +84,8 @@ std::optional<request_forecast> foresight::of(const awaited_request& request,
                 std::max(0.0, load.seconds.queued - before);
     const auto gone = std::max(0.0, before - load.seconds.queued);
     out.load = std::max(0.0, load.seconds.total - load.seconds.queued - gone);
+    out.prefill =
+        policies::prefill_left(load.seconds, out.prefill, usual_layers, early_seconds(load));
   }
   out.first_token = std::max(elapsed, out.queue + out.load + out.prefill);
   return out;

@@ -141,15 +141,6 @@ load_phases load_cost::predict(const load_demand& load) const {
   return out;
 }
 
-double load_cost::first_token_seconds(const load_demand& load, double prefill_seconds,
-                                      uint32_t layers, bool runs_while_loading) const {
-  const auto loading = seconds(load);
-  if (!runs_while_loading)
-    return loading + prefill_seconds;
-  // A prefill that takes longer than the load is not hidden by it, whatever the overlap.
-  return std::max(loading + prefill_seconds / std::max(layers, 1u), prefill_seconds);
-}
-
 void load_cost::learn_read(const load_demand& load, double seconds) {
   const auto tier = slowest(load);
   const auto bytes = load.wanted[tier] + load.queued[tier];
@@ -199,6 +190,12 @@ double load_cost::bytes_per_second(load_tier tier) const {
 
 bool may_start_early(double bytes_left, double bytes_per_second, double seconds_max) {
   return bytes_left <= seconds_max * bytes_per_second;
+}
+
+double prefill_left(const load_phases& load, double prefill_seconds, uint32_t layers,
+                    double early_seconds) {
+  const auto beside = std::clamp(load.total - load.queued - load.bind, 0.0, early_seconds);
+  return std::max(prefill_seconds - beside, prefill_seconds / std::max(layers, 1u));
 }
 
 } // namespace troupe::policies

@@ -79,10 +79,6 @@ public:
   load_phases predict(const load_demand& load) const;
   /// Until the engine can run.
   double seconds(const load_demand& load) const { return predict(load).total; }
-  /// Until the first token: a load during which layers run as they arrive hides all of the prefill
-  /// but its last layer (of `layers`); otherwise all of it comes after the load.
-  double first_token_seconds(const load_demand& load, double prefill_seconds, uint32_t layers,
-                             bool runs_while_loading) const;
   /// What a load really took; corrects what decided. Phases of 0 were not measured.
   void observe(const load_demand& load, const load_phases& took);
   /// Measured apart from loads: counts until a load has shown the tier's rate.
@@ -114,9 +110,19 @@ private:
   double overhead_seconds_;
 };
 
+/// How long before its last weights an engine may start.
+inline constexpr double early_seconds_max = 0.5;
+
 /// Whether an engine should start before its last weights have come. Until they have, it holds its
 /// worker up, and with it every other model there: so only when that can take no more than
 /// `seconds_max` at the rate at which they arrive. An unknown rate (0) is too slow.
-bool may_start_early(double bytes_left, double bytes_per_second, double seconds_max = 0.5);
+bool may_start_early(double bytes_left, double bytes_per_second,
+                     double seconds_max = early_seconds_max);
+
+/// How much of a prompt's computation is left when its model's last weights have come: layers run
+/// as theirs arrive, from `early_seconds` before the end on, as far as binding leaves time for it.
+/// The last of `layers` always is.
+double prefill_left(const load_phases& load, double prefill_seconds, uint32_t layers,
+                    double early_seconds = early_seconds_max);
 
 } // namespace troupe::policies

@@ -140,11 +140,12 @@ TEST(load_cost, small_loads_teach_the_overhead_and_leave_the_rates_alone) {
 }
 
 TEST(load_cost, running_while_loading_leaves_one_layer_after_the_last_byte) {
-  const load_cost cost{{1e9, 2e9, 10e9}, 0};
-  const load_demand load{.wanted = {0, 4e9, 0}};
-  EXPECT_NEAR(cost.first_token_seconds(load, 1.6, 16, false), 3.6, 1e-9);
-  EXPECT_NEAR(cost.first_token_seconds(load, 1.6, 16, true), 2.1, 1e-9);
-  EXPECT_NEAR(cost.first_token_seconds(load, 8, 16, true), 8, 1e-9);
+  const load_phases load{.queued = 1, .bytes = 2, .bind = 0.2, .total = 3};
+  EXPECT_NEAR(prefill_left(load, 0.4, 16), 0.025, 1e-9);
+  EXPECT_NEAR(prefill_left(load, 1.6, 16), 1.1, 1e-9) << "it begins half a second before the end";
+  EXPECT_NEAR(prefill_left(load, 1.6, 16, load.total), 0.1, 1e-9);
+  const load_phases bound{.bytes = 0.2, .bind = 0.25, .total = 0.25};
+  EXPECT_NEAR(prefill_left(bound, 1.6, 16), 1.6, 1e-9) << "the processors were busy";
 }
 
 TEST(load_cost, after_twenty_loads_95_of_100_predictions_are_within_a_tenth) {
