@@ -42,6 +42,9 @@ struct token_batch {
   /// batch was sent; 0 = none of the tokens is a first one. What is left of the time to the first
   /// token is the dispatch, whatever clocks the nodes have.
   duration computing{0};
+  /// Whether that step had run some of the layers before, and waited for the weights of the others:
+  /// `computing` is of the last part alone then.
+  bool is_part = false;
 };
 
 enum class loss_kind : uint8_t {

@@ -149,8 +149,10 @@ void note_held(pointer self, const model_id& id, hosted_model& x) {
   x.is_held = held.has_value();
   if (!held)
     return;
-  for (auto& [sequence, runner] : x.runners)
+  for (auto& [sequence, runner] : x.runners) {
     runner.first_step = {};
+    runner.ran_part = runner.ran_part || held->layers_run > 0;
+  }
   self->state.setup.self_card->show("waiting", id.text + ": " + std::to_string(held->layers_run) +
                                                    " of " + std::to_string(held->layers) +
                                                    " layers run, the rest is on its way");
@@ -194,9 +196,11 @@ void deliver(pointer self, const model_id& id, hosted_model& x,
     });
     if (batch == batches.end())
       batch = batches.insert(batch, {runner->second.sink, {}});
-    if (!std::exchange(runner->second.has_tokens, true))
+    if (!std::exchange(runner->second.has_tokens, true)) {
       batch->second.computing =
           std::max(batch->second.computing, self->clock().now() - runner->second.first_step);
+      batch->second.is_part = batch->second.is_part || runner->second.ran_part;
+    }
     batch->second.events.push_back(std::move(event));
     if (ended)
       retire(self, id, x, runner);

@@ -40,6 +40,7 @@ struct hosted_model {
     caf::strong_actor_ptr sink;
     uint32_t epoch = 0;
     instant first_step{};
+    bool ran_part = false; ///< of a step, before the rest of the weights was there
     bool has_tokens = false;
   };
   std::unique_ptr<engine::engine> engine;

@@ -292,25 +292,19 @@ void dispatch(pointer self, const dispatch_order& order) {
   self->send(worker, atom::run_v, run_order{state.setup.request.model, std::move(sequence)});
 }
 
-/// The first token, of a prompt of which `reused` tokens were known, is there; `computing` of the
-/// time to it was the worker's own work.
-void note_first_token(pointer self, instant now, duration computing, size_t prompt,
+/// The first token, of a prompt of which `reused` tokens were known, is there; `batch.computing` of
+/// the time to it was the worker's own work.
+void note_first_token(pointer self, instant now, const token_batch& batch, size_t prompt,
                       uint32_t reused) {
   auto& state = self->state;
   state.timing.first_token = now - state.accepted;
-  state.record.prefill = seconds(computing);
+  state.record.prefill = seconds(batch.computing);
   const auto size = static_cast<uint32_t>(state.prompts[prompt].size());
-  // Of a model whose weights were still on their way, steps wait for them: that is not the prompt's
-  // time.
-  const auto& load = state.record.load;
-  const bool waited =
-      state.timing.cold &&
-      (!load || load->seconds.total < load->seconds.queued + load->seconds.bytes + 1e-6);
-  if (!waited && computing > duration{0})
+  if (!batch.is_part && batch.computing > duration{0})
     self->send(state.setup.scheduler, atom::prefill_v,
                prefill_note{state.setup.request.model,
                             {size, size - std::min(size, reused)},
-                            seconds(computing)});
+                            seconds(batch.computing)});
   if (state.record.forecast)
     state.setup.meters->foretold(state.record.forecast->state, state.record.forecast->first_token,
                                  seconds(state.timing.first_token));
@@ -318,10 +312,10 @@ void note_first_token(pointer self, instant now, duration computing, size_t prom
   const auto received = state.setup.request.received;
   const auto since = received == instant{} ? state.accepted : std::min(received, state.accepted);
   if (!state.timing.cold)
-    state.meters->dispatch->Observe(seconds(std::max(duration{0}, now - since - computing)));
+    state.meters->dispatch->Observe(seconds(std::max(duration{0}, now - since - batch.computing)));
 }
 
-void take(pointer self, const engine::token_event& event, duration computing) {
+void take(pointer self, const engine::token_event& event, const token_batch& batch) {
   auto& state = self->state;
   if (event.id.number != state.setup.number || event.id.choice >= state.choices.size())
     return;
@@ -333,7 +327,7 @@ void take(pointer self, const engine::token_event& event, duration computing) {
     return;
   const auto now = self->clock().now();
   if (state.timing.first_token.count() == 0)
-    note_first_token(self, now, computing, choice.prompt, event.reused);
+    note_first_token(self, now, batch, choice.prompt, event.reused);
   if (choice.last_token != instant{})
     state.meters->inter_token->Observe(seconds(now - choice.last_token));
   choice.last_token = now;
@@ -363,7 +357,7 @@ void take_all(pointer self, const token_batch& batch) {
   if (state.ended)
     return;
   for (const auto& event : batch.events)
-    take(self, event, batch.computing);
+    take(self, event, batch);
   if (!state.choices.empty() && state.finished == state.choices.size())
     succeed(self);
 }

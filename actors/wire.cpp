@@ -209,6 +209,7 @@ std::string encode(const token_batch& x) {
   capnp::MallocMessageBuilder message;
   auto root = message.initRoot<cp::TokenBatch>();
   root.setComputingNs(static_cast<uint64_t>(std::chrono::nanoseconds{x.computing}.count()));
+  root.setIsPart(x.is_part);
   auto events = root.initEvents(count(x.events.size()));
   for (unsigned i = 0; i < events.size(); ++i) {
     const auto& from = x.events[i];
@@ -240,6 +241,7 @@ caf::error decode(std::string_view bytes, token_batch& x) {
     constexpr auto most = std::chrono::nanoseconds{std::chrono::hours{24}};
     x.computing = std::chrono::nanoseconds{
         std::min<uint64_t>(from.getComputingNs(), static_cast<uint64_t>(most.count()))};
+    x.is_part = from.getIsPart();
     for (const auto& event : from.getEvents()) {
       if (auto why = read(event, x.events.emplace_back()))
         return why;

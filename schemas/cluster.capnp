@@ -71,6 +71,7 @@ struct TokenEvent {
 struct TokenBatch {
   events @0 :List(TokenEvent);
   computingNs @1 :UInt64; # since the first step of a sequence that gets its first token; 0 = none
+  isPart @2 :Bool; # that step had run some layers before, and waited for weights
 }
 
 enum LossKind {

@@ -382,7 +382,13 @@ void cluster::break_engine(const std::string& model) { state_->ledgers.at(model)
 
 void cluster::lose_device(const std::string& model) { state_->ledgers.at(model)->lost = true; }
 
-void cluster::silence_engine(const std::string& model) { state_->ledgers.at(model)->silent = true; }
+void cluster::silence_engine(const std::string& model, bool silent) {
+  state_->ledgers.at(model)->silent = silent;
+}
+
+void cluster::hold_engine(const std::string& model, std::optional<engine::held_step> at) {
+  state_->ledgers.at(model)->waits = at;
+}
 
 void cluster::weights_of(const std::string& model, engine::weight_state state) {
   auto& ledger = *state_->ledgers.at(model);

@@ -90,7 +90,9 @@ public:
   /// The device fails under it instead.
   void lose_device(const std::string& model);
   /// Engines of this model give no tokens: `run` needs a limit then, as they never finish.
-  void silence_engine(const std::string& model);
+  void silence_engine(const std::string& model, bool silent = true);
+  /// Steps of this model's engines wait for weights from now on, or do so no more.
+  void hold_engine(const std::string& model, std::optional<engine::held_step> at);
 
   /// What this model's engines say of their weights from now on, told by the newest of them.
   void weights_of(const std::string& model, engine::weight_state state);

@@ -65,6 +65,39 @@ TEST(explain, a_request_to_a_loaded_model_is_foretold_as_resident_and_has_no_loa
   EXPECT_EQ(warm->id.text, "warm");
 }
 
+/// What is foretold of computing a prompt by a loaded model whose first step took 10 ms, after it
+/// had waited with `layers_run` of its layers run, if it had.
+double foretold_after_a_step(std::optional<uint32_t> layers_run) {
+  cluster nodes{{.arriving = {"a"}}};
+  nodes.add_worker();
+  nodes.silence_engine("a");
+  nodes.weights_of("a", {1000, 600, {}});
+  if (layers_run)
+    nodes.hold_engine("a", engine::held_step{*layers_run, 8});
+  nodes.submit(request_of("cold", "a"));
+  nodes.run(200);
+  nodes.advance_clock(300ms);
+  nodes.run(200);
+  nodes.hold_engine("a", std::nullopt);
+  nodes.weights_of("a", {1000, 0, {}});
+  nodes.run(200);
+  nodes.advance_clock(10ms);
+  nodes.silence_engine("a", false);
+  nodes.run();
+  EXPECT_EQ(nodes.record("cold").value().state, request_state::finished);
+  nodes.submit(request_of("warm", "a"));
+  nodes.run();
+  const auto warm = nodes.record("warm");
+  EXPECT_TRUE(warm && warm->forecast && warm->forecast->state == "resident");
+  return warm->forecast->prefill;
+}
+
+TEST(explain, the_last_part_of_a_step_that_waited_for_weights_does_not_count_as_all_of_it) {
+  EXPECT_NEAR(foretold_after_a_step(std::nullopt), 0.01, 0.001);
+  EXPECT_NEAR(foretold_after_a_step(0), 0.01, 0.001) << "it had only waited";
+  EXPECT_LT(foretold_after_a_step(7), 0.001) << "a model of a few bytes of which nothing is known";
+}
+
 TEST(explain, who_comes_while_a_load_is_under_way_waits_for_the_rest_of_it) {
   cluster nodes{{.load_time = 400ms}};
   nodes.add_worker();

@@ -30,7 +30,7 @@ caf::expected<std::span<te::token_event>> fake_engine::step() {
     return caf::make_error(gpu::errc::device_failed, "attention on cuda:0: out of luck");
   auto& out = events_;
   out.clear();
-  if (ledger_->silent)
+  if (ledger_->silent || ledger_->waits)
     return std::span{out};
   uint32_t left = sequences_max_;
   for (auto at = sequences_.begin(); at != sequences_.end() && left > 0; --left) {

@@ -16,10 +16,11 @@ struct engine_ledger {
   bool broken = false; ///< the next step fails
   bool lost = false;   ///< the next step fails because the device does
   bool silent = false; ///< steps give no tokens, as if they computed a long prompt
-  troupe::engine::weight_state weights = {}; ///< of engines whose weights arrive
-  std::function<void()> news = {};           ///< the newest engine's `on_weights`
-  bool lent = false;                         ///< another device copies the weights
-  bool twin_gone = false;                    ///< they cannot come from another device
+  std::optional<troupe::engine::held_step> waits = {}; ///< a step does, for weights
+  troupe::engine::weight_state weights = {};           ///< of engines whose weights arrive
+  std::function<void()> news = {};                     ///< the newest engine's `on_weights`
+  bool lent = false;                                   ///< another device copies the weights
+  bool twin_gone = false;                              ///< they cannot come from another device
 };
 
 /// The fixture's model: the next token of a text, any of 'a' to 'z'.
@@ -44,6 +45,7 @@ public:
   troupe::engine::engine_memory memory() const override { return {bytes_, 0, 0}; }
   troupe::engine::weight_state weights() const override { return ledger_->weights; }
   bool is_lent() const override { return ledger_->lent; }
+  std::optional<troupe::engine::held_step> held() const override { return ledger_->waits; }
 
 private:
   uint32_t size() const { return static_cast<uint32_t>(sequences_.size()); }

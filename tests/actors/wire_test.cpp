@@ -74,10 +74,12 @@ TEST(wire, tokens_keep_offset_epoch_finish_and_logprobs) {
   const token_batch x{
       {{{5, 1}, 2, 77, 123, engine::finish_reason::length, -0.5f, {{1, -1.f}, {2, -2.f}}, 48, 3},
        {{5, 2}, 1, 0, 0, engine::finish_reason::stop, 0, {}, 0, 0}},
-      std::chrono::microseconds{1234}};
+      std::chrono::microseconds{1234},
+      true};
   token_batch y;
   ASSERT_FALSE(wire::decode(wire::encode(x), y));
   EXPECT_EQ(y.computing, x.computing);
+  EXPECT_EQ(y.is_part, x.is_part);
   ASSERT_EQ(y.events.size(), 2u);
   EXPECT_EQ(y.events[0].id, (sequence_id{5, 1}));
   EXPECT_EQ(y.events[0].epoch, 2u);
