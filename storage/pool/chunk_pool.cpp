@@ -90,8 +90,9 @@ std::vector<bool> chunk_pool::would_hold(std::span<const chunk_key> keys, uint64
   std::vector<bool> goes(slots_.size());
   const auto newcomer =
       options_.worth({.reload_seconds = reload_seconds, .heat = options_.warmed(0, 0)});
-  if (coming > free_.size())
-    for (const auto& one : least_worth(coming - free_.size(), now))
+  const auto has_room = free_.size() + filling_;
+  if (coming > has_room)
+    for (const auto& one : least_worth(coming - has_room, now))
       goes[one.slot] = one.worth <= newcomer;
   std::vector<bool> out;
   for (const auto& key : keys) {

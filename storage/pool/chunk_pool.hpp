@@ -139,7 +139,8 @@ public:
   bool holds(const chunk_key& key) const;
   /// Which of the chunks would be held after `coming` others had come for a load that begins at
   /// `now`, each at a cost of `reload_seconds`, if nothing else changed: what is leased now stays,
-  /// and so does what is worth more than those that come.
+  /// and so does what is worth more than those that come. Those that are being filled are some of
+  /// these, and have their room.
   std::vector<bool> would_hold(std::span<const chunk_key> keys, uint64_t coming,
                                double reload_seconds, instant now) const;
   /// Says that a load that began at `used` will find those of the chunks that are held.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -91,6 +92,23 @@ TEST(chunk_pool_test, eviction_never_takes_what_is_leased_or_being_filled) {
   EXPECT_TRUE(holds(a, key_of(1, 0)));
   EXPECT_TRUE(holds(d, key_of(1, 3)));
   EXPECT_EQ(pool->usage().evictions, 1u);
+}
+
+TEST(chunk_pool_test, what_is_being_filled_has_made_its_room_already) {
+  const auto pool = open_pool({}, 4);
+  std::vector<chunk_key> keys;
+  for (uint32_t i = 0; i < 4; ++i) {
+    keys.push_back(key_of(1, i));
+    ASSERT_TRUE(put(*pool, keys.back(), at_second(1 + i)));
+  }
+  const auto held_after = [&](uint64_t coming) {
+    return std::ranges::count(pool->would_hold(keys, coming, 1, at_second(9)), true);
+  };
+  EXPECT_EQ(held_after(2), 2);
+  const auto first = pool->begin(small_chunk, at_second(9));
+  ASSERT_TRUE(first);
+  EXPECT_EQ(held_after(2), 2) << "one of the two has come half way";
+  EXPECT_EQ(held_after(0), 3);
 }
 
 TEST(chunk_pool_test, by_default_the_least_recently_used_goes_and_of_one_load_its_end) {
