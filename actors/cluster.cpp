@@ -6,6 +6,7 @@
 #include "actors/errors.hpp"
 #include "actors/log.hpp"
 #include "actors/system_config.hpp"
+#include "actors/watch_list.hpp"
 #include "policies/backoff.hpp"
 
 namespace troupe::actors {
@@ -20,7 +21,7 @@ struct link_state {
   host_port head;
   gpu_worker_actor worker;
   actor_card_ptr card;
-  caf::actor_addr scheduler;
+  caf::actor_addr scheduler; ///< the last one found; kept when it is lost
   policies::backoff pauses{std::chrono::milliseconds{50}, std::chrono::seconds{2}};
   bool warned = false;
 };
@@ -42,6 +43,9 @@ void connected(pointer self, const caf::strong_actor_ptr& found,
   const auto wanted = self->system().message_types<cluster_actor>();
   if (!found || !std::includes(offers.begin(), offers.end(), wanted.begin(), wanted.end()))
     return retry(self, "what answers there is not a head of this version of troupe");
+  // The network module hands out a lost handle until it has heard itself that it is lost.
+  if (same_handle(found, state.scheduler))
+    return self->delayed_send(self, state.pauses.next(), atom::dial_v);
   const auto scheduler = caf::actor_cast<cluster_actor>(found);
   self->monitor(scheduler);
   state.scheduler = scheduler.address();
@@ -62,9 +66,8 @@ cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor wo
   self->set_down_handler([self](const caf::down_msg& down) {
     auto& state = self->state;
     state.card->handled();
-    if (down.source != state.scheduler)
+    if (!same_handle(down.source, state.scheduler))
       return;
-    state.scheduler = {};
     log_warning("lost the head at " + to_string(state.head));
     self->send(self, atom::dial_v);
   });

@@ -5,6 +5,7 @@
 #include <caf/all.hpp>
 
 #include "actors/errors.hpp"
+#include "actors/watch_list.hpp"
 #include "actors/worker_loads.hpp"
 #include "engine/errors.hpp"
 #include "policies/turns.hpp"
@@ -275,7 +276,7 @@ void enlist(pointer self, const cluster_actor& scheduler) {
 
 void on_down(pointer self, const caf::down_msg& down) {
   auto& state = self->state;
-  if (state.scheduler && down.source == state.scheduler.address()) {
+  if (state.scheduler && same_handle(down.source, state.scheduler)) {
     // Without a head nobody reads what is computed. The models stay, warm for the next one.
     state.scheduler = nullptr;
     for (auto& [id, x] : state.models)

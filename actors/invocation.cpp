@@ -404,7 +404,8 @@ void on_down(pointer self, const caf::down_msg& down) {
   std::vector<uint32_t> orphans;
   caf::strong_actor_ptr lost_worker;
   for (uint32_t i = 0; i < state.choices.size(); ++i)
-    if (state.choices[i].at == phase::running && down.source == state.choices[i].worker) {
+    if (state.choices[i].at == phase::running &&
+        same_handle(down.source, state.choices[i].worker)) {
       orphans.push_back(i);
       lost_worker = state.choices[i].worker;
     }

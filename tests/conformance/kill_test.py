@@ -26,7 +26,8 @@ PROMPTS = [
 
 @pytest.fixture
 def cluster(request, tmp_path):
-    """(url, start_worker): a head without workers, and a function that starts one."""
+    """(url, start_worker, joining): a head without workers, a function that starts one, which joins at
+    `joining` unless told otherwise."""
     binary = pathlib.Path(request.config.getoption("--binary"))
     models = request.config.getoption("--models")
     processes = []
@@ -36,11 +37,12 @@ def cluster(request, tmp_path):
         process = subprocess.Popen(
             [binary, "serve", "--no-hub-cache", *arguments], stdout=log, stderr=subprocess.STDOUT
         )
+        process.log = pathlib.Path(log.name)
         processes.append(process)
-        return process, log
+        return process
 
     port_file = tmp_path / "port"
-    head, log = start(
+    head = start(
         "--role",
         "head",
         "--cluster-listen",
@@ -56,13 +58,14 @@ def cluster(request, tmp_path):
         time.sleep(0.02)
     marker, joining = "--role worker --join ", ""
     while not joining and time.monotonic() < deadline and head.poll() is None:
-        text = pathlib.Path(log.name).read_text()
+        text = head.log.read_text()
         joining = text.split(marker)[1].split()[0] if marker in text and "MODEL" in text else ""
         time.sleep(0.02)
-    assert joining, pathlib.Path(log.name).read_text()
+    assert joining, head.log.read_text()
     yield (
         f"http://127.0.0.1:{port_file.read_text().strip()}",
-        lambda: start("--role", "worker", "--join", joining)[0],
+        lambda at=joining: start("--role", "worker", "--join", at),
+        joining,
     )
     for process in processes:
         process.kill()
@@ -104,7 +107,7 @@ def all_streams(url, on_text=lambda: None):
 
 
 def test_killing_a_worker_changes_no_text(cluster):
-    url, start_worker = cluster
+    url, start_worker, _ = cluster
     worker = start_worker()
     undisturbed = all_streams(url)
     assert len(set(undisturbed)) > 4
@@ -138,7 +141,7 @@ def workers_of(url):
 
 
 def test_a_worker_that_nothing_befalls_keeps_its_models(cluster):
-    url, start_worker = cluster
+    url, start_worker, _ = cluster
     for _ in range(2):
         start_worker()
     until(lambda: len(workers_of(url)) == 2)
