@@ -35,6 +35,11 @@ void note(pointer self, request_state what) {
   state.setup.log->put(out);
 }
 
+void cancel_on_worker(pointer self, const invocation_choice& choice, sequence_id id) {
+  self->send(caf::actor_cast<worker_actor>(choice.worker), atom::cancel_v,
+             sequence_ref{self->state.setup.request.model, id, choice.text.epoch()});
+}
+
 /// Stops whatever still runs or waits for this request, and ends.
 void wind_up(pointer self) {
   auto& state = self->state;
@@ -44,11 +49,9 @@ void wind_up(pointer self) {
     if (choice.at == phase::finished)
       continue;
     const sequence_id id{state.setup.number, i};
-    const auto& model = state.setup.request.model;
     if (choice.at == phase::running)
-      self->send(caf::actor_cast<worker_actor>(choice.worker), atom::cancel_v,
-                 sequence_ref{model, id, choice.text.epoch()});
-    self->send(state.setup.scheduler, atom::withdraw_v, model, id);
+      cancel_on_worker(self, choice, id);
+    self->send(state.setup.scheduler, atom::withdraw_v, state.setup.request.model, id);
   }
   state.watched.leave_all(self);
   self->quit();
@@ -347,8 +350,7 @@ void take(pointer self, const engine::token_event& event, const token_batch& bat
   choice.at = phase::finished;
   ++state.finished;
   if (event.finish == engine::finish_reason::none) // a stop string: the worker does not know of it
-    self->send(caf::actor_cast<worker_actor>(choice.worker), atom::cancel_v,
-               sequence_ref{state.setup.request.model, event.id, event.epoch});
+    cancel_on_worker(self, choice, event.id);
   state.setup.sink->on_finish(event.id.choice, finish);
 }
 
@@ -370,8 +372,11 @@ void lost(pointer self, const sequence_loss& loss) {
   auto& choice = state.choices[index];
   if (choice.at != phase::running || choice.text.epoch() != loss.sequence.epoch)
     return;
-  if (loss.kind == loss_kind::retry)
+  if (loss.kind == loss_kind::retry) {
+    // It may not know of the loss, or have been given the sequence after it.
+    cancel_on_worker(self, choice, loss.sequence.id);
     return resume(self, {index});
+  }
   fail(self, {.kind = loss.kind == loss_kind::invalid ? failure_kind::invalid_request
                                                       : failure_kind::internal,
               .message = loss.message,
@@ -436,27 +441,13 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
   });
   self->state.watched.watch(self, self->state.setup.scheduler);
   self->state.watched.watch(self, self->state.setup.gateway);
+  const auto count = [self] { self->state.setup.self_card->handled(); };
   return {
-      [self](atom::tokens, const token_batch& batch) {
-        self->state.setup.self_card->handled();
-        take_all(self, batch);
-      },
-      [self](atom::lost, const sequence_loss& loss) {
-        self->state.setup.self_card->handled();
-        lost(self, loss);
-      },
-      [self](atom::begin) {
-        self->state.setup.self_card->handled();
-        begin(self);
-      },
-      [self](atom::dispatch, const dispatch_order& order) {
-        self->state.setup.self_card->handled();
-        dispatch(self, order);
-      },
-      [self](atom::refuse, const refusal_notice& refusal) {
-        self->state.setup.self_card->handled();
-        refused(self, refusal);
-      },
+      [=](atom::tokens, const token_batch& batch) { count(), take_all(self, batch); },
+      [=](atom::lost, const sequence_loss& loss) { count(), lost(self, loss); },
+      [=](atom::begin) { count(), begin(self); },
+      [=](atom::dispatch, const dispatch_order& order) { count(), dispatch(self, order); },
+      [=](atom::refuse, const refusal_notice& refusal) { count(), refused(self, refusal); },
       [self](atom::progress, const load_progress& progress) {
         auto& state = self->state;
         state.setup.self_card->handled();
@@ -484,10 +475,7 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
         note(self, request_state::cancelled);
         wind_up(self);
       },
-      [self](atom::expire) {
-        self->state.setup.self_card->handled();
-        expire(self);
-      },
+      [=](atom::expire) { count(), expire(self); },
   };
 }
 

@@ -11,6 +11,7 @@
 #include "actors/load_news.hpp"
 #include "actors/log.hpp"
 #include "actors/model_view.hpp"
+#include "actors/roster.hpp"
 
 namespace troupe::actors {
 
@@ -176,33 +177,29 @@ void answer_unloads(pointer self, const model_id& id) {
     promise.deliver(status_of(self, id));
 }
 
-/// False when it is none of the workers, or one that is known to be gone.
-bool worker_gone(pointer self, const caf::actor_addr& address) {
-  auto& state = self->state;
-  for (auto at = state.workers.begin(); at != state.workers.end(); ++at) {
-    if (at->second.handle.address() != address)
-      continue;
-    const auto id = at->first;
-    state.workers.erase(at);
-    state.policy.worker_lost(id, self->clock().now());
-    *state.setup.workers = state.workers.size();
-    state.setup.meters->worker_count(state.workers.size());
-    for (auto& [model, entry] : state.models) {
-      if (!state.policy.view(model).best)
-        entry.progress = {};
-      answer_unloads(self, model);
-      publish(self, model);
-    }
-    decide(self);
-    return true;
+/// The places of a worker are gone, or those of one have come.
+void workers_changed(pointer self) {
+  for (auto& [model, entry] : self->state.models) {
+    if (!self->state.policy.view(model).best)
+      entry.progress = {};
+    answer_unloads(self, model);
+    publish(self, model);
   }
-  return false;
+  decide(self);
+}
+
+/// False when it is none of the workers, or one that is known to be gone.
+bool worker_gone(pointer self, const caf::actor_control_block* who) {
+  if (!strike_off(self, who))
+    return false;
+  workers_changed(self);
+  return true;
 }
 
 void enqueue(pointer self, const enqueue_order& order) {
   auto& state = self->state;
   if (order.lost_worker)
-    worker_gone(self, order.lost_worker->address());
+    worker_gone(self, order.lost_worker.get());
   const auto now = self->clock().now();
   const auto owner = self->current_sender();
   if (!owner || !state.policy.knows(order.model) || order.sequences.empty())
@@ -244,40 +241,16 @@ void invocation_down(pointer self, const caf::down_msg& down) {
   decide(self);
 }
 
-worker_id worker_of(pointer self, const caf::strong_actor_ptr& sender) {
-  for (const auto& [id, worker] : self->state.workers)
-    if (sender && worker.handle.address() == sender->address())
-      return id;
-  return 0;
-}
-
 void enlist(pointer self, const worker_hello& hello) {
-  auto& state = self->state;
   if (hello.protocol != cluster_protocol)
     return log_warning("worker " + hello.node + " speaks cluster protocol " +
                        std::to_string(hello.protocol) + ", this head " +
                        std::to_string(cluster_protocol) + ": run one version of troupe on both");
-  if (worker_of(self, self->current_sender()) != 0)
-    return;
-  const auto id = ++state.last_worker;
-  auto handle = caf::actor_cast<worker_actor>(self->current_sender());
-  const auto now = self->clock().now();
-  self->monitor(handle);
-  state.workers[id] = {handle, hello, {}};
-  state.policy.worker_joined(id, hello.node, hello.limit_bytes);
-  for (const auto& x : hello.residents) {
-    if (!state.policy.knows(x.model)) {
-      self->send(handle, atom::unload_v, model_ref{x.model});
-      continue;
-    }
-    state.policy.worker_holds(id, x.model, x.takes, x.room, now);
-    state.workers[id].residents[x.model] = x;
-    state.models.at(x.model).card->context_length = x.context_length;
-    publish(self, x.model);
-  }
-  *state.setup.workers = state.workers.size();
-  state.setup.meters->worker_count(state.workers.size());
-  decide(self);
+  if (!self->current_sender())
+    return; // it was gone before this was read
+  strike_off_before(self, hello);
+  sign_on(self, hello);
+  workers_changed(self);
 }
 
 void report(pointer self, const worker_report& x) {
@@ -380,7 +353,7 @@ void unloaded(pointer self, const model_id& id) {
 }
 
 void on_down(pointer self, const caf::down_msg& down) {
-  if (!worker_gone(self, down.source))
+  if (!worker_gone(self, down.source.get()))
     invocation_down(self, down);
 }
 

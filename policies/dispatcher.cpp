@@ -289,6 +289,15 @@ bool dispatcher::holds(const model_id& id, sequence_id sequence) const {
          });
 }
 
+std::vector<handed_sequence> dispatcher::handed_to(worker_id worker) const {
+  std::vector<handed_sequence> out;
+  if (const auto at = workers_.find(worker); at != workers_.end())
+    for (const auto& [model, x] : at->second.residents)
+      for (const auto& [id, epoch] : x.assigned)
+        out.push_back({model, id, epoch});
+  return out;
+}
+
 model_view dispatcher::view(const model_id& id) const {
   const auto& model = models_.at(id);
   model_view out;

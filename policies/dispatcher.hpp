@@ -153,6 +153,13 @@ struct resident {
   bool takes_requests() const { return state == residence::coming || state == residence::ready; }
 };
 
+/// A sequence that runs on a worker, or is on its way there.
+struct handed_sequence {
+  model_id model;
+  sequence_id id;
+  uint32_t epoch = 0;
+};
+
 struct model_view {
   size_t queued = 0;
   size_t running = 0;
@@ -237,6 +244,8 @@ public:
   size_t ahead_of(const model_id& model, const fair_share& tenant, size_t count) const;
   /// The sequence waits, or runs somewhere as far as is known here.
   bool holds(const model_id& model, sequence_id id) const;
+  /// What a worker was given and has not given back.
+  std::vector<handed_sequence> handed_to(worker_id worker) const;
   /// True while no copy has all of its weights: requests have to wait for a load.
   bool cold(const model_id& model) const;
   /// True while some copy takes requests before all of its weights are there.

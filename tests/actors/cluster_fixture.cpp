@@ -267,6 +267,14 @@ void cluster::drain_worker(size_t index) {
   caf::anon_send(state_->workers.at(index), atom::drain_v);
 }
 
+void cluster::rejoin_worker(size_t index) {
+  auto& s = *state_;
+  const auto& worker = s.workers.at(index);
+  caf::anon_send(caf::actor_cast<caf::actor>(worker),
+                 caf::down_msg{s.scheduler.address(), caf::exit_reason::remote_link_unreachable});
+  caf::anon_send(worker, atom::enlist_v, caf::actor_cast<cluster_actor>(s.scheduler));
+}
+
 size_t cluster::workers() const { return state_->workers.size(); }
 
 std::shared_ptr<recorder> cluster::submit(invocation_request request) {

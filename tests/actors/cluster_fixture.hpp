@@ -62,6 +62,8 @@ public:
   size_t add_worker(uint64_t limit_bytes = 100);
   void kill_worker(size_t index);
   void drain_worker(size_t index);
+  /// Its connection breaks and it joins anew before the head has seen that.
+  void rejoin_worker(size_t index);
   size_t workers() const; ///< ever added
 
   /// Starts a request; its number is the index for `cancel`.

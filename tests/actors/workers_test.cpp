@@ -123,6 +123,27 @@ TEST(workers, a_leaving_worker_finishes_what_it_has_and_gets_nothing_new) {
   EXPECT_EQ(nodes.status("a").device, "fake@node1");
 }
 
+TEST(workers, streams_go_on_unchanged_on_a_worker_that_was_gone_and_came_back_unnoticed) {
+  cluster nodes{{.sequences_max = 32}};
+  nodes.add_worker();
+  std::vector<std::shared_ptr<recorder>> all;
+  for (int i = 0; i < 20; ++i)
+    all.push_back(nodes.submit(make_request("a", "stream " + std::to_string(i), 100, i)));
+  nodes.run();
+  nodes.advance_clock(300ms);
+  nodes.run(300);
+  ASSERT_FALSE(all[0]->ended()) << "it must come in the middle";
+  nodes.rejoin_worker(0);
+  nodes.advance(1s);
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(all[i]->used) << (all[i]->failed ? all[i]->failed->message : "did not end");
+    EXPECT_EQ(all[i]->text[0], expected_text("stream " + std::to_string(i), i, 100));
+    EXPECT_EQ(all[i]->used->completion_tokens, 100u);
+  }
+  EXPECT_EQ(nodes.sequences_held(), 0u);
+  EXPECT_EQ(nodes.loads_begun(), 1u) << "its models stay with it";
+}
+
 TEST(workers, models_live_on_several_workers) {
   cluster nodes;
   nodes.add_worker(100);

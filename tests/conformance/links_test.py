@@ -1,4 +1,4 @@
-"""Workers whose connection to the head breaks."""
+"""Workers whose connection to the head breaks: both sides see it, or only the worker does."""
 
 import contextlib
 import socket
@@ -33,9 +33,11 @@ class Link:
             while data := source.recv(65536):
                 target.sendall(data)
 
-    def cut(self):
-        for side in self.pairs[-1]:
-            side.shutdown(socket.SHUT_RDWR)
+    def cut(self, worker_alone=False):
+        worker, head = self.pairs[-1]
+        worker.shutdown(socket.SHUT_RDWR)
+        if not worker_alone:
+            head.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self.listening.close()
@@ -59,7 +61,8 @@ def joins(log):
     return log.read_text().count("joined the head")
 
 
-def test_a_stream_goes_on_unchanged_after_its_connection_broke(linked):
+@pytest.mark.parametrize("worker_alone", [False, True])
+def test_a_stream_goes_on_unchanged_after_its_connection_broke(linked, worker_alone):
     url, link, _ = linked
     undisturbed = stream(url, 1, lambda: None)
     pieces = 0
@@ -68,7 +71,7 @@ def test_a_stream_goes_on_unchanged_after_its_connection_broke(linked):
         nonlocal pieces
         pieces += 1
         if pieces == 30:
-            link.cut()
+            link.cut(worker_alone)
 
     assert stream(url, 1, count) == undisturbed
     assert pieces > 100
