@@ -272,6 +272,8 @@ void enlist(pointer self, const cluster_actor& scheduler) {
   for (auto& [id, x] : state.models)
     if (x.is_coming)
       self->send(scheduler, atom::loaded_v, outcome_of(self, id, x));
+  if (state.leaving)
+    self->send(scheduler, atom::report_v, worker_report{{}, {}, true});
 }
 
 void on_down(pointer self, const caf::down_msg& down) {

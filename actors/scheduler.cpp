@@ -297,8 +297,10 @@ void loaded(pointer self, const load_outcome& x) {
   auto& state = self->state;
   const auto worker = worker_of(self, self->current_sender());
   const auto& id = x.residence.model;
-  if (worker == 0 || !state.policy.knows(id))
+  if (worker == 0)
     return;
+  if (!state.policy.knows(id)) // it was asked for by a head that is gone
+    return self->send(state.workers.at(worker).handle, atom::unload_v, model_ref{id});
   auto& model = state.models.at(id);
   const auto now = self->clock().now();
   if (!x.early)

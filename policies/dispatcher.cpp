@@ -192,7 +192,7 @@ void dispatcher::let_in(resident& x, model_state& model, const footprint& takes,
 
 void dispatcher::takes_requests(worker_id worker, const model_id& id, const footprint& takes,
                                 uint32_t room, instant now) {
-  auto* x = find(worker, id);
+  auto* x = find_or_adopt(worker, id, takes, room, now);
   if (!x)
     return;
   let_in(*x, models_.at(id), takes, room, now);
@@ -201,7 +201,7 @@ void dispatcher::takes_requests(worker_id worker, const model_id& id, const foot
 
 void dispatcher::loaded(worker_id worker, const model_id& id, const footprint& takes, uint32_t room,
                         instant now, uint32_t known) {
-  auto* x = find(worker, id);
+  auto* x = find_or_adopt(worker, id, takes, room, now);
   if (!x)
     return;
   auto& model = models_.at(id);
@@ -338,6 +338,13 @@ resident* dispatcher::find(worker_id worker, const model_id& model) {
     return nullptr;
   const auto found = at->second.residents.find(model);
   return found == at->second.residents.end() ? nullptr : &found->second;
+}
+
+resident* dispatcher::find_or_adopt(worker_id worker, const model_id& model, const footprint& takes,
+                                    uint32_t room, instant now) {
+  if (!find(worker, model))
+    worker_holds(worker, model, takes, room, now);
+  return find(worker, model);
 }
 
 std::optional<instant> dispatcher::overdue_at(const model_state& model, const resident& x) const {

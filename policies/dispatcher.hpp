@@ -209,6 +209,8 @@ public:
               uint32_t tokens, uint32_t reused);
   void room(worker_id worker, const model_id& model, uint32_t room, uint32_t known, instant now);
 
+  // A worker that comes back may end loads that were asked for before it was lost: what it has then
+  // counts as any other copy.
   /// It takes requests while its weights come; `loaded` or `load_failed` follows.
   void takes_requests(worker_id worker, const model_id& model, const footprint& takes,
                       uint32_t room, instant now);
@@ -277,6 +279,8 @@ private:
 
   void share_services(model_state& from);
   resident* find(worker_id worker, const model_id& model);
+  resident* find_or_adopt(worker_id worker, const model_id& model, const footprint& takes,
+                          uint32_t room, instant now);
   void let_in(resident& x, model_state& model, const footprint& takes, uint32_t room, instant now);
   duration keep_alive_of(const model_state& model) const;
   std::optional<instant> overdue_at(const model_state& model, const resident& x) const;

@@ -144,6 +144,38 @@ TEST(workers, streams_go_on_unchanged_on_a_worker_that_was_gone_and_came_back_un
   EXPECT_EQ(nodes.loads_begun(), 1u) << "its models stay with it";
 }
 
+TEST(workers, a_load_that_ends_after_its_worker_came_back_is_known) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.load("a", std::nullopt);
+  nodes.advance(100ms);
+  ASSERT_EQ(nodes.status("a").state, "loading");
+  nodes.unload("a"); // nobody asks for it again
+  nodes.run();
+  nodes.rejoin_worker(0);
+  nodes.run();
+  ASSERT_EQ(nodes.status("a").state, "cold");
+  nodes.advance(300ms);
+  EXPECT_EQ(nodes.status("a").state, "ready");
+  // Its 60 bytes of 100 count: it has to go before another one of 60 comes.
+  const auto x = nodes.submit(make_request("b", "x", 5));
+  nodes.advance(1s);
+  EXPECT_TRUE(x->used);
+  EXPECT_EQ(nodes.status("a").state, "cold");
+}
+
+TEST(workers, a_leaving_worker_that_comes_back_gets_nothing_new) {
+  cluster nodes;
+  nodes.add_worker();
+  nodes.drain_worker(0);
+  nodes.run();
+  nodes.rejoin_worker(0);
+  const auto x = nodes.submit(make_request("a", "x", 5));
+  nodes.advance(5s);
+  EXPECT_FALSE(x->ended());
+  EXPECT_EQ(nodes.loads_begun(), 0u);
+}
+
 TEST(workers, models_live_on_several_workers) {
   cluster nodes;
   nodes.add_worker(100);
