@@ -1,7 +1,7 @@
-// Simulates a cluster from a seed: workers die and join, models are loaded, evicted, broken and
-// mended, requests come and are cancelled, and messages are handled in any order. Whatever
-// happens, the text of every stream is a beginning of the text of an undisturbed run, and all of it
-// if the request ends well; in the end nothing is left over.
+// Simulates a cluster from a seed: workers die, join and join anew, models are loaded, evicted,
+// broken and mended, requests come and are cancelled, and messages are handled in any order.
+// Whatever happens, the text of every stream is a beginning of the text of an undisturbed run, and
+// all of it if the request ends well; in the end nothing is left over.
 //
 // usage: cluster_sim [--seed N] [--runs N] [--verbose]
 #include <cstdio>
@@ -62,6 +62,8 @@ struct simulation {
       alive.erase(alive.begin() + static_cast<std::ptrdiff_t>(at));
       ++kills;
     }
+    if (!alive.empty() && chance(5))
+      nodes.rejoin_worker(alive[below(alive.size())]);
     if (!alive.empty() && chance(2))
       nodes.drain_worker(alive[below(alive.size())]);
     if (chance(50))
