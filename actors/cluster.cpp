@@ -83,7 +83,7 @@ cluster_link_actor::behavior_type cluster_link(pointer self, gpu_worker_actor wo
                   [self](const caf::error& why) {
                     retry(self, why == caf::sec::request_timeout
                                     ? "no answer"
-                                    : "nothing listens there, or the host is unknown");
+                                    : "none runs there, or it does not answer");
                   });
       },
   };
