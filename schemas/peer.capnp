@@ -40,6 +40,8 @@ struct PeerFile {
   # XXH3-128 of every chunk of that size, low and high half in turn; two zeros = unknown.
   sums @6 :List(UInt64);
   otherVersion @7 :Text; # by which the same bytes were known before their checksums were; or empty
+  # Of a file that was fetched: what names its bytes for all who fetch it from there; or empty.
+  addressed @8 :Text;
 }
 
 struct PeerAnswer {

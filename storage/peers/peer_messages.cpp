@@ -51,6 +51,7 @@ void write(cp::PeerFile::Builder to, const peer_file& from) {
   to.setHeadBytes(from.head_bytes);
   to.setChunkBytes(from.chunk_bytes);
   to.setOtherVersion(view(from.other_version));
+  to.setAddressed(view(from.addressed));
   auto sums = to.initSums(static_cast<unsigned>(2 * from.sums.size()));
   for (unsigned i = 0; i < from.sums.size(); ++i) {
     sums.set(2 * i, from.sums[i].low);
@@ -66,6 +67,7 @@ caf::error read(cp::PeerFile::Reader from, peer_file& to) {
   to.head_bytes = from.getHeadBytes();
   to.chunk_bytes = from.getChunkBytes();
   to.other_version = text(from.getOtherVersion());
+  to.addressed = text(from.getAddressed());
   if (!is_inner_path(to.path))
     return bad("a path leads out of the model");
   if (to.head_bytes > to.size_bytes)

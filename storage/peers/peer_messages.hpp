@@ -53,6 +53,7 @@ struct peer_file {
   std::vector<checksum> sums{}; ///< of every chunk, all zero = unknown; or empty
   /// By which the same bytes were known before all their checksums were; or empty.
   std::string other_version{};
+  std::string addressed{}; ///< as `source_file::addressed`, if it was fetched
 };
 
 /// The key under which chunks of a peer's file lie in a pool.

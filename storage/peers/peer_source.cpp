@@ -38,22 +38,27 @@ public:
       return all.error();
     std::vector<source_file> out;
     for (const auto& x : *all)
-      out.push_back(
-          {.path = x.path, .size_bytes = x.size_bytes, .version = x.version, .sha256 = {}});
+      out.push_back({.path = x.path,
+                     .size_bytes = x.size_bytes,
+                     .version = x.version,
+                     .sha256 = {},
+                     .addressed = x.addressed});
     return out;
   }
 
   caf::error stream(const source_file& file, byte_range range, const byte_sink& sink,
                     std::stop_token stop) override {
     std::vector<std::byte> piece(std::min(piece_bytes, range.length));
-    for (uint64_t done = 0; done < range.length;) {
-      const auto part = std::span{piece}.first(
-          static_cast<size_t>(std::min<uint64_t>(piece.size(), range.length - done)));
-      if (auto why = read(file, range.offset + done, part, stop))
+    const auto end = range.offset + range.length;
+    for (auto at = range.offset; at < end;) {
+      // Whole chunks: the peer knows checksums of those.
+      const auto next = std::min(end, (at / piece_bytes + 1) * piece_bytes);
+      const auto part = std::span{piece}.first(static_cast<size_t>(next - at));
+      if (auto why = read(file, at, part, stop))
         return why;
       if (auto why = sink(part))
         return why;
-      done += part.size();
+      at = next;
     }
     return {};
   }

@@ -78,17 +78,22 @@ bool is_same(const peer_file& file, const peer_request& request) {
   return among(file.version) || (!file.other_version.empty() && among(file.other_version));
 }
 
-/// What the source of a fetched file vouched for, as the layouts of the store and of the hub's
-/// cache keep it.
-std::string vouched_of(const fs::path& root, const std::string& name) {
+/// A file as its source knew it when it was fetched, as the layouts of the store and of the hub's
+/// cache keep that; nothing in it if it was not, or not as it is now.
+source_file fetched_as(const fs::path& root, const std::string& name) {
   std::error_code failed;
   const auto blob = fs::canonical(root / name, failed);
   if (!failed && blob.parent_path().filename() == "blobs" &&
       is_hex_digest(blob.filename().native(), 64))
-    return vouched_version({.path = {}, .version = {}, .sha256 = blob.filename()});
-  const auto known = read_manifest(root).files;
-  const auto at = known.find(name);
-  return at == known.end() ? std::string{} : vouched_version(at->second);
+    return {.path = {}, .version = {}, .sha256 = blob.filename()};
+  auto known = read_manifest(root);
+  const auto at = known.files.find(name);
+  if (at == known.files.end())
+    return {};
+  // Without a sha256 whoever gets it could not tell that it was written to.
+  if (!known.is_as_published(root, name))
+    at->second.addressed.clear();
+  return std::move(at->second);
 }
 
 caf::error unknown(const std::string& model) {
@@ -132,7 +137,8 @@ void shared_models::offer_coming(const std::string& model, const std::vector<com
     file_entry x{.about = {}, .key = {}, .disk = {}, .sums = {}};
     x.about.path = file.path;
     x.about.size_bytes = file.size_bytes;
-    x.about.version = vouched_version(file);
+    x.about.version = common_version(file);
+    x.about.addressed = file.addressed;
     x.about.is_weights = true;
     x.key = key_of(x.about);
     x.coming = bytes;
@@ -247,7 +253,9 @@ caf::error shared_models::add_weights(const fs::path& path, file_map& to) const 
     about.version = version_by_sums(about);
     if (about.version.empty())
       about.version = about.other_version;
-    x.vouched = vouched_of(root_of(path), about.path);
+    const auto fetched = fetched_as(root_of(path), about.path);
+    x.common = common_version(fetched);
+    about.addressed = fetched.addressed;
     const auto name = about.path;
     to.emplace(name, std::move(x));
   }
@@ -340,8 +348,8 @@ caf::expected<std::optional<shared_part>> shared_models::read(const peer_request
   if (at == files->end())
     return unknown(request.model + "/" + request.file);
   const auto& file = at->second;
-  const bool is_vouched = !file.vouched.empty() && request.version == file.vouched;
-  if (!is_vouched && !is_same(file.about, request))
+  const bool is_fetched = !file.common.empty() && request.version == file.common;
+  if (!is_fetched && !is_same(file.about, request))
     return caf::make_error(errc::changed,
                            request.model + "/" + request.file + " is of another version there");
   if (request.offset > file.about.size_bytes ||
@@ -395,21 +403,27 @@ caf::expected<shared_part> shared_models::from_disk(const file_entry& x,
   if (auto why = x.disk->check_unchanged())
     return why;
   shared_part out;
-  const bool is_chunk =
-      x.sums && request.offset % chunk_bytes_ == 0 &&
-      request.length == std::min<uint64_t>(chunk_bytes_, x.about.size_bytes - request.offset);
-  if (is_chunk)
-    if (const auto known = x.sums->expected(request.offset)) {
-      out.file = x.disk;
-      out.sum = *known;
-      return out;
-    }
-  auto bytes = read_part(*x.disk, request.offset, request.length);
+  const auto begin = request.offset / chunk_bytes_ * chunk_bytes_;
+  const auto length = std::min<uint64_t>(chunk_bytes_, x.about.size_bytes - begin);
+  const bool in_chunk = x.sums && request.offset + request.length <= begin + length;
+  const bool is_chunk = in_chunk && request.length == length;
+  const auto known = in_chunk ? x.sums->expected(begin) : std::nullopt;
+  if (is_chunk && known) {
+    out.file = x.disk;
+    out.sum = *known;
+    return out;
+  }
+  // Of a part of a chunk the whole tells whether it is right.
+  const bool widen = known && request.length > 0;
+  auto bytes = widen ? read_part(*x.disk, begin, length)
+                     : read_part(*x.disk, request.offset, request.length);
   if (!bytes)
     return bytes.error();
+  if (auto why = widen ? x.sums->check(begin, checksum_of(*bytes)) : caf::error{})
+    return why;
   out.own = std::move(*bytes);
-  out.bytes = out.own;
-  out.sum = checksum_of(out.own);
+  out.bytes = std::span{out.own}.subspan(widen ? request.offset - begin : 0, request.length);
+  out.sum = checksum_of(out.bytes);
   if (is_chunk) {
     if (auto why = x.sums->check(request.offset, out.sum))
       return why;

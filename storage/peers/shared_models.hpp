@@ -49,8 +49,8 @@ public:
   /// and for their chunks nothing but the pool.
   void offer_received(const std::string& model, const std::filesystem::path& path,
                       std::vector<peer_file> files);
-  /// A model that is being fetched: its weight files as far as they have come, under the versions
-  /// that their source vouches for. Until `offer` says where all of it is, or one of them fails.
+  /// A model that is being fetched: its weight files as far as they have come, under their
+  /// `common_version`s. Until `offer` says where all of it is, or one of them fails.
   /// This object has to be owned by a shared pointer.
   void offer_coming(const std::string& model, const std::vector<coming_file>& files);
   void withdraw(const std::string& model);
@@ -78,10 +78,9 @@ private:
     peer_file about;
     checksum key;
     std::shared_ptr<const disk_file> disk;
-    bool is_whole = true;            ///< false: on the disk there is only the head
-    std::shared_ptr<file_sums> sums; ///< of weights on a disk
-    /// Of weights that were fetched, what their source vouched for.
-    std::string vouched{};
+    bool is_whole = true;              ///< false: on the disk there is only the head
+    std::shared_ptr<file_sums> sums;   ///< of weights on a disk
+    std::string common{};              ///< `common_version` of weights that were fetched
     std::shared_ptr<arrival> coming{}; ///< of a file that is being fetched
   };
   using file_map = std::map<std::string, file_entry>;

@@ -24,7 +24,7 @@ group_source::group_source(std::shared_ptr<source> from, fetch_group group, grou
 }
 
 bool group_source::is_shared(const source_file& file) const {
-  return !members_.empty() && file.ranged && !vouched_version(file).empty();
+  return !members_.empty() && file.ranged && !common_version(file).empty();
 }
 
 std::vector<uint32_t> group_source::turns(const source_file& file, uint64_t offset) const {
@@ -101,7 +101,7 @@ caf::error group_source::by(uint32_t index, reading& what, milliseconds patience
   auto& from = *members_[index].from;
   const source_file there{.path = what.file.path,
                           .size_bytes = what.file.size_bytes,
-                          .version = vouched_version(what.file),
+                          .version = common_version(what.file),
                           .sha256 = {}};
   auto since = clock::now();
   while (true) {

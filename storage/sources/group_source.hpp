@@ -33,8 +33,8 @@ struct group_options {
 };
 
 /// A source whose files are fetched by several nodes at once: each part by one of them, which hands
-/// it on to the others, so that the source gives all of it about once. Of files with a sha256; what
-/// no source vouches for comes from the source alone.
+/// it on to the others, so that the source gives all of it about once. Of files that have a
+/// `common_version`; others come from the source alone.
 ///
 /// A node that dies or says nonsense is left out, and its parts are fetched by the next ones. So is
 /// one that takes as many times longer than this one for a part as there are nodes, since then

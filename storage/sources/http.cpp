@@ -253,15 +253,20 @@ std::optional<content_range> parse_content_range(std::string_view text) {
   return out;
 }
 
+std::optional<int64_t> parse_http_date(const std::string& text) {
+  const auto when = curl_getdate(text.c_str(), nullptr);
+  return text.empty() || when < 0 ? std::nullopt : std::optional{static_cast<int64_t>(when)};
+}
+
 std::optional<std::chrono::milliseconds> parse_retry_after(std::string_view text) {
   constexpr int64_t seconds_max = 365 * 86400;
   int64_t seconds = 0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (code != std::errc{} || end != text.data() + text.size()) {
-    const auto when = curl_getdate(std::string{text}.c_str(), nullptr);
-    if (text.empty() || when < 0)
+    const auto when = parse_http_date(std::string{text});
+    if (!when)
       return std::nullopt;
-    seconds = static_cast<int64_t>(when) - static_cast<int64_t>(std::time(nullptr));
+    seconds = *when - static_cast<int64_t>(std::time(nullptr));
   }
   if (seconds < 0)
     return std::nullopt;

@@ -54,6 +54,9 @@ struct content_range {
 };
 std::optional<content_range> parse_content_range(std::string_view text);
 
+/// Seconds since 1970 of a date as header fields have it; nothing if it is none.
+std::optional<int64_t> parse_http_date(const std::string& text);
+
 /// Seconds or a date. Nothing if it is neither or lies in the past.
 std::optional<std::chrono::milliseconds> parse_retry_after(std::string_view text);
 

@@ -9,6 +9,8 @@ namespace troupe::storage {
 namespace {
 
 constexpr std::string_view modified_mark = "modified ";
+/// A file that old is not written again within the second that its date stands for.
+constexpr int64_t settled_seconds = 60;
 
 std::optional<uint64_t> content_length(const http_head& head) {
   const auto& text = head.field("content-length");
@@ -108,6 +110,15 @@ std::string version_of(const http_head& answer) {
   return {};
 }
 
+std::string strong_version_of(const http_head& answer) {
+  auto version = version_of(answer);
+  if (!version.starts_with(modified_mark))
+    return is_strong_etag(version) ? version : std::string{};
+  const auto modified = parse_http_date(answer.field("last-modified"));
+  const auto asked = parse_http_date(answer.field("date"));
+  return modified && asked && *asked - *modified >= settled_seconds ? version : std::string{};
+}
+
 bool is_strong_etag(const std::string& version) {
   return version.size() > 2 && version.front() == '"' && version.back() == '"';
 }
@@ -135,8 +146,9 @@ caf::error stream_range(http_client& over, ranged_read read, const byte_sink& si
 }
 
 caf::expected<source_file> stat_url(http_client& over, const http_request& request,
-                                    const std::string& path, const std::string& what,
-                                    const std::string& hint, std::stop_token stop) {
+                                    const std::string& path, const std::string& name,
+                                    const std::string& what, const std::string& hint,
+                                    std::stop_token stop) {
   auto ask = request;
   ask.method = "HEAD";
   ask.headers.emplace_back("Accept-Encoding: identity");
@@ -150,7 +162,13 @@ caf::expected<source_file> stat_url(http_client& over, const http_request& reque
   const auto length = answered ? content_length(*head) : std::nullopt;
   if (!answered && head->status != 403 && head->status != 405 && head->status != 501)
     return error_of(*head, what, hint);
-  out.version = answered ? version_of(*head) : "";
+  const auto name_versions = [&](const http_head& answer) {
+    out.version = version_of(answer);
+    if (const auto strong = strong_version_of(answer); !strong.empty())
+      out.addressed = name + " " + strong;
+  };
+  if (answered)
+    name_versions(*head);
   out.size_bytes = length.value_or(0);
   if (length && (*length == 0 || head->field("accept-ranges") == "bytes"))
     return out;
@@ -172,7 +190,7 @@ caf::expected<source_file> stat_url(http_client& over, const http_request& reque
   const auto place = parse_content_range(first.field("content-range"));
   out.ranged = first.status == 206 && place && place->part.offset == 0 && place->total;
   if (out.version.empty())
-    out.version = version_of(first);
+    name_versions(first);
   if (length)
     return out;
   const auto total = out.ranged ? place->total : content_length(first);

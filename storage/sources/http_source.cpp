@@ -47,7 +47,8 @@ public:
   caf::expected<source_file> stat(const std::string& path, std::stop_token stop) override {
     if (!is_inner_path(path))
       return caf::make_error(errc::malformed, name_ + ": '" + path + "' is not a path below it");
-    return stat_url(*over_, request_for(path), path, what(path), hint(), std::move(stop));
+    return stat_url(*over_, request_for(path), path, name_ + " " + path, what(path), hint(),
+                    std::move(stop));
   }
 
   caf::expected<std::vector<source_file>> list(std::stop_token stop) override {

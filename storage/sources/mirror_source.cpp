@@ -14,6 +14,11 @@ using clock = delivery_shares::clock;
 
 bool vouches(const source_file& x) { return !x.sha256.empty() || !x.git_blob.empty(); }
 
+/// Whether both have it from the same place, in the same state.
+bool is_same_copy(const source_file& ours, const source_file& theirs) {
+  return !ours.addressed.empty() && ours.addressed == theirs.addressed;
+}
+
 /// What two descriptions say against their being of the same file; empty if nothing.
 std::string difference(const source_file& ours, const source_file& theirs) {
   if (ours.size_bytes != theirs.size_bytes)
@@ -141,7 +146,7 @@ void mirror_source::take_in(size_t index, answers& theirs, std::vector<source_fi
                                   ? caf::make_error(errc::inconsistent, ours.path + " " + against)
                                   : theirs[k].error());
     }
-    if (!vouches(ours) && !vouches(*theirs[k])) {
+    if (!vouches(ours) && !vouches(*theirs[k]) && !is_same_copy(ours, *theirs[k])) {
       ++unproven;
       continue;
     }

@@ -38,8 +38,9 @@ public:
   /// Asks all for `files`, at once, before any is read: the first source for checksums that its
   /// listing does not have, the others for what they know of them. A file is the same if it is as
   /// long and one of the sources vouches for its checksum, which is then compared with those of the
-  /// others and with what comes. Where nobody vouches for one, the first source alone is read. A
-  /// source that has another file is left out. Returns the files, with what was learned of them.
+  /// others and with what comes, or if both have it from the same address with the same strong
+  /// validator. Where nothing proves it, the first source alone is read. A source that has another
+  /// file is left out. Returns the files, with what was learned of them.
   std::vector<source_file> match(std::vector<source_file> files, const std::stop_token& stop);
 
   caf::error stream(const source_file& file, byte_range range, const byte_sink& sink,

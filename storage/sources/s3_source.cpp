@@ -69,6 +69,7 @@ public:
     source_file out;
     out.path = path;
     out.version = answer->field("etag");
+    out.addressed = addressed(path, out.version);
     out.sha256 = hex_of_base64(answer->field("x-amz-checksum-sha256"));
     const auto& length = answer->field("content-length");
     if (length.empty() || length.find_first_not_of("0123456789") != std::string::npos ||
@@ -94,7 +95,12 @@ public:
         if (!is_inner_path(path))
           return caf::make_error(errc::unsupported,
                                  what + ": the key '" + object.key + "' cannot be a file's name");
-        out.push_back({std::move(path), object.size_bytes, std::move(object.etag), {}});
+        auto common = addressed(path, object.etag);
+        out.push_back({.path = std::move(path),
+                       .size_bytes = object.size_bytes,
+                       .version = std::move(object.etag),
+                       .sha256 = {},
+                       .addressed = std::move(common)});
       }
       if (out.size() > files_max)
         return caf::make_error(errc::unsupported,
@@ -123,6 +129,12 @@ public:
   }
 
 private:
+  std::string addressed(const std::string& path, const std::string& etag) const {
+    if (!is_strong_etag(etag))
+      return {};
+    return "s3 " + endpoint_ + " " + bucket_ + " " + prefix_ + " " + path + " " + etag;
+  }
+
   /// Up to and without the '/' before a key.
   std::string base_url(const std::stop_token& stop) {
     auto endpoint = endpoint_.empty() ? "https://s3." + region(stop) + ".amazonaws.com" : endpoint_;

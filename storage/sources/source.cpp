@@ -7,8 +7,8 @@
 
 namespace troupe::storage {
 
-std::string vouched_version(const source_file& file) {
-  return file.sha256.empty() ? std::string{} : "sha256:" + file.sha256;
+std::string common_version(const source_file& file) {
+  return file.sha256.empty() ? file.addressed : "sha256:" + file.sha256;
 }
 
 caf::error source::read(const source_file& file, uint64_t offset, std::span<std::byte> into,

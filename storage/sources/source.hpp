@@ -31,11 +31,14 @@ struct source_file {
   bool ranged = true; ///< false: a read has to begin at 0, whatever it asks for
   /// 40 lower-case hex digits where the source vouches for the id that git gives the content.
   std::string git_blob{};
+  /// Names these very bytes for everybody who asks the same address: that address, and a strong
+  /// validator of its answer (RFC 9110, 8.8.1). Empty where there is none.
+  std::string addressed{};
 };
 
-/// The version of a file's bytes wherever they come from: by what its source vouches for. Empty if
-/// that is no sha256.
-std::string vouched_version(const source_file& file);
+/// What names a file's bytes on whatever node they are: the sha256 that its source vouches for,
+/// else its address and strong validator. Empty if there is neither.
+std::string common_version(const source_file& file);
 
 /// Takes bytes in order. An error ends the read, which then fails with it.
 using byte_sink = std::function<caf::error(std::span<const std::byte>)>;

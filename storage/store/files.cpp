@@ -1,5 +1,7 @@
 #include "storage/store/files.hpp"
 
+#include <sys/stat.h>
+
 #include <fstream>
 #include <random>
 #include <system_error>
@@ -44,6 +46,13 @@ caf::error move_file(const fs::path& from, const fs::path& to) {
   std::error_code failed;
   fs::rename(from, to, failed);
   return failed ? failure(from, "cannot become " + to.string(), failed) : caf::error{};
+}
+
+std::optional<int64_t> last_write_ns(const fs::path& file) {
+  struct stat info {};
+  if (::stat(file.c_str(), &info) != 0)
+    return std::nullopt;
+  return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
 }
 
 caf::expected<uint64_t> free_bytes(const fs::path& dir) {

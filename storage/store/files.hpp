@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 
 #include "base/error.hpp"
@@ -15,6 +16,9 @@ caf::error replace_file(const std::filesystem::path& file, std::string_view cont
 
 /// Renames within one file system; makes the directories of `to`.
 caf::error move_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// When a file was written to last, in nanoseconds since 1970; nothing if it cannot be examined.
+std::optional<int64_t> last_write_ns(const std::filesystem::path& file);
 
 /// Room for an unprivileged user on the file system of `dir`, or of what exists above it.
 caf::expected<uint64_t> free_bytes(const std::filesystem::path& dir);

@@ -18,6 +18,12 @@ std::filesystem::path manifest_file(const std::filesystem::path& model_dir) {
   return model_dir / ".troupe" / "source.json";
 }
 
+bool store_manifest::is_as_published(const std::filesystem::path& model_dir,
+                                     const std::string& path) const {
+  const auto at = modified_ns.find(path);
+  return at != modified_ns.end() && at->second == last_write_ns(model_dir / path);
+}
+
 store_manifest parse_manifest(std::string_view json) {
   simdjson::dom::parser parser;
   simdjson::dom::object root, files;
@@ -40,6 +46,10 @@ store_manifest parse_manifest(std::string_view json) {
       file.version = text;
     if (entry["sha256"].get(text) == simdjson::SUCCESS)
       file.sha256 = text;
+    if (entry["addressed"].get(text) == simdjson::SUCCESS)
+      file.addressed = text;
+    if (int64_t modified = 0; entry["modified_ns"].get(modified) == simdjson::SUCCESS)
+      out.modified_ns[file.path] = modified;
     out.files[file.path] = std::move(file);
   }
   return out;
@@ -57,6 +67,10 @@ caf::error write_manifest(const std::filesystem::path& model_dir, const store_ma
     entry["version"] = file.version;
     if (!file.sha256.empty())
       entry["sha256"] = file.sha256;
+    if (!file.addressed.empty())
+      entry["addressed"] = file.addressed;
+    if (const auto at = what.modified_ns.find(path); at != what.modified_ns.end())
+      entry["modified_ns"] = at->second;
   }
   constexpr auto replace = nlohmann::json::error_handler_t::replace;
   return replace_file(manifest_file(model_dir), root.dump(1, ' ', false, replace) + "\n");

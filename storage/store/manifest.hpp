@@ -11,6 +11,11 @@ namespace troupe::storage {
 struct store_manifest {
   std::string source;                       ///< the reference it was fetched from
   std::map<std::string, source_file> files; ///< by path, as they were fetched
+  /// When they were written to last, as of then.
+  std::map<std::string, int64_t> modified_ns{};
+
+  /// Whether nobody has written to a file in `model_dir` since.
+  bool is_as_published(const std::filesystem::path& model_dir, const std::string& path) const;
 };
 
 std::filesystem::path manifest_file(const std::filesystem::path& model_dir);

@@ -318,7 +318,7 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
   const auto shared = shared_among(*from, what, how);
   download all{*shared, **layout, how, observer};
   std::vector<std::shared_ptr<arrival>> coming;
-  std::vector<coming_file> vouched;
+  std::vector<coming_file> named;
   if (has_helpers(what))
     *files = matched(**from, **layout, std::move(*files), what.weights, stop);
   for (const auto& file : *files) {
@@ -329,15 +329,15 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
     out.total_bytes += file.size_bytes;
     ++out.files;
     if (auto shown = all.add(file, weights && (early || what.coming))) {
-      if (!vouched_version(file).empty())
-        vouched.push_back({file, shown});
+      if (!common_version(file).empty())
+        named.push_back({file, shown});
       coming.push_back(std::move(shown));
     }
   }
   if (auto why = check_space(**layout, all.missing_bytes(), what.from.text))
     return why;
-  if (what.coming && !vouched.empty())
-    what.coming(vouched);
+  if (what.coming && !named.empty())
+    what.coming(named);
   if (auto why =
           run_shown(all, **layout, out.path, out.weight_bytes, std::move(coming), early, stop))
     return why;

@@ -45,7 +45,7 @@ struct pull_request {
   std::vector<std::shared_ptr<source>> beside{};
   /// Nodes that fetch the same model at the same time.
   fetch_group together{};
-  /// Told of the weights that will be fetched, but of those that no source vouches for, before they
+  /// Told of the weights that will be fetched, but of those without a `common_version`, before they
   /// are.
   std::function<void(const std::vector<coming_file>&)> coming{};
 };

@@ -54,6 +54,8 @@ public:
       if (auto why = move_file(place(file).partial, dir_ / file.path))
         return why;
       manifest.files[file.path] = file;
+      if (const auto written = last_write_ns(dir_ / file.path))
+        manifest.modified_ns[file.path] = *written;
     }
     if (auto why = write_manifest(dir_, manifest))
       return why;

@@ -223,7 +223,7 @@ TEST_F(group_fetch_test, what_another_process_of_a_node_fetches_is_not_waited_fo
   const auto there = make_peer_source(links, nodes[1]->serving->at(), "m", 60'000);
   std::array<std::byte, 10> into{};
   auto file = from.about;
-  file.version = vouched_version(file);
+  file.version = common_version(file);
   EXPECT_EQ(there->read(file, 0, into), errc::in_use);
 }
 

@@ -7,6 +7,8 @@
 
 #include "storage/errors.hpp"
 #include "storage/pipeline/source_origin.hpp"
+#include "storage/store/files.hpp"
+#include "storage/store/manifest.hpp"
 
 namespace troupe::storage {
 namespace {
@@ -374,6 +376,18 @@ TEST(peer_test, what_a_server_gets_that_is_no_request_ends_that_connection_alone
   EXPECT_TRUE(list_at_peer(links, node.at(), "m"));
 }
 
+/// Writes down the checksums of all chunks of a model's weights, as a load does.
+void record_sums(const model_on_disk& model, const std::filesystem::path& sums) {
+  const auto chunk = chunk_pool_options{}.chunk_bytes;
+  const auto file = disk_file::open(model.path() / "model.safetensors");
+  const auto record = ledger{sums, chunk}.open({*file})->front();
+  const auto bytes = std::as_bytes(std::span{model.content()});
+  for (uint64_t at = 0; at < bytes.size(); at += chunk)
+    ASSERT_FALSE(record->check(
+        at, checksum_of(bytes.subspan(at, std::min<uint64_t>(chunk, bytes.size() - at)))));
+  ASSERT_FALSE(record->save(true));
+}
+
 TEST(peer_test, versions_follow_the_bytes_once_all_are_known) {
   const model_on_disk model{3 * small_chunk}, same{3 * small_chunk}, other{3 * small_chunk, 7};
   const test::temporary_directory sums;
@@ -385,18 +399,60 @@ TEST(peer_test, versions_follow_the_bytes_once_all_are_known) {
     return weights_of(*files).version;
   };
   EXPECT_NE(version(model, "a"), version(model, "b")); // nothing is recorded
-  for (const auto* one : {&model, &same, &other}) {
-    const auto chunk = chunk_pool_options{}.chunk_bytes;
-    const auto file = disk_file::open(one->path() / "model.safetensors");
-    const auto record = ledger{sums.path(), chunk}.open({*file})->front();
-    const auto bytes = std::as_bytes(std::span{one->content()});
-    for (uint64_t at = 0; at < bytes.size(); at += chunk)
-      ASSERT_FALSE(record->check(
-          at, checksum_of(bytes.subspan(at, std::min<uint64_t>(chunk, bytes.size() - at)))));
-    ASSERT_FALSE(record->save(true));
-  }
+  for (const auto* one : {&model, &same, &other})
+    record_sums(*one, sums.path());
   EXPECT_EQ(version(model, "a"), version(same, "b"));
   EXPECT_NE(version(model, "a"), version(other, "b"));
+}
+
+TEST(peer_test, damage_of_a_recorded_chunk_is_not_sent_in_any_part_of_it) {
+  const model_on_disk model{chunk_pool_options{}.chunk_bytes + 1000};
+  const test::temporary_directory sums;
+  record_sums(model, sums.path());
+  const auto weights = model.path() / "model.safetensors";
+  const auto before = std::filesystem::last_write_time(weights);
+  auto damaged = model.content();
+  damaged[5000] ^= 1;
+  test::write_file(weights, damaged);
+  std::filesystem::last_write_time(weights, before);
+  const serving_node node{{}, 0, sums.path()};
+  node.models->offer("m", model.path());
+  peer_links links;
+  const auto from = make_peer_source(links, node.at(), "m");
+  const auto file = from->stat("model.safetensors");
+  ASSERT_TRUE(file) << describe(file.error());
+  std::string got(500, '\0');
+  const auto into = std::as_writable_bytes(std::span{got});
+  EXPECT_FALSE(from->read(*file, chunk_pool_options{}.chunk_bytes + 7, into));
+  EXPECT_EQ(got, model.content().substr(chunk_pool_options{}.chunk_bytes + 7, 500));
+  EXPECT_EQ(from->read(*file, 4800, into), errc::corrupted);
+}
+
+TEST(peer_test, a_fetched_file_has_its_address_as_long_as_nobody_writes_to_it) {
+  const model_on_disk model{3 * small_chunk};
+  const auto weights = model.path() / "model.safetensors";
+  const source_file fetched{.path = "model.safetensors",
+                            .size_bytes = model.content().size(),
+                            .version = "\"1\"",
+                            .sha256 = {},
+                            .addressed = "https://host/m \"1\""};
+  ASSERT_FALSE(
+      write_manifest(model.path(), {.source = "https://host/m",
+                                    .files = {{fetched.path, fetched}},
+                                    .modified_ns = {{fetched.path, *last_write_ns(weights)}}}));
+  const serving_node node;
+  node.models->offer("m", model.path());
+  peer_links links;
+  const auto from = make_peer_source(links, node.at(), "m");
+  EXPECT_EQ(from->stat(fetched.path)->addressed, fetched.addressed);
+  auto common = fetched;
+  common.version = common_version(fetched);
+  std::array<std::byte, 10> into{};
+  EXPECT_FALSE(from->read(common, 0, into));
+  test::write_file(weights, model.content());
+  node.models->offer("m", model.path());
+  EXPECT_EQ(from->stat(fetched.path)->addressed, "");
+  EXPECT_EQ(from->read(common, 0, into), errc::changed);
 }
 
 } // namespace

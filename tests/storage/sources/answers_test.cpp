@@ -3,6 +3,7 @@
 
 #include "storage/errors.hpp"
 #include "storage/sources/http.hpp"
+#include "storage/sources/http_range.hpp"
 #include "storage/sources/hub_source.hpp"
 #include "storage/sources/s3_credentials.hpp"
 #include "storage/sources/s3_listing.hpp"
@@ -34,6 +35,25 @@ TEST(retry_after, is_seconds_or_a_date) {
   EXPECT_FALSE(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"));
   EXPECT_GT(parse_retry_after("Wed, 21 Oct 2099 07:28:00 GMT"), milliseconds{1'000'000});
   EXPECT_LE(parse_retry_after("999999999999"), std::chrono::hours{24 * 366});
+}
+
+TEST(strong_version, is_an_etag_without_a_mark_or_a_date_that_will_not_come_again) {
+  const auto of = [](std::map<std::string, std::string> fields) {
+    return strong_version_of({.status = 200, .url = {}, .fields = std::move(fields)});
+  };
+  const std::string day = "Wed, 21 Oct 2015 07:";
+  const auto modified =
+      std::pair<const std::string, std::string>{"last-modified", day + "28:00 GMT"};
+  EXPECT_EQ(of({{"etag", R"("abc")"}}), R"("abc")");
+  EXPECT_EQ(of({{"etag", R"(W/"abc")"}}), "");
+  EXPECT_EQ(of({{"etag", R"(W/"abc")"}, modified, {"date", day + "58:00 GMT"}}), "");
+  EXPECT_EQ(of({{"etag", "abc"}}), "");
+  EXPECT_EQ(of({modified, {"date", day + "29:00 GMT"}}), "modified " + modified.second);
+  EXPECT_EQ(of({modified, {"date", day + "28:59 GMT"}}), "");
+  EXPECT_EQ(of({modified, {"date", "now"}}), "");
+  EXPECT_EQ(of({modified}), "");
+  EXPECT_EQ(of({{"last-modified", "lately"}, {"date", day + "29:00 GMT"}}), "");
+  EXPECT_EQ(of({}), "");
 }
 
 TEST(status, tells_what_passes_from_what_does_not) {

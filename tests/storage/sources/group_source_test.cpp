@@ -122,11 +122,20 @@ TEST_F(group_source_test, each_part_comes_from_the_node_that_fetches_it) {
   EXPECT_TRUE(warnings.empty());
 }
 
-TEST_F(group_source_test, what_nobody_vouches_for_comes_from_the_origin_alone) {
+TEST_F(group_source_test, what_nothing_names_for_all_comes_from_the_origin_alone) {
   file.sha256.clear();
   ASSERT_FALSE(read({0, 600}));
   EXPECT_EQ(origin->reads.size(), 1u);
   EXPECT_FALSE(all->comes_from_peer(file, 0));
+}
+
+TEST_F(group_source_test, one_address_and_validator_name_a_file_for_all) {
+  file.sha256.clear();
+  file.addressed = "https://host/m w \"etag\"";
+  ASSERT_FALSE(read({0, 600}));
+  EXPECT_EQ(got, content_);
+  EXPECT_EQ(origin->reads.size(), 2u);
+  EXPECT_EQ(first->versions.front(), file.addressed);
 }
 
 TEST_F(group_source_test, what_is_on_its_way_to_a_node_is_waited_for) {

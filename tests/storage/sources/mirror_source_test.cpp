@@ -200,6 +200,23 @@ TEST(mirror_source, does_not_mix_what_nothing_proves_to_be_the_same) {
   EXPECT_NE(x.warnings[0].find("nothing proves"), std::string::npos);
 }
 
+TEST(mirror_source, mixes_copies_of_one_address_and_validator) {
+  const auto content = text_of(100);
+  const auto copy = [&](const char* name, const char* addressed) {
+    auto file = file_of(content.size(), name, "");
+    file.addressed = addressed;
+    return std::make_shared<scripted_source>(name, file, content);
+  };
+  fixture x{
+      {copy("a://1", "h w 1"), copy("b://2", "h w 1"), copy("c://3", "h w 2"), copy("d://4", "")}};
+  const auto file = x.look();
+  EXPECT_EQ(x.read_in_parts(*file, 10), content);
+  EXPECT_GT(x.sources[0]->reads, 0);
+  EXPECT_GT(x.sources[1]->reads, 0);
+  EXPECT_EQ(x.sources[2]->reads, 0);
+  EXPECT_EQ(x.sources[3]->reads, 0);
+}
+
 TEST(mirror_source, learns_a_checksum_from_whoever_vouches_for_one) {
   const auto content = text_of(100);
   fixture x{{make("a://1", content, ""), make("b://2", content, digest)}};
