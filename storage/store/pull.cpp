@@ -19,6 +19,7 @@
 #include "storage/store/file_selection.hpp"
 #include "storage/store/files.hpp"
 #include "storage/store/gguf_heads.hpp"
+#include "storage/store/in_use.hpp"
 #include "storage/store/layout.hpp"
 
 namespace troupe::storage {
@@ -313,6 +314,9 @@ caf::expected<pulled_model> pull(const pull_request& what, const pull_setup& how
   auto use = file_lock::lock((*layout)->use_lock(), file_lock::mode::shared, stop);
   if (!use)
     return std::move(use.error());
+  auto part = file_lock::lock(part_lock((*layout)->use_lock()), file_lock::mode::shared, stop);
+  if (!part)
+    return std::move(part.error());
   pulled_model out{.name = name_of(what), .dir = (*layout)->model_dir()};
   out.path = path_of(*files, out.dir);
   const auto shared = shared_among(*from, what, how);

@@ -255,24 +255,38 @@ caf::error no_such_gguf(const stored_model& model) {
                                               (names.empty() ? "" : "; there are" + names));
 }
 
-caf::error remove_gguf_of_hub(const stored_model& model, const removal& what) {
-  auto roots = subdirectories(model.dir / "snapshots");
+/// A GGUF model: the directory that it is in, and the file by which it begins there.
+struct gguf_place {
+  fs::path root, first;
+};
+
+/// Where `what` lies: in several snapshots of a hub's, perhaps. Fails if it is nowhere.
+caf::expected<std::vector<gguf_place>> places_of(const stored_model& model, const removal& what,
+                                                 bool hub) {
+  auto roots = hub ? subdirectories(model.dir / "snapshots") : std::vector{model.dir};
   if (!what.revision.empty()) {
     auto one = snapshot_of(model.dir, what.revision);
     if (!one)
       return std::move(one.error());
     roots = {std::move(*one)};
   }
-  std::set<std::string> blobs;
-  bool found = false;
+  std::vector<gguf_place> out;
   for (const auto& root : roots) {
-    const auto first = gguf_in(root, what.gguf, model.name);
+    auto first = gguf_in(root, what.gguf, model.name);
     if (!first)
-      return first.error();
-    if (first->empty())
-      continue;
-    found = true;
-    auto gone = remove_parts(root, *first);
+      return std::move(first.error());
+    if (!first->empty())
+      out.push_back({root, std::move(*first)});
+  }
+  if (out.empty())
+    return no_such_gguf(model);
+  return out;
+}
+
+caf::error remove_gguf_of_hub(const stored_model& model, const std::vector<gguf_place>& places) {
+  std::set<std::string> blobs;
+  for (const auto& [root, first] : places) {
+    auto gone = remove_parts(root, first);
     if (!gone)
       return std::move(gone.error());
     blobs.merge(*gone);
@@ -280,8 +294,6 @@ caf::error remove_gguf_of_hub(const stored_model& model, const removal& what) {
       if (auto why = remove_revision(model.dir, root.filename().string()))
         return why;
   }
-  if (!found)
-    return no_such_gguf(model);
   // Not what else nobody links: it may be a part of another model that is to come.
   const auto linked = linked_blobs(model.dir);
   std::error_code ignored;
@@ -291,20 +303,44 @@ caf::error remove_gguf_of_hub(const stored_model& model, const removal& what) {
   return {};
 }
 
-caf::error remove_gguf_of_store(const stored_model& model, const removal& what) {
-  const auto first = gguf_in(model.dir, what.gguf, model.name);
-  if (!first)
-    return first.error();
-  if (first->empty())
-    return no_such_gguf(model);
+caf::error remove_gguf_of_store(const stored_model& model, const fs::path& first) {
   auto manifest = read_manifest(model.dir);
-  for (const auto& part : gguf_parts(*first))
+  for (const auto& part : gguf_parts(first))
     manifest.files.erase(part.generic_string());
   if (auto why = write_manifest(model.dir, manifest))
     return why;
-  if (auto gone = remove_parts(model.dir, *first); !gone)
+  if (auto gone = remove_parts(model.dir, first); !gone)
     return std::move(gone.error());
   return holds_model(model.dir) ? caf::error{} : remove_tree(model.dir);
+}
+
+/// As long as the result lives nobody begins to use what is to be removed. Nothing if somebody
+/// does: of the GGUF models `places`, or of all there is if there are none.
+caf::expected<std::vector<file_lock>> claim(const fs::path& use_lock,
+                                            const std::vector<gguf_place>& places) {
+  std::vector<file_lock> out;
+  const auto take = [&](const fs::path& file) -> caf::expected<bool> {
+    auto lock = file_lock::try_lock(file, file_lock::mode::exclusive);
+    if (!lock)
+      return std::move(lock.error());
+    if (*lock)
+      out.push_back(std::move(**lock));
+    return lock->has_value();
+  };
+  const auto alone = take(use_lock);
+  if (!alone)
+    return alone.error();
+  if (*alone || places.empty())
+    return out;
+  // Who is there may use others of the GGUF models.
+  std::set<fs::path> parts{part_lock(use_lock)};
+  for (const auto& one : places)
+    parts.insert(part_lock(use_lock, one.first));
+  for (const auto& part : parts)
+    if (const auto taken = take(part); !taken || !*taken)
+      return taken ? caf::expected<std::vector<file_lock>>{std::vector<file_lock>{}}
+                   : taken.error();
+  return out;
 }
 
 } // namespace
@@ -320,19 +356,27 @@ std::vector<stored_model> stored_models(const fs::path& store, const fs::path& h
 caf::expected<uint64_t> remove_model(const stored_model& model, const removal& what) {
   const bool hub = model.dir.filename().string().starts_with("models--");
   const auto lock_file = hub ? hub_lock(model.dir) : model.dir / ".troupe" / "in-use.lock";
-  auto lock = file_lock::try_lock(lock_file, file_lock::mode::exclusive);
-  if (!what.force && !lock)
-    return std::move(lock.error());
-  if (!what.force && !*lock)
+  if (!what.revision.empty() && !hub)
+    return caf::make_error(errc::bad_reference,
+                           model.name + " has no revisions: it did not come from a hub");
+  std::vector<gguf_place> ggufs;
+  if (!what.gguf.empty()) {
+    auto found = places_of(model, what, hub);
+    if (!found)
+      return std::move(found.error());
+    ggufs = std::move(*found);
+  }
+  const auto claimed = claim(lock_file, ggufs);
+  if (!what.force && !claimed)
+    return claimed.error();
+  if (!what.force && claimed->empty())
     return caf::make_error(errc::in_use, model.name +
                                              " is in use by a server or a download: stop it first "
                                              "(`troupe stop " +
                                              model.name + "`), or say --force");
-  if (!what.revision.empty() && !hub)
-    return caf::make_error(errc::bad_reference,
-                           model.name + " has no revisions: it did not come from a hub");
   const auto before = measure(model.dir).bytes;
-  if (auto why = !what.gguf.empty() ? (hub ? remove_gguf_of_hub : remove_gguf_of_store)(model, what)
+  if (auto why = !ggufs.empty()          ? (hub ? remove_gguf_of_hub(model, ggufs)
+                                                : remove_gguf_of_store(model, ggufs.front().first))
                  : what.revision.empty() ? remove_tree(model.dir)
                                          : remove_revision(model.dir, what.revision))
     return why;

@@ -145,6 +145,28 @@ def test_one_of_them_is_removed_and_the_others_stay(troupe, hub, files, said):
     assert troupe("rm", "acme/stories-GGUF").returncode == NOT_FOUND
 
 
+def test_one_is_removed_and_fetched_again_while_another_is_served(troupe, hub, files):
+    env = hub_env(hub)
+    for tag in ("Q4_K_M", "BF16"):
+        assert troupe("pull", f"{REFERENCE}:{tag}", env=env).returncode == OK
+    with Serving(troupe, "", f"{REFERENCE}:Q4_K_M", env=env) as server:
+        name = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]
+        assert server.ask(name).status_code == 200
+        for what in ("acme/stories-GGUF", "acme/stories-GGUF:Q4_K_M"):
+            refused = troupe("rm", what)
+            assert refused.returncode == FAILED and "in use" in refused.stderr, refused.stderr
+        for tag, more in (("BF16", ()), ("Q4_K_M", ("--force",))):
+            done = troupe("rm", f"acme/stories-GGUF:{tag}", *more)
+            assert done.returncode == OK, done.stderr
+            hub.storage.sent.clear()
+            assert troupe("pull", f"{REFERENCE}:{tag}", env=env).returncode == OK
+            assert sent_names(hub, files) == {f"stories-{tag}.gguf"}
+            assert sum(hub.storage.sent.values()) == len(files[f"stories-{tag}.gguf"])
+        assert server.ask(name).status_code == 200
+    here = {x: files[x] for x in ("stories-Q4_K_M.gguf", "stories-BF16.gguf")}
+    assert_pulled(snapshot(troupe), here)
+
+
 def test_what_is_not_there_is_answered_with_what_there_is(troupe, hub):
     for reference in (f"{REFERENCE}:Q4_K", f"{REFERENCE}:F16", f"{REFERENCE}/none.gguf"):
         done = troupe("pull", reference, env=hub_env(hub))

@@ -238,6 +238,34 @@ TEST_F(gguf_repository, loses_one_of_them_and_keeps_the_rest) {
   EXPECT_NE(describe(none.error()).find("m-Q4_K_M"), std::string::npos) << describe(none.error());
 }
 
+TEST_F(gguf_repository, loses_what_nobody_uses_while_another_of_them_is_in_use) {
+  const auto q4 = removal{.gguf = {.tag = "Q4_K_M", .file = {}}};
+  const auto q8 = removal{.gguf = {.tag = "Q8_0", .file = {}}};
+  auto held = hold_model(repository / "snapshots" / first / "m-Q4_K_M.gguf");
+  ASSERT_TRUE(held);
+  EXPECT_TRUE(found().in_use);
+  EXPECT_EQ(remove_model(found(), {}).error(), errc::in_use);
+  EXPECT_EQ(remove_model(found(), q4).error(), errc::in_use);
+  EXPECT_TRUE(remove_model(found(), q8));
+  EXPECT_FALSE(has_blob("q8a"));
+  EXPECT_TRUE(has_blob("q4"));
+  auto forced = q4;
+  forced.force = true;
+  EXPECT_TRUE(remove_model(found(), forced));
+  EXPECT_FALSE(has_blob("q4"));
+}
+
+TEST_F(gguf_repository, loses_none_while_who_uses_it_has_not_said_which) {
+  const auto q8 = removal{.gguf = {.tag = "Q8_0", .file = {}}};
+  auto held = hold_model(repository / "snapshots" / first);
+  ASSERT_TRUE(held);
+  EXPECT_EQ(remove_model(found(), q8).error(), errc::in_use);
+  held = hold_model(repository / "snapshots" / first / "big/m-Q8_0-00001-of-00002.gguf");
+  EXPECT_EQ(remove_model(found(), q8).error(), errc::in_use);
+  held.reset();
+  EXPECT_TRUE(remove_model(found(), q8));
+}
+
 TEST_F(gguf_repository, loses_a_revision_with_its_last_model_and_not_what_others_link) {
   const auto freed =
       remove_model(found(), {.revision = second, .gguf = {.tag = "Q4_K_M", .file = {}}});
