@@ -42,6 +42,7 @@ struct scaled_form {
   int64_t rows = -1; ///< outputs that share a scale; -1 = all
   int64_t cols = -1; ///< inputs that share a scale; -1 = all
   bool symmetric = true;
+  std::vector<std::string> targets{}; ///< modules (see `module_names`); none = all
 };
 
 /// How a checkpoint packs weights. awq and gptq: 4 bits in words, see
@@ -54,6 +55,7 @@ struct packed_config {
   bool symmetric = false;   ///< all zeros are said to be 8
   bool act_order = false;   ///< inputs of a group are not side by side
   std::vector<scaled_form> forms;
+  std::vector<std::string> left_alone{}; ///< modules (see `module_names`) that it says are not
 };
 
 /// What config.json says about a decoder, checked: every number is in range, so products of

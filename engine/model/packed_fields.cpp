@@ -38,6 +38,8 @@ void read_awq(json_fields& inner, packed_config& out) {
   if (version != "gemm")
     inner.fail("version", "is '" + version.substr(0, 60) + "', but supported is gemm",
                errc::unsupported);
+  constexpr size_t modules_max = 1'000'000;
+  out.left_alone = inner.strings("modules_to_not_convert", modules_max);
   if (!inner.boolean_or("zero_point", true))
     inner.fail("zero_point", "is false, which is not supported", errc::unsupported);
 }

@@ -10,6 +10,7 @@
 
 #include "base/half.hpp"
 #include "engine/errors.hpp"
+#include "engine/model/module_names.hpp"
 #include "engine/model/scaled_matrix.hpp"
 #include "engine/model/scaled_weights.hpp"
 #include "engine/model/weights.hpp"
@@ -115,10 +116,8 @@ struct packed_matrix {
   }
 };
 
-/// What a matrix becomes if its tensors say what the configuration does.
+/// What a matrix of AWQ or GPTQ becomes if its tensors say what the configuration does.
 dtype declared_type(const packed_config& config, const weight_spec& want, dtype scales) {
-  if (config.packing == weight_packing::scaled)
-    return scaled_type(config.forms.front(), want.shape, scales);
   const auto inputs = want.shape[1];
   const auto width = config.group_size < 0 ? inputs : config.group_size;
   const bool whole_blocks = inputs % block == 0 && (width % block == 0 || width >= inputs);
@@ -297,6 +296,35 @@ caf::expected<std::optional<weight_view>> word_weight(packed_reader& reader,
   return std::optional{std::move(view)};
 }
 
+/// What the configuration says that each matrix becomes.
+class declared_forms {
+public:
+  explicit declared_forms(const packed_config& config)
+      : config_{config}, left_alone_{config.left_alone} {
+    for (const auto& form : config.forms)
+      targets_.emplace_back(form.targets);
+  }
+
+  /// Nothing if it is left as it was.
+  std::optional<dtype> of(const weight_spec& want) const {
+    auto module = base_of(want);
+    module.pop_back(); // the dot
+    if (left_alone_.contain(module))
+      return std::nullopt;
+    if (config_.packing != weight_packing::scaled)
+      return declared_type(config_, want, dtype::f16);
+    for (size_t i = 0; i < targets_.size(); ++i)
+      if (config_.forms[i].targets.empty() || targets_[i].contain(module))
+        return scaled_type(config_.forms[i], want.shape, dtype::f16);
+    return std::nullopt;
+  }
+
+private:
+  const packed_config& config_;
+  const module_names left_alone_;
+  std::vector<module_names> targets_;
+};
+
 } // namespace
 
 bool packed_in_order(const model_config& config) {
@@ -361,13 +389,15 @@ caf::expected<weight_lookup> packed_weights(const model_config& config, weight_l
 
 weight_lookup declared_weights(const model_config& config) {
   std::map<std::string, weight_view, std::less<>> views;
+  std::optional<declared_forms> forms;
+  if (config.packed)
+    forms.emplace(*config.packed);
   for (auto& want : weight_plan(config)) {
-    // Embedding and head are left as they were.
-    const bool packed =
-        config.packed && want.shape.size() == 2 && want.name.find(".layers.") != std::string::npos;
     weight_view view;
-    view.type =
-        packed ? declared_type(*config.packed, want, dtype::f16) : config.type.value_or(dtype::f16);
+    view.type = config.type.value_or(dtype::f16);
+    // Embedding and head are left as they were.
+    if (forms && want.shape.size() == 2 && want.name.find(".layers.") != std::string::npos)
+      view.type = forms->of(want).value_or(view.type);
     view.shape = want.shape;
     views.emplace(want.name, std::move(view));
   }

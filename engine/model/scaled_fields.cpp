@@ -11,6 +11,9 @@ namespace troupe::engine {
 
 namespace {
 
+/// Of a model with many experts each is named.
+constexpr size_t named_modules_max = 1'000'000;
+
 /// Refuses a value that is not supported; `known` = what is.
 void refuse(json_fields& fields, const char* key, const std::string& value, const char* known) {
   fields.fail(key, "is '" + value.substr(0, 60) + "', but supported " + known, errc::unsupported);
@@ -95,8 +98,13 @@ void read_group(json_fields& group, const std::string& origin, const std::string
   json_fields weights{*object, origin, path + "weights."};
   const auto form = read_form(weights, own);
   group.adopt(weights);
-  if (form)
-    out.forms.push_back(*form);
+  if (!form)
+    return;
+  auto& added = out.forms.emplace_back(*form);
+  added.targets = group.strings("targets", named_modules_max);
+  // By their class, which all matrices of layers have.
+  if (std::ranges::find(added.targets, "Linear") != added.targets.end())
+    added.targets.clear();
 }
 
 } // namespace
@@ -104,6 +112,10 @@ void read_group(json_fields& group, const std::string& origin, const std::string
 packed_config read_fp8(json_fields& inner) {
   packed_config out;
   out.packing = weight_packing::scaled;
+  // Either name, as tools choose.
+  for (const auto* key : {"modules_to_not_convert", "ignored_layers"})
+    for (auto& name : inner.strings(key, named_modules_max))
+      out.left_alone.push_back(std::move(name));
   const auto format = inner.string("fmt").value_or("e4m3");
   if (format != "e4m3")
     refuse(inner, "fmt", format, "is e4m3");
@@ -123,6 +135,7 @@ packed_config read_compressed(json_fields& inner, const std::string& origin) {
   constexpr size_t groups_max = 256;
   packed_config out;
   out.packing = weight_packing::scaled;
+  out.left_alone = inner.strings("ignore", named_modules_max);
   const auto format = inner.string("format").value_or("dense");
   if (const auto* sparse = inner.object("sparsity_config")) {
     json_fields fields{*sparse, origin, "quantization_config.sparsity_config."};

@@ -10,7 +10,7 @@ namespace troupe::engine {
 packed_config read_fp8(json_fields& inner);
 
 /// The same for compressed-tensors, which llm-compressor writes. What `ignore` and the targets name
-/// need not be read: each weight's tensors say which form it has, if any. Activations are computed
+/// is for estimates: each weight's tensors say which form it has, if any. Activations are computed
 /// with as they are, whatever is said of their rounding, and so are keys and values
 /// (`kv_cache_scheme`). No forms: the file says nothing of weights.
 packed_config read_compressed(json_fields& inner, const std::string& origin);

@@ -89,6 +89,48 @@ TEST(scaled_weights, floats_take_about_the_bytes_of_the_file) {
   EXPECT_EQ(kept_bytes(model.config, declared_weights(model.config), quantization::none), kept);
 }
 
+TEST(scaled_weights, take_as_much_where_they_are_as_the_configuration_says) {
+  for (const auto* name : {"ct_float_channel", "ct_float_block", "ct_int8_zeros", "ct_mixed",
+                           "ct_w4_group", "ct_w4_zeros", "fp8_block", "fp8_static"}) {
+    const auto model = packed_model(name);
+    const auto here = packed_weights(model.config, model.lookup());
+    ASSERT_TRUE(here) << name;
+    EXPECT_EQ(kept_bytes(model.config, declared_weights(model.config), quantization::none),
+              kept_bytes(model.config, *here, quantization::none))
+        << name;
+  }
+}
+
+TEST(scaled_weights, those_that_a_list_names_are_counted_as_they_are) {
+  const auto type_by = [](const std::string& list, std::string_view weight) {
+    const auto config = parse_model_config(
+        R"({"architectures":["LlamaForCausalLM"],"vocab_size":128,"hidden_size":128,)"
+        R"("intermediate_size":128,"num_hidden_layers":2,"num_attention_heads":2,)"
+        R"("torch_dtype":"bfloat16","quantization_config":{)" +
+            list + "}}",
+        "config.json");
+    EXPECT_TRUE(config) << describe(config.error());
+    return declared_weights(*config)("model.layers." + std::string{weight} + "_proj.weight")->type;
+  };
+  const std::string fp8 =
+      R"("quant_method":"fp8","weight_block_size":[128,128],"modules_to_not_convert":)";
+  EXPECT_EQ(type_by(fp8 + "null", "0.mlp.up"), dtype::f8_b128);
+  const auto some = fp8 + R"(["lm_head","model.layers.1","mlp.down_proj","up","gate","re:("])";
+  EXPECT_EQ(type_by(some, "0.mlp.up"), dtype::f8_b128);
+  EXPECT_EQ(type_by(some, "0.mlp.gate"), dtype::f8_b128);
+  EXPECT_EQ(type_by(some, "0.mlp.down"), dtype::bf16);
+  EXPECT_EQ(type_by(some, "1.mlp.up"), dtype::bf16);
+  EXPECT_EQ(type_by(some, "1.self_attn.o"), dtype::bf16);
+  const auto words = R"("quant_method":"compressed-tensors","format":"pack-quantized",)"
+                     R"("config_groups":{"a":{"targets":["re:.*mlp.*"],"weights":)"
+                     R"({"num_bits":4,"strategy":"group","group_size":32}}},)"
+                     R"("ignore":["re:layers.0","re:model.layers.1.*up"])";
+  EXPECT_EQ(type_by(words, "0.mlp.up"), dtype::q4_0) << "a pattern matches from the beginning";
+  EXPECT_EQ(type_by(words, "1.mlp.up"), dtype::bf16);
+  EXPECT_EQ(type_by(words, "1.mlp.down"), dtype::q4_0);
+  EXPECT_EQ(type_by(words, "1.self_attn.o"), dtype::bf16) << "no group's target";
+}
+
 TEST(scaled_weights, those_that_are_left_alone_come_as_they_are) {
   EXPECT_EQ(type_in("ct_w4_group", "model.layers.0.mlp.down_proj.weight"), dtype::f16);
   EXPECT_EQ(type_in("ct_int8_channel", "model.layers.1.self_attn.o_proj.weight"), dtype::f16);
