@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "storage/errors.hpp"
@@ -57,8 +58,14 @@ public:
   checksum key() const override { return members_.front()->key(); }
   caf::error check_unchanged() const override { return members_.front()->check_unchanged(); }
 
+  bool is_cached(uint64_t offset, uint64_t length) const override {
+    return who_has(offset, length).has_value();
+  }
+
   void read(uint64_t offset, std::span<std::byte> into, read_done done) override {
     const auto bytes = static_cast<double>(into.size());
+    if (const auto here = who_has(offset, into.size()))
+      return read_here(*here, offset, into, std::move(done));
     size_t chosen = 0;
     {
       const std::lock_guard guard{mutex_};
@@ -76,6 +83,35 @@ public:
   }
 
 private:
+  /// Who has a range in this machine's memory.
+  std::optional<size_t> who_has(uint64_t offset, uint64_t length) const {
+    for (size_t i = 0; i < members_.size(); ++i) {
+      const auto is_lost = [&] {
+        const std::lock_guard guard{mutex_};
+        return shares_.is_lost(i);
+      };
+      if (members_[i]->is_cached(offset, length) && !is_lost())
+        return i;
+    }
+    return std::nullopt;
+  }
+  /// Says nothing about what the member delivers otherwise.
+  void read_here(size_t index, uint64_t offset, std::span<std::byte> into, read_done done) {
+    members_[index]->read(
+        offset, into,
+        [self = shared_from_this(), index, offset, into, done = std::move(done)](caf::error why) {
+          if (!why || self->lose(index))
+            done(std::move(why));
+          else
+            self->read(offset, into, done);
+        });
+  }
+  /// True if nobody is left.
+  bool lose(size_t index) {
+    const std::lock_guard guard{mutex_};
+    shares_.lose(index);
+    return shares_.all_lost();
+  }
   /// False if the read shall be tried elsewhere.
   bool ended(size_t index, double bytes, bool well) {
     const std::lock_guard guard{mutex_};
@@ -89,7 +125,7 @@ private:
   }
 
   const std::vector<std::shared_ptr<chunk_origin>> members_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   delivery_shares shares_;
 };
 

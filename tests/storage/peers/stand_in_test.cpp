@@ -1,6 +1,8 @@
 #include "storage/peers/stand_in.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 
@@ -44,7 +46,7 @@ std::string tensor_in(const model_on_disk& model, size_t bytes) {
 }
 
 struct stand_in_test : testing::Test {
-  static constexpr size_t bytes = 20 * small_chunk + 7;
+  static constexpr size_t bytes = 50 * small_chunk + 7;
   const model_on_disk model{bytes};
   const temporary_directory home;
   serving_node node;
@@ -157,6 +159,17 @@ TEST_F(stand_in_test, holders_help_a_disk_whose_checksums_are_recorded) {
   ASSERT_TRUE(got) << describe(got.error());
   EXPECT_TRUE(*got == tensor_in(model, bytes));
   EXPECT_EQ(*received, 0u);
+  // Nor does anybody help with what is in the page cache.
+  got = tensor_of(tiers_with(64, sums.path()), model.path(), beside(node.at()));
+  ASSERT_TRUE(got) << describe(got.error());
+  EXPECT_TRUE(*got == tensor_in(model, bytes));
+  const auto file = disk_file::open(model.path() / "model.safetensors");
+  ASSERT_TRUE(file);
+  EXPECT_EQ(*received > 0, !(*file)->is_cached(0, (*file)->size_bytes()));
+  ASSERT_EQ(::fsync((*file)->buffered_fd()), 0);
+  ::posix_fadvise((*file)->buffered_fd(), 0, 0, POSIX_FADV_DONTNEED);
+  if ((*file)->is_cached(0, (*file)->size_bytes()))
+    GTEST_SKIP() << "the temporary directory is in memory";
   got = tensor_of(tiers_with(64, sums.path()), model.path(), beside(node.at()));
   ASSERT_TRUE(got) << describe(got.error());
   EXPECT_TRUE(*got == tensor_in(model, bytes));

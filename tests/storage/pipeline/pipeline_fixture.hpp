@@ -19,6 +19,7 @@ public:
   uint64_t size_bytes() const override { return content_.size(); }
   checksum key() const override { return {id_, 77}; }
   caf::error check_unchanged() const override { return {}; }
+  bool is_cached(uint64_t offset, uint64_t) const override { return cached.contains(offset); }
   void read(uint64_t offset, std::span<std::byte> into, read_done done) override {
     std::unique_lock guard{mutex_};
     asked_.push_back(offset);
@@ -27,6 +28,8 @@ public:
     if (open_)
       answer(guard, {});
   }
+
+  std::set<uint64_t> cached; ///< offsets that are said to be in memory
 
   /// From now on reads end at once; those that wait do so now.
   void open() {

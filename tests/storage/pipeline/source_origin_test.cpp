@@ -68,6 +68,32 @@ TEST(joint_origin_test, reads_are_shared_out_by_what_is_owed) {
   EXPECT_EQ(b->asked().size(), 4u);
 }
 
+TEST(joint_origin_test, what_one_has_in_memory_is_read_from_there) {
+  const auto content = text_of(8 * small_chunk);
+  for (const bool fails : {false, true}) {
+    const auto a = std::make_shared<scripted_origin>(1, content);
+    const auto b = std::make_shared<scripted_origin>(2, content);
+    for (uint64_t chunk = 1; chunk < 7; ++chunk)
+      b->cached.insert(chunk * small_chunk);
+    const auto pool = open_pool({}, 64);
+    load_pipeline pipeline{pool};
+    load_record record;
+    const auto load =
+        pipeline.start(whole(make_joint_origin({a, b})), load_priority::demand, record.events());
+    b->wait_for_reads(6);
+    if (fails)
+      b->answer_one(caf::make_error(errc::unreadable, "a bad sector"));
+    a->open(), b->open();
+    EXPECT_FALSE(record.wait());
+    EXPECT_EQ(record.file(0), content);
+    EXPECT_EQ(load->counts().cached_bytes, 6 * small_chunk);
+    const auto asked = b->asked();
+    for (const auto offset : b->cached)
+      EXPECT_EQ(std::ranges::count(asked, offset), 1) << offset;
+    EXPECT_EQ(a->asked().size() + asked.size(), fails ? 9u : 8u);
+  }
+}
+
 TEST(joint_origin_test, an_origin_that_is_lost_costs_what_it_owed_and_no_more) {
   const auto content = text_of(16 * small_chunk + 9);
   const auto a = std::make_shared<scripted_origin>(1, content);
