@@ -24,7 +24,8 @@ group_source::group_source(std::shared_ptr<source> from, fetch_group group, grou
 }
 
 bool group_source::is_shared(const source_file& file) const {
-  return !members_.empty() && file.ranged && !common_version(file).empty();
+  return !members_.empty() && file.ranged && !common_version(file).empty() &&
+         (!options_.offered || options_.offered(file.path));
 }
 
 std::vector<uint32_t> group_source::turns(const source_file& file, uint64_t offset) const {
@@ -57,6 +58,11 @@ bool group_source::comes_from_peer(const source_file& file, uint64_t offset) con
       return true;
   }
   return false;
+}
+
+unsigned group_source::peers() const {
+  return static_cast<unsigned>(
+      std::ranges::count_if(members_, [](const member& x) { return x.from != nullptr; }));
 }
 
 milliseconds group_source::patience() const {

@@ -30,11 +30,13 @@ struct group_options {
   /// and at least.
   std::chrono::milliseconds patience{30'000}, patience_min{5'000};
   std::function<void(const std::string&)> warn{}; ///< of nodes that are left out
+  /// Which files nodes offer each other; empty = all.
+  std::function<bool(const std::string& path)> offered{};
 };
 
 /// A source whose files are fetched by several nodes at once: each part by one of them, which hands
-/// it on to the others, so that the source gives all of it about once. Of files that have a
-/// `common_version`; others come from the source alone.
+/// it on to the others, so that the source gives all of it about once. Of files that are offered
+/// and have a `common_version`; others come from the source alone.
 ///
 /// A node that dies or says nonsense is left out, and its parts are fetched by the next ones. So is
 /// one that takes as many times longer than this one for a part as there are nodes, since then
@@ -54,6 +56,7 @@ public:
   caf::error stream(const source_file& file, byte_range range, const byte_sink& sink,
                     std::stop_token stop = {}) override;
   bool comes_from_peer(const source_file& file, uint64_t offset) const override;
+  unsigned peers() const override;
   /// Leaves out all that gave parts of it; if there are none, what the source says.
   std::vector<byte_range> doubt(const source_file& file) override;
   std::optional<std::filesystem::path> local_path(const source_file& file) const override {

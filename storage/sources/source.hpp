@@ -80,6 +80,9 @@ public:
   /// reads must not hold up those that others wait for.
   virtual bool comes_from_peer(const source_file&, uint64_t /*offset*/) const { return false; }
 
+  /// How many nodes `comes_from_peer` may speak of.
+  virtual unsigned peers() const { return 0; }
+
   /// The file itself where it lies on this machine, so that a reader may open it in its own way.
   virtual std::optional<std::filesystem::path> local_path(const source_file& file) const;
 };

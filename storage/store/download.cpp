@@ -18,6 +18,8 @@ constexpr unsigned restarts_max = 3;
 constexpr size_t journal_step_bytes = size_t{256} << 10;
 /// Of a file that is wanted early, so much comes before the rest of any: most headers fit in there.
 constexpr uint64_t head_bytes = uint64_t{256} << 10;
+/// Parts of other nodes that are followed at once; each takes 4 MiB of memory.
+constexpr size_t followers_max = 16;
 constexpr auto tell_pause = std::chrono::milliseconds{50};
 
 } // namespace
@@ -58,10 +60,14 @@ caf::error download::run(std::stop_token stop) {
   {
     std::vector<std::jthread> workers;
     const auto useful = std::min<size_t>(std::max(1u, how_.connections), 256);
-    for (size_t i = 0; i < useful; ++i)
-      workers.emplace_back([this, first = i % 2 == 0 ? taking::own : taking::of_peers] {
-        work(first, halt_.get_token());
-      });
+    const auto own = (useful + 1) / 2;
+    // Others fetch as many parts at once as this node.
+    const auto followers = std::min(from_.peers() * own, std::max(useful, followers_max));
+    for (size_t i = 0; i < std::max(useful, own + followers); ++i)
+      workers.emplace_back(
+          [this, first = i >= useful  ? taking::of_peers_alone
+                         : i % 2 == 0 ? taking::own
+                                      : taking::of_peers] { work(first, halt_.get_token()); });
   }
   // A stop that came when all was done changes nothing.
   const bool over =
@@ -151,6 +157,8 @@ bool download::take_next(taking first, part& out) {
         return true;
     return false;
   };
+  if (first == taking::of_peers_alone)
+    return take_of(taking::of_peers, true) || take_of(taking::of_peers, false);
   if (first == taking::own && (take_of(first, true) || take_of(first, false)))
     return true;
   return take_of(taking::any, true) || take_of(first, false) || take_of(taking::any, false);

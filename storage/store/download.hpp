@@ -13,7 +13,8 @@ namespace troupe::storage {
 
 /// Fetches files side by side: a number of threads take the parts of the files in order. Where
 /// other nodes fetch parts, half of them take those as they come, so that the parts that others
-/// wait for never wait for others.
+/// wait for never wait for others. More threads, which ask the source for nothing, follow what is
+/// on its way to the others, or most of that would come after all of it has left the source.
 class download {
 public:
   download(source& from, const model_layout& to, const pull_setup& how,
@@ -57,7 +58,7 @@ private:
   };
 
   /// Which parts a thread takes.
-  enum class taking { any, own, of_peers };
+  enum class taking { any, own, of_peers, of_peers_alone };
 
   void work(taking first, const std::stop_token& stop);
   void list_parts(entry& of);

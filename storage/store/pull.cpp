@@ -261,7 +261,7 @@ std::shared_ptr<source> shared_among(std::shared_ptr<source> from, const pull_re
     return from;
   return std::make_shared<group_source>(
       std::move(from), what.together,
-      group_options{.part_bytes = how.part_bytes, .warn = how.warn});
+      group_options{.part_bytes = how.part_bytes, .warn = how.warn, .offered = is_weight_file});
 }
 
 /// Whether others than the places that a user named may give parts.

@@ -91,6 +91,8 @@ def test_four_that_start_together_fetch_one_copy(nodes, web, files, four):  # no
     for home in four:
         assert fetched(home) == files[WEIGHTS]
     assert sent(web) <= 1.1 * len(files[WEIGHTS])
+    # Nor does anybody ask for what is not handed on, as files that are no weights.
+    assert not any("is left out" in log.read_text() for log in nodes.logs)
 
 
 @pytest.mark.parametrize("web", [Weak], indirect=True)

@@ -129,6 +129,13 @@ TEST_F(group_source_test, what_nothing_names_for_all_comes_from_the_origin_alone
   EXPECT_FALSE(all->comes_from_peer(file, 0));
 }
 
+TEST_F(group_source_test, what_nodes_do_not_offer_comes_from_the_origin_alone) {
+  make({first, nullptr, third}, {.offered = [](const std::string& path) { return path != "w"; }});
+  ASSERT_FALSE(read({0, 600}));
+  EXPECT_EQ(origin->reads.size(), 1u);
+  EXPECT_TRUE(first->reads.empty());
+}
+
 TEST_F(group_source_test, one_address_and_validator_name_a_file_for_all) {
   file.sha256.clear();
   file.addressed = "https://host/m w \"etag\"";

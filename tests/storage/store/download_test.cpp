@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -58,6 +59,8 @@ public:
     std::string content;
     caf::error why;
     size_t bytes = range.length;
+    if (reading)
+      reading(range);
     {
       const std::lock_guard guard{mutex};
       reads.push_back(range);
@@ -76,7 +79,11 @@ public:
   }
 
   std::function<std::pair<caf::error, size_t>(const source_file&, byte_range)> before;
+  unsigned peers() const override { return nodes - 1; }
+
+  std::function<void(byte_range)> reading; ///< by any number of threads at once
   std::function<bool(uint64_t offset)> of_peers;
+  unsigned nodes = 1;
   std::map<std::string, std::string> files;
   std::map<std::string, std::string> served; ///< in place of the right bytes
   std::map<std::string, int> version;
@@ -132,6 +139,43 @@ TEST_F(download_test, fetches_files_of_all_sizes_in_parts_and_counts_every_byte)
   ASSERT_FALSE(fetch());
   EXPECT_EQ(from.sent, sent) << "nothing is fetched twice";
   EXPECT_EQ(last.fetched_bytes, 0u);
+}
+
+TEST_F(download_test, all_parts_that_other_nodes_are_fetching_are_followed_at_once) {
+  from.files = {{"big", pattern(8u << 20, 3)}};
+  from.nodes = 4;
+  from.of_peers = [](uint64_t offset) { return offset >= 2u << 20; };
+  std::mutex mutex;
+  std::condition_variable changed;
+  int following = 0;
+  bool all_at_once = true;
+  from.reading = [&](byte_range range) {
+    std::unique_lock guard{mutex};
+    following += from.of_peers(range.offset);
+    changed.notify_all();
+    // None of them ends before all have begun.
+    if (from.of_peers(range.offset))
+      all_at_once &=
+          changed.wait_for(guard, std::chrono::seconds{20}, [&] { return following >= 6; });
+  };
+  ASSERT_FALSE(fetch());
+  EXPECT_TRUE(all_at_once);
+  EXPECT_EQ(got("big"), from.files["big"]);
+}
+
+TEST_F(download_test, what_is_left_over_by_lost_nodes_takes_no_more_connections) {
+  from.files = {{"big", pattern(16u << 20, 4)}};
+  from.nodes = 4;
+  std::atomic<int> now = 0, most = 0;
+  from.reading = [&](byte_range) {
+    const int at_once = ++now;
+    for (int seen = most; seen < at_once && !most.compare_exchange_weak(seen, at_once);)
+      continue;
+    std::this_thread::yield();
+    --now;
+  };
+  ASSERT_FALSE(fetch());
+  EXPECT_LE(most, 4);
 }
 
 TEST_F(download_test, goes_on_where_a_read_broke_off) {
