@@ -41,6 +41,8 @@ printf '\ndraft_bench\n'
 "$python" "$root/tests/bench/draft_bench.py" "$build/bin/troupe" "$disk" # wants numpy and gguf
 printf '\nremote_bench\n'
 python3 "$root/tests/bench/remote_bench.py" "$build/bin/troupe" "$disk"
+printf '\nshared_fetch_bench\n'
+python3 "$root/tests/bench/shared_fetch_bench.py" "$build/bin/troupe" "$disk"
 printf '\nload_kills\n'
 python3 "$root/tests/bench/load_kills.py" "$build/bin/troupe" "$disk"
 printf '\n10,000 damages\n'
