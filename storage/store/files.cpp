@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <fstream>
 #include <random>
 #include <system_error>
@@ -19,6 +20,14 @@ caf::error failure(const fs::path& where, const std::string& what, const std::er
   return caf::make_error(code, where.string() + ": " + what + ": " + why.message());
 }
 
+caf::error write_file(const fs::path& file, std::string_view content) {
+  errno = 0;
+  std::ofstream out{file, std::ios::binary};
+  out.write(content.data(), static_cast<std::streamsize>(content.size()));
+  return out.flush() ? caf::error{}
+                     : failure(file, "cannot be written", {errno, std::generic_category()});
+}
+
 } // namespace
 
 caf::error make_directories(const fs::path& dir) {
@@ -31,13 +40,14 @@ caf::error replace_file(const fs::path& file, std::string_view content) {
   if (auto why = make_directories(file.parent_path()))
     return why;
   const auto fresh = file.string() + ".new-" + std::to_string(std::random_device{}());
-  {
-    std::ofstream out{fresh, std::ios::binary};
-    out.write(content.data(), static_cast<std::streamsize>(content.size()));
-    if (!out.flush())
-      return caf::make_error(errc::unreadable, fresh + ": cannot be written");
+  auto why = write_file(fresh, content);
+  if (!why)
+    why = move_file(fresh, file);
+  if (why) {
+    std::error_code ignored;
+    fs::remove(fresh, ignored);
   }
-  return move_file(fresh, file);
+  return why;
 }
 
 caf::error move_file(const fs::path& from, const fs::path& to) {

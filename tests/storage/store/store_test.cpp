@@ -1,11 +1,15 @@
 // The store without a network: choosing files, layouts, locks, removal.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
 
 #include "storage/catalog.hpp"
 #include "storage/errors.hpp"
 #include "storage/model_dir.hpp"
 #include "storage/store/file_lock.hpp"
 #include "storage/store/file_selection.hpp"
+#include "storage/store/files.hpp"
 #include "storage/store/in_use.hpp"
 #include "storage/store/layout.hpp"
 #include "storage/store/manifest.hpp"
@@ -139,6 +143,24 @@ TEST(hub_layout, links_snapshots_to_blobs_and_names_the_revision) {
   EXPECT_EQ(cached_snapshot(dir.path(), *parse_location("hf://acme/tiny@" + commit)),
             link.parent_path());
   EXPECT_EQ(cached_snapshot(dir.path(), *parse_location("hf://acme/tiny@other")), "");
+}
+
+TEST(replace_file, leaves_the_old_file_alone_where_the_new_one_does_not_fit) {
+  const temporary_directory dir;
+  const auto file = dir.path() / "list";
+  ASSERT_FALSE(replace_file(file, "old"));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{4096, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto why = replace_file(file, std::string(1 << 20, 'x'));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_NE(describe(why).find("cannot be written: File too large"), std::string::npos)
+      << describe(why);
+  EXPECT_EQ(std::distance(fs::directory_iterator{dir.path()}, {}), 1);
+  EXPECT_EQ(fs::file_size(file), 3u);
 }
 
 TEST(file_lock, excludes_and_is_shared) {
