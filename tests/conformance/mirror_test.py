@@ -75,7 +75,7 @@ def test_parts_come_from_all_of_them(troupe, hub, web, model):
 
 
 def test_the_faster_one_gives_more(troupe, hub, web, model):
-    hub.storage.pause = 0.05
+    hub.storage.pause = 0.2
     done = pull(troupe, hub, serve_model(web, model), env={"TROUPE_DOWNLOAD_CONNECTIONS": "2"})
     assert done.returncode == OK, done.stderr
     assert web.sent[f"/tiny/{WEIGHTS}"] > sum(hub.storage.sent.values())
