@@ -52,6 +52,18 @@ struct wanted_weights {
   ~wanted_weights() { weights->cancel(); }
 };
 
+/// Over the pool that `options` name.
+caf::expected<std::shared_ptr<storage::weight_tiers>>
+open_shared(storage::weight_tiers_options tiers, const storage_options& options) {
+  const auto capacity = storage::capacity_of(options.pool.parent_path());
+  if (!capacity)
+    return capacity.error();
+  // Half of the tmpfs is for others. Not half of what is free: a pool is found again by its size.
+  tiers.pool.size_bytes = std::min(options.pool_bytes, *capacity / 2);
+  tiers.pool.ready_bytes = std::min(options.ready_bytes, tiers.pool.size_bytes);
+  return storage::weight_tiers::open(std::move(tiers));
+}
+
 } // namespace
 
 std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options) {
@@ -60,10 +72,6 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
   storage::weight_tiers_options tiers;
   tiers.checksums = options.checksums;
   tiers.pool.path = options.pool;
-  // Half of the tmpfs is for others. Not half of what is free: a pool is found again by its size.
-  tiers.pool.size_bytes =
-      std::min(options.pool_bytes, storage::capacity_of(options.pool.parent_path()) / 2);
-  tiers.pool.ready_bytes = std::min(options.ready_bytes, tiers.pool.size_bytes);
   tiers.pool.worth = [](const storage::chunk_use& x) {
     return policies::reuse_worth({x.reload_seconds, x.heat, x.idle_seconds});
   };
@@ -71,10 +79,12 @@ std::shared_ptr<storage::weight_tiers> open_tiers(const storage_options& options
   // Verifying what the pool holds takes some cores as long as a fast link takes to copy it.
   tiers.pipeline.workers =
       std::clamp(std::thread::hardware_concurrency() / 2, tiers.pipeline.workers, workers_max);
-  auto opened = storage::weight_tiers::open(tiers);
+  auto opened = open_shared(tiers, options);
   if (opened)
     return *opened;
-  log_info("weights are mapped from their files, not kept in a pool: " + describe(opened.error()));
+  // Two servers on one machine are no mistake.
+  (opened.error() == storage::errc::in_use ? log_info : log_warning)(
+      "weights are mapped from their files, not kept in a pool: " + describe(opened.error()));
   // Mapped files are verified against the same records; what this pool could hold hardly matters.
   tiers.pool.path.clear();
   tiers.pool.ready_bytes = 0;

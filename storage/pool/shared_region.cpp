@@ -130,10 +130,10 @@ void shared_region::punch(uint64_t offset, uint64_t length) {
               static_cast<off_t>(length));
 }
 
-uint64_t capacity_of(const std::filesystem::path& directory) {
+caf::expected<uint64_t> capacity_of(const std::filesystem::path& directory) {
   struct statvfs info {};
   if (::statvfs(directory.c_str(), &info) != 0)
-    return 0;
+    return failure(errc::unreadable, directory, "cannot lie there: " + reason(errno));
   return uint64_t{info.f_blocks} * info.f_frsize;
 }
 

@@ -48,7 +48,8 @@ private:
   uint64_t mapped_bytes_ = 0;
 };
 
-/// Bytes that the file system of `directory` could hold if it were empty; 0 if it cannot be asked.
-uint64_t capacity_of(const std::filesystem::path& directory);
+/// Bytes that the file system of `directory` could hold if it were empty; unreadable if there is no
+/// such directory, or none for this user.
+caf::expected<uint64_t> capacity_of(const std::filesystem::path& directory);
 
 } // namespace troupe::storage

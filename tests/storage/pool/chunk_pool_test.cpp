@@ -94,6 +94,14 @@ TEST(chunk_pool_test, eviction_never_takes_what_is_leased_or_being_filled) {
   EXPECT_EQ(pool->usage().evictions, 1u);
 }
 
+TEST(chunk_pool_test, a_directory_that_is_not_there_is_named) {
+  EXPECT_TRUE(capacity_of("/dev/shm"));
+  const auto none = capacity_of("/no/such/place");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(describe(none.error()),
+            "host pool /no/such/place: cannot lie there: No such file or directory");
+}
+
 TEST(chunk_pool_test, what_is_being_filled_has_made_its_room_already) {
   const auto pool = open_pool({}, 4);
   std::vector<chunk_key> keys;
