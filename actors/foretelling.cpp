@@ -70,6 +70,7 @@ void note_receipt(scheduler_pointer self, const load_account& account) {
   for (const auto& [id, owner] : self->state.owners)
     if (owner.model == account.model && id.choice == 0)
       self->send(invocation_of(owner.invocation), atom::receipt_v, account);
+  self->state.setup.log->add_load(account.model, {account.bytes, account.seconds, account.source});
 }
 
 } // namespace troupe::actors

@@ -26,6 +26,7 @@ void note(pointer self, request_state what) {
   auto& state = self->state;
   auto& out = state.record;
   out.state = what;
+  out.is_cold = state.timing.cold;
   out.queued = seconds(state.timing.queued);
   out.first_token = seconds(state.timing.first_token);
   out.total = seconds(self->clock().now() - state.accepted);

@@ -227,6 +227,7 @@ caf::error node_impl::boot_head() {
   setup.policy.keep_alive = options_.keep_alive;
   setup.policy.prefetch = options_.storage.prefetch && !options_.storage.pool.empty();
   setup.meters = meters_;
+  setup.log = log_;
   setup.workers = workers_;
   setup.self_card = card("scheduler", "scheduler");
   if (peers_)

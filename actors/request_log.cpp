@@ -17,6 +17,13 @@ void request_log::put(request_record record) {
   held_[number] = std::move(record);
 }
 
+void request_log::add_load(const model_id& model, const request_load& load) {
+  const std::lock_guard guard{mutex_};
+  for (auto& [number, one] : held_)
+    if (one.model == model && one.state == request_state::finished && one.is_cold && !one.load)
+      one.load = load;
+}
+
 void request_log::forget_oldest() {
   const auto oldest = held_.begin();
   for (const auto& id : {oldest->second.id.text, oldest->second.answer_id})

@@ -19,6 +19,9 @@ public:
 
   /// Notes a request, or what has become of it since it was noted.
   void put(request_record record);
+  /// Notes what a load took with the finished requests that waited for it and do not know: short
+  /// ones are over before the last account of their load is in.
+  void add_load(const model_id& model, const request_load& load);
   /// By the id of the request, or by that of its answer; of several, the newest.
   std::optional<request_record> find(const std::string& id) const;
   /// The newest ones, newest first, `count` at most.

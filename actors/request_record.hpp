@@ -44,6 +44,7 @@ struct request_record {
   uint32_t choices = 0;
 
   std::optional<request_forecast> forecast{};
+  bool is_cold = false; ///< it waited for a load
   std::optional<request_load> load{};
   std::string worker{}; ///< the last one: "cpu@node"
 

@@ -13,6 +13,7 @@
 #include "actors/messages.hpp"
 #include "actors/metrics.hpp"
 #include "actors/model_card.hpp"
+#include "actors/request_log.hpp"
 #include "policies/dispatcher.hpp"
 
 namespace troupe::actors {
@@ -21,6 +22,7 @@ struct scheduler_setup {
   policies::dispatcher_config policy;
   std::vector<std::pair<model_card_ptr, policies::served_model>> models;
   std::shared_ptr<metrics> meters;
+  std::shared_ptr<request_log> log;
   actor_card_ptr self_card;
   /// Where workers get weights from the head; empty = nowhere.
   std::string data_address{};

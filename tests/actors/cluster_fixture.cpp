@@ -173,6 +173,7 @@ cluster::cluster(cluster_options options) : state_{std::make_unique<state>()} {
   setup.policy.queue_max = s.options.queue_max;
   setup.policy.keep_alive = s.options.keep_alive;
   setup.meters = s.meters;
+  setup.log = s.log;
   setup.workers = s.joined;
   setup.self_card = state::card("scheduler");
   for (const auto& [name, bytes] : s.options.models) {

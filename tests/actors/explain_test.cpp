@@ -169,6 +169,34 @@ TEST(request_log, forgets_the_oldest_and_finds_the_newest_of_one_id) {
   EXPECT_TRUE(none.newest(10).empty());
 }
 
+TEST(request_log, a_load_is_told_to_those_that_were_over_before_its_account_was_in) {
+  request_log log{10};
+  request_record x;
+  x.is_cold = true;
+  for (const auto state : {request_state::finished, request_state::failed}) {
+    x.state = state;
+    for (const auto* model : {"a", "b"}) {
+      ++x.number;
+      x.model.text = model;
+      x.id.text = model + std::to_string(x.number);
+      log.put(x);
+    }
+  }
+  x.number = 9;
+  x.id.text = "warm";
+  x.model.text = "a";
+  x.state = request_state::finished;
+  x.is_cold = false;
+  log.put(x);
+  log.add_load({"a"}, {.seconds = {.total = 2}});
+  ASSERT_TRUE(log.find("a1")->load);
+  EXPECT_EQ(log.find("a1")->load->seconds.total, 2);
+  for (const auto* other : {"b2", "a3", "b4", "warm"})
+    EXPECT_FALSE(log.find(other)->load) << other;
+  log.add_load({"a"}, {.seconds = {.total = 3}});
+  EXPECT_EQ(log.find("a1")->load->seconds.total, 2) << "a later load is not its own";
+}
+
 TEST(load_book, loads_of_one_worker_queue_and_those_of_another_share_the_tiers) {
   load_book book;
   const instant start = instant{} + 1h;
