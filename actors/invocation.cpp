@@ -458,8 +458,11 @@ invocation_actor::behavior_type invocation(pointer self, invocation_setup setup)
         state.setup.sink->on_progress(progress);
       },
       [self](atom::forecast, const request_forecast& x) {
-        self->state.setup.self_card->handled();
-        self->state.record.forecast = x;
+        auto& state = self->state;
+        state.setup.self_card->handled();
+        state.record.forecast = x;
+        // A quick load is over before it has told of any progress.
+        state.timing.cold = state.timing.cold || x.state != "resident";
       },
       [self](atom::receipt, const load_account& x) {
         auto& state = self->state;

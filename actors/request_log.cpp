@@ -7,6 +7,10 @@ void request_log::put(request_record record) {
     return;
   const std::lock_guard guard{mutex_};
   const auto number = record.number;
+  if (record.state == request_state::finished && record.is_cold && !record.load)
+    if (const auto at = last_loads_.find(record.model);
+        at != last_loads_.end() && at->second.second >= record.received)
+      record.load = at->second.first;
   if (!held_.contains(number)) {
     if (held_.size() >= size_)
       forget_oldest();
@@ -19,6 +23,7 @@ void request_log::put(request_record record) {
 
 void request_log::add_load(const model_id& model, const request_load& load) {
   const std::lock_guard guard{mutex_};
+  last_loads_[model] = {load, std::chrono::system_clock::now()};
   for (auto& [number, one] : held_)
     if (one.model == model && one.state == request_state::finished && one.is_cold && !one.load)
       one.load = load;

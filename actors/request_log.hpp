@@ -19,8 +19,8 @@ public:
 
   /// Notes a request, or what has become of it since it was noted.
   void put(request_record record);
-  /// Notes what a load took with the finished requests that waited for it and do not know: short
-  /// ones are over before the last account of their load is in.
+  /// Notes what a load took with the finished requests that waited for it and do not know, and
+  /// with those that end soon: short ones are over before the account of their load is in.
   void add_load(const model_id& model, const request_load& load);
   /// By the id of the request, or by that of its answer; of several, the newest.
   std::optional<request_record> find(const std::string& id) const;
@@ -34,6 +34,8 @@ private:
   mutable std::mutex mutex_;
   std::map<uint64_t, request_record> held_; ///< by number, so the oldest come first
   std::unordered_map<std::string, uint64_t> by_id_;
+  /// The last account of each model, and when it came: perhaps just before the request's own end.
+  std::map<model_id, std::pair<request_load, std::chrono::system_clock::time_point>> last_loads_;
 };
 
 } // namespace troupe::actors

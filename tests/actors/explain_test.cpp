@@ -195,6 +195,16 @@ TEST(request_log, a_load_is_told_to_those_that_were_over_before_its_account_was_
     EXPECT_FALSE(log.find(other)->load) << other;
   log.add_load({"a"}, {.seconds = {.total = 3}});
   EXPECT_EQ(log.find("a1")->load->seconds.total, 2) << "a later load is not its own";
+  x.is_cold = true;
+  for (const auto received : {std::chrono::hours{1}, std::chrono::hours{-1}}) {
+    ++x.number;
+    x.id.text = received.count() > 0 ? "after" : "before";
+    x.received = std::chrono::system_clock::now() + received;
+    log.put(x);
+  }
+  EXPECT_FALSE(log.find("after")->load);
+  ASSERT_TRUE(log.find("before")->load);
+  EXPECT_EQ(log.find("before")->load->seconds.total, 3);
 }
 
 TEST(load_book, loads_of_one_worker_queue_and_those_of_another_share_the_tiers) {

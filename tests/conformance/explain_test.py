@@ -3,6 +3,7 @@
 import json
 
 import httpx
+from http_asking import until
 
 SECRET = "a violet walrus nobody has heard of"
 
@@ -17,6 +18,8 @@ def ask(server, model):
 def test_cold_and_warm_requests_are_explained_by_both_ids(make_server):
     server, model = make_server("keep_alive: 5m\n"), "stories-llama"
     cold = ask(server, model)
+    # The account of a load may be complete only after a request as short as this.
+    until(lambda: json.loads(server.troupe("explain", "-o", "json", cold[0]))["load"])
     warm = ask(server, model)
     for ids in (cold, warm):
         assert server.troupe("explain", ids[0]) == server.troupe("explain", ids[1])
