@@ -7,8 +7,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(workers, twenty_streams_survive_the_death_of_their_worker_unchanged) {
-  cluster nodes{{.sequences_max = 32}};
+/// Streams of 100 tokens in the middle, on a worker that is added for them.
+std::vector<std::shared_ptr<recorder>> twenty_streams(cluster& nodes) {
   nodes.add_worker();
   std::vector<std::shared_ptr<recorder>> all;
   for (int i = 0; i < 20; ++i)
@@ -16,6 +16,12 @@ TEST(workers, twenty_streams_survive_the_death_of_their_worker_unchanged) {
   nodes.run();
   nodes.advance_clock(300ms);
   nodes.run(300);
+  return all;
+}
+
+TEST(workers, twenty_streams_survive_the_death_of_their_worker_unchanged) {
+  cluster nodes{{.sequences_max = 32}};
+  const auto all = twenty_streams(nodes);
   size_t begun = 0;
   for (const auto& x : all)
     begun += !x->text[0].empty() && !x->ended();
@@ -125,13 +131,7 @@ TEST(workers, a_leaving_worker_finishes_what_it_has_and_gets_nothing_new) {
 
 TEST(workers, streams_go_on_unchanged_on_a_worker_that_was_gone_and_came_back_unnoticed) {
   cluster nodes{{.sequences_max = 32}};
-  nodes.add_worker();
-  std::vector<std::shared_ptr<recorder>> all;
-  for (int i = 0; i < 20; ++i)
-    all.push_back(nodes.submit(make_request("a", "stream " + std::to_string(i), 100, i)));
-  nodes.run();
-  nodes.advance_clock(300ms);
-  nodes.run(300);
+  const auto all = twenty_streams(nodes);
   ASSERT_FALSE(all[0]->ended()) << "it must come in the middle";
   nodes.rejoin_worker(0);
   nodes.advance(1s);
